@@ -1,4 +1,38 @@
-//! everup keeps an actix-web service up.
+//! everup keeps an actix-web service up: it reloads its configuration, and stops, without losing a
+//! request.
+//!
+//! An author writes an actix-web App as ever, and a type for its settings; [`Service`] does the
+//! rest. The whole of a service is in `examples/greeter.rs`.
+//!
+//! Reading order of the rooms: [`settings`](Settings) (sources to typed settings), `config` (load,
+//! prepare, publish), `server` (workers, connections, requests, the drain), `control` (the handle
+//! behind every trigger), `signals` and `admin` (triggers), `service` (wires them), `site` (the
+//! program's own service).
+
 #![forbid(unsafe_code)]
 
-pub mod settings;
+#[cfg(not(target_os = "linux"))]
+compile_error!("everup is for Linux: it rests on socket filters and /proc");
+
+mod admin;
+mod cli;
+mod config;
+mod control;
+mod server;
+mod service;
+mod settings;
+mod signals;
+#[doc(hidden)]
+pub mod site;
+mod telemetry;
+
+pub use config::{Attempt, Confirmations, Outcome, Trigger, TriggerKind};
+pub use control::{Control, Status, StopMode, Stopped};
+pub use server::{
+    DrainReport, Inspection, Lifecycle, ListenerStatus, Live, Requests, Shared, State, WorkerStatus,
+};
+pub use service::{Running, Service};
+pub use settings::{
+    Admin, AdminAddress, Build, Change, Diagnostic, Fault, Findings, Listener, Logging, Place,
+    Reload, Server, Settings, Shutdown, Sources, Tables,
+};

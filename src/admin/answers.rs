@@ -1,0 +1,93 @@
+//! What the admin API's endpoints answer. All of it is JSON, errors too.
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder, ResponseError as _, error::InternalError, web,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{Outcome, Trigger, TriggerKind},
+    control::{Control, Stopped},
+    server::{State, Urge},
+};
+
+#[derive(Serialize)]
+struct Error<'a> {
+    error: &'a str,
+}
+
+/// An error's answer.
+pub(super) fn error(mut response: HttpResponseBuilder, error: &str) -> HttpResponse {
+    response.json(Error { error })
+}
+
+impl From<Stopped> for actix_web::Error {
+    fn from(stopped: Stopped) -> Self {
+        let answer = error(HttpResponse::ServiceUnavailable(), &stopped.to_string());
+        InternalError::from_response(stopped, answer).into()
+    }
+}
+
+/// Queries that cannot be read are told as JSON too.
+pub(super) fn query_errors() -> web::QueryConfig {
+    web::QueryConfig::default().error_handler(|wrong, _| {
+        let answer = error(HttpResponseBuilder::new(wrong.status_code()), &wrong.to_string());
+        InternalError::from_response(wrong, answer).into()
+    })
+}
+
+pub(super) async fn unknown_path() -> HttpResponse {
+    error(HttpResponse::NotFound(), "no such endpoint")
+}
+
+pub(super) async fn reload(control: web::Data<Control>) -> actix_web::Result<HttpResponse> {
+    let attempt = control.ask(Trigger::new(TriggerKind::Http)).await?;
+    let mut answer = match attempt.outcome {
+        Outcome::Rejected if attempt.is_stopping => HttpResponse::ServiceUnavailable(),
+        Outcome::Rejected => HttpResponse::UnprocessableEntity(),
+        Outcome::Applied if !attempt.workers.late.is_empty() => HttpResponse::Accepted(),
+        Outcome::Applied | Outcome::Unchanged => HttpResponse::Ok(),
+    };
+    Ok(answer.json(&*attempt))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StopQuery {
+    /// Cut what is in flight.
+    #[serde(default)]
+    now: bool,
+}
+
+pub(super) async fn stop(control: web::Data<Control>, query: web::Query<StopQuery>) -> HttpResponse {
+    let urge = if query.now { Urge::Now } else { Urge::Graceful };
+    control.end(urge, Trigger::new(TriggerKind::Http));
+    HttpResponse::Accepted().json(Stopping { state: State::Draining })
+}
+
+#[derive(Serialize)]
+struct Stopping {
+    state: State,
+}
+
+pub(super) async fn status(control: web::Data<Control>) -> actix_web::Result<HttpResponse> {
+    Ok(HttpResponse::Ok().json(control.status().await?))
+}
+
+#[derive(Serialize)]
+struct Probe {
+    ok: bool,
+}
+
+pub(super) async fn livez() -> HttpResponse {
+    HttpResponse::Ok().json(Probe { ok: true })
+}
+
+pub(super) async fn readyz(control: web::Data<Control>) -> HttpResponse {
+    let status = control.status().await;
+    if status.is_ok_and(|status| status.inspection.state == State::Serving) {
+        HttpResponse::Ok().json(Probe { ok: true })
+    } else {
+        HttpResponse::ServiceUnavailable().json(Probe { ok: false })
+    }
+}

@@ -1,0 +1,68 @@
+//! The admin API: a trigger like the others, on a listener and an arbiter of its own.
+//!
+//! What each endpoint answers is in `answers`; who may ask at all is in `guard`.
+
+mod answers;
+mod guard;
+
+use std::time::Duration;
+
+use actix_web::{
+    App, Handler, HttpResponse, Resource, Responder, guard as route_guard,
+    http::{Method, header},
+    middleware::from_fn,
+    web,
+};
+
+use crate::{
+    control::Control,
+    server::{self, NewServe, Times},
+};
+
+/// The times of admin connections; those of `[server]` are for the service's own clients.
+pub(crate) const TIMES: Times = Times {
+    keep_alive: Duration::from_secs(75),
+    request: Duration::from_secs(5),
+    body: Duration::from_secs(5),
+    write: Duration::from_secs(30),
+};
+
+/// Serves the admin API of the service that `control` drives.
+pub(crate) fn new_serve(control: Control) -> NewServe {
+    server::new_serve(move || {
+        App::new()
+            .app_data(web::Data::new(control.clone()))
+            .app_data(answers::query_errors())
+            .wrap(from_fn(guard::admit))
+            .service(endpoint("/reload", Method::POST, answers::reload))
+            .service(endpoint("/stop", Method::POST, answers::stop))
+            .service(endpoint("/status", Method::GET, answers::status))
+            .service(endpoint(LIVEZ, Method::GET, answers::livez))
+            .service(endpoint(READYZ, Method::GET, answers::readyz))
+            .default_service(web::to(answers::unknown_path))
+    })
+}
+
+/// Answer whoever asks: load balancers and kubelets send neither token nor a known Host.
+const LIVEZ: &str = "/livez";
+const READYZ: &str = "/readyz";
+
+/// An endpoint with its one method; GET brings HEAD with it.
+fn endpoint<F, Args>(path: &str, method: Method, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let (allow, guard) = match method {
+        Method::GET => ("GET, HEAD", route_guard::Any(route_guard::Get()).or(route_guard::Head())),
+        _ => ("POST", route_guard::Any(route_guard::Post())),
+    };
+    web::resource(path)
+        .route(web::route().guard(guard).to(handler))
+        .default_service(web::to(move || async move {
+            let mut refused = HttpResponse::MethodNotAllowed();
+            refused.insert_header((header::ALLOW, allow));
+            answers::error(refused, &format!("allowed here: {allow}"))
+        }))
+}

@@ -1,0 +1,98 @@
+//! The command line: flags in, exit code out. What is global to the process is touched here alone:
+//! arguments, the log facade, the descriptor limit, the panic hook.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::{
+    server::DrainReport,
+    service::Launched,
+    settings::{Diagnostic, Fault, Sources},
+    telemetry::LogHandle,
+};
+
+/// Serves HTTP, and reloads and stops without losing a request.
+#[derive(Parser)]
+#[command(version)]
+struct Flags {
+    /// The directory of the settings (`default.toml`, `local.toml`), or one file. Without it:
+    /// `settings`, then `/etc/NAME`, then the built-in defaults
+    #[arg(long, value_name = "PATH")]
+    settings: Option<PathBuf>,
+}
+
+/// What the process tells with its end.
+mod exit {
+    pub const FAILED: u8 = 1;
+    pub const CUT: u8 = 3;
+    /// `EX_CONFIG` of sysexits.h: no retry mends it.
+    pub const SETTINGS: u8 = 78;
+}
+
+/// Runs a service called `name` as this process.
+pub(crate) fn run(
+    name: &'static str,
+    launch: impl FnOnce(Sources, LogHandle) -> Result<Launched, Vec<Diagnostic>>,
+) -> ExitCode {
+    let matches = Flags::command().name(name).get_matches();
+    let flags = Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let log = match LogHandle::install() {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("{name}: no log: {error}");
+            return ExitCode::from(exit::FAILED);
+        }
+    };
+    std::panic::set_hook(Box::new(|panic| log::error!(target: "everup", "{panic}")));
+    raise_descriptor_limit();
+    let code = match launch(sources(name, flags), log.clone()) {
+        Ok(Launched::Running(running)) => after(&running.wait()),
+        Ok(Launched::Stopped(report)) => after(&report),
+        Err(errors) => {
+            log.flush();
+            for error in &errors {
+                eprintln!("{error}");
+            }
+            let is_settings = errors.iter().any(|error| error.kind == Fault::Settings);
+            ExitCode::from(if is_settings { exit::SETTINGS } else { exit::FAILED })
+        }
+    };
+    log.flush();
+    code
+}
+
+fn after(report: &DrainReport) -> ExitCode {
+    match report.cut {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(exit::CUT),
+    }
+}
+
+fn sources(name: &str, flags: Flags) -> Sources {
+    let usual = || {
+        let places = [PathBuf::from("settings"), PathBuf::from("/etc").join(name)];
+        places.into_iter().find(|place| place.exists())
+    };
+    match flags.settings.or_else(usual) {
+        Some(path) => {
+            let sources = Sources::at(path);
+            log::info!(target: "everup", "settings: {}", sources.describe());
+            sources
+        }
+        None => {
+            log::info!(target: "everup", "settings: the built-in defaults, for there is neither `settings` nor `/etc/{name}`");
+            Sources::builtin()
+        }
+    }
+}
+
+/// Each connection takes a descriptor: the soft limit is for programs that use select(2).
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        log::warn!(target: "everup", "cannot raise the descriptor limit: {error}");
+    }
+}

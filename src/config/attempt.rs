@@ -1,0 +1,220 @@
+//! The record of an attempt: what asked for it, what came of it. This is what every asker is
+//! answered, what the log says in one line, and what the admin API serves as JSON.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::settings::{Change, Diagnostic};
+
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// A new generation is served.
+    Applied,
+    /// Nothing differs from what is served: the generation is kept, an earlier failure is over.
+    Unchanged,
+    /// Nothing was changed anywhere; [`Attempt::errors`] say why.
+    Rejected,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Rejected => "rejected",
+        })
+    }
+}
+
+/// One attempt to make a new generation current.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// Counts from 1, which is the start.
+    #[serde(rename = "attempt")]
+    pub number: u64,
+    /// How many requests it answered beside the first.
+    pub folded: u64,
+    pub outcome: Outcome,
+    /// The generation served when the answer was given; 0 where none is yet.
+    pub generation: u64,
+    /// The digest of what is served; empty where nothing is yet.
+    pub digest: Arc<str>,
+    pub changes: Vec<Change>,
+    #[serde(serialize_with = "errors")]
+    pub errors: Vec<Diagnostic>,
+    /// What asked first.
+    pub trigger: Trigger,
+    /// The workers that have taken it up.
+    pub workers: Confirmations,
+    pub load_ms: f64,
+    pub prepare_ms: f64,
+    pub publish_ms: f64,
+    /// When the attempt was asked for.
+    pub at: Timestamp,
+    /// What asked too: the first few of those folded.
+    #[serde(skip)]
+    pub others: Vec<Trigger>,
+    /// A stop overtook it: nothing is wrong with the settings.
+    #[serde(skip)]
+    pub is_stopping: bool,
+}
+
+/// Which workers have taken up a generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Confirmations {
+    pub confirmed: usize,
+    pub total: usize,
+    /// The ids of those that had not within `reload.timeout`.
+    pub late: Vec<usize>,
+}
+
+/// What asked for an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Trigger {
+    pub kind: TriggerKind,
+    /// The signal's name, where it was one.
+    pub signal: Option<&'static str>,
+    /// Its sender, as far as the kernel tells.
+    pub pid: Option<i32>,
+    pub uid: Option<u32>,
+    pub command: Option<String>,
+}
+
+/// The kinds of [`Trigger`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TriggerKind {
+    Start,
+    Signal,
+    /// The admin API.
+    Http,
+    /// The library: [`Control`](crate::Control).
+    Control,
+}
+
+impl Trigger {
+    pub(crate) fn new(kind: TriggerKind) -> Self {
+        Self {
+            kind,
+            signal: None,
+            pid: None,
+            uid: None,
+            command: None,
+        }
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            TriggerKind::Start => f.write_str("start")?,
+            TriggerKind::Http => f.write_str("the admin API")?,
+            TriggerKind::Control => f.write_str("the program")?,
+            TriggerKind::Signal => f.write_str(self.signal.unwrap_or("a signal"))?,
+        }
+        if let Some(pid) = self.pid {
+            write!(f, " from pid {pid}")?;
+        }
+        if let Some(uid) = self.uid {
+            write!(f, " uid {uid}")?;
+        }
+        if let Some(command) = &self.command {
+            write!(f, " ({command})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Senders that an attempt's line names.
+const SENDERS_NAMED: usize = 5;
+
+/// One line, for the log and for people.
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "reload {} {}: generation {}", self.number, self.outcome, self.generation)?;
+        if !self.digest.is_empty() {
+            write!(f, ", digest {}", self.digest)?;
+        }
+        if self.outcome == Outcome::Applied {
+            let keys: Vec<&str> = self.changes.iter().map(|change| change.key.as_str()).collect();
+            write!(f, ", {}", Named("change", &keys))?;
+        }
+        if !self.errors.is_empty() {
+            let errors: Vec<String> = self.errors.iter().map(ToString::to_string).collect();
+            write!(f, ", errors: {}", errors.join("; "))?;
+        }
+        write!(f, ", by {}", self.trigger)?;
+        for other in self.others.iter().take(SENDERS_NAMED - 1) {
+            write!(f, ", {other}")?;
+        }
+        if self.folded as usize >= SENDERS_NAMED {
+            f.write_str(" and more")?;
+        }
+        write!(
+            f,
+            ", folded {}, load {:.2} ms, prepare {:.2} ms, publish {:.2} ms",
+            self.folded, self.load_ms, self.prepare_ms, self.publish_ms
+        )
+    }
+}
+
+/// How many of something, and the first few of them.
+struct Named<'a>(&'a str, &'a [&'a str]);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        let Self(what, names) = self;
+        write!(f, "{} {what}", names.len())?;
+        if names.len() != 1 {
+            f.write_str("s")?;
+        }
+        if !names.is_empty() {
+            write!(f, " ({}", names[..names.len().min(SHOWN)].join(", "))?;
+            f.write_str(if names.len() > SHOWN { ", …)" } else { ")" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Errors as the admin API tells them: the place is called `origin`, as a value's is.
+fn errors<S: Serializer>(errors: &[Diagnostic], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Error<'a> {
+        key: &'a str,
+        message: &'a str,
+        origin: Option<String>,
+    }
+    serializer.collect_seq(errors.iter().map(|error| Error {
+        key: &error.key,
+        message: &error.message,
+        origin: error.place.as_ref().map(ToString::to_string),
+    }))
+}
+
+/// The time that each step of an attempt took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Took {
+    pub(crate) load: Duration,
+    pub(crate) prepare: Duration,
+    pub(crate) publish: Duration,
+}
+
+impl Attempt {
+    pub(crate) fn took(mut self, took: Took) -> Self {
+        let millis = |took: Duration| took.as_secs_f64() * 1e3;
+        self.load_ms = millis(took.load);
+        self.prepare_ms = millis(took.prepare);
+        self.publish_ms = millis(took.publish);
+        self
+    }
+}

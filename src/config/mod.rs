@@ -1,0 +1,16 @@
+//! Owns the configuration: load, prepare, publish.
+//!
+//! Taken: [`Reload`], [`End`], [`Recall`]. Reading order: `attempts` (who is answered by which
+//! attempt), `actor`, `prepare`, `generation` (what a request sees), `attempt` (the record).
+
+mod actor;
+mod attempt;
+mod attempts;
+mod descriptors;
+mod generation;
+mod prepare;
+
+pub(crate) use actor::{ConfigActor, End, NewConfig, Recall, Reload};
+pub use attempt::{Attempt, Confirmations, Outcome, Trigger, TriggerKind};
+pub(crate) use generation::{Generation, Pin, Reaper, Slot};
+pub(crate) use prepare::{AnySettings, Author, Snapshot};

@@ -1,0 +1,476 @@
+//! From settings to a [`Snapshot`]: everything that can fail happens here, beside what is served.
+//!
+//! What has not changed is taken over, the rest is opened; dropping the candidate undoes it. What
+//! is slow runs on blocking threads, under `reload.timeout`.
+
+use std::{
+    any::Any,
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZero,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinHandle},
+};
+
+use super::{
+    attempt::Took,
+    descriptors::{Budget, Room},
+    generation::{Generation, Insides, Reaper},
+};
+use crate::{
+    server::{Address, Listener, NewServe, NewWorker, Share, Times, Worker},
+    settings::{
+        Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles,
+        Server, Sources, changes,
+    },
+};
+
+/// The author's service, without its types.
+pub(crate) trait Author: Send + Sync {
+    /// Reads and checks the settings. Blocks.
+    fn load(
+        &self,
+        sources: &Sources,
+        previous: Option<&Facts>,
+        deadline: Instant,
+    ) -> Result<Read, Vec<Diagnostic>>;
+
+    /// Builds the state of a generation. Blocks; needs a runtime's context; may panic.
+    fn build(
+        &self,
+        settings: &AnySettings,
+        build: &Build,
+    ) -> Result<Box<dyn Any + Send + Sync>, String>;
+
+    fn name(&self) -> &'static str;
+
+    fn new_serve(&self) -> NewServe;
+}
+
+/// everup's own tables, and the author's.
+pub(crate) type Read = (Loaded<()>, AnySettings);
+
+/// The author's settings, behind `dyn Any`.
+pub(crate) type AnySettings = Box<dyn Any + Send + Sync>;
+
+/// A generation with all that it opened. No request pins it, so nothing of yesterday stays open.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) generation: Arc<Generation>,
+    /// Where the workers look for the newest generation.
+    pub(crate) published: watch::Sender<Arc<Generation>>,
+    pub(crate) listeners: Vec<Arc<Listener>>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) admin: Option<AdminServer>,
+    pub(crate) max_connections: usize,
+    budget: Budget,
+}
+
+/// The admin listener and the worker that serves it, on an arbiter of its own: a big answer or
+/// many idle clients delay no signal and no request.
+#[derive(Clone)]
+pub(crate) struct AdminServer {
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) worker: Worker,
+    pub(crate) max_connections: usize,
+}
+
+/// What is served, as the next attempt needs to know it.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) settings: Arc<Loaded<()>>,
+    pub(crate) files: ReadFiles,
+    pub(crate) digest: Arc<str>,
+}
+
+/// What an attempt works with.
+pub(crate) struct Job {
+    pub(crate) author: Arc<dyn Author>,
+    pub(crate) admin: NewServe,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) reaper: Reaper,
+    pub(crate) begun: Instant,
+    pub(crate) current: Option<Current>,
+}
+
+/// What an attempt has come to, short of publishing.
+pub(crate) enum Prepared {
+    Ready(Box<Candidate>),
+    /// Nothing differs; the facts about the sources may.
+    Unchanged,
+    Rejected {
+        errors: Vec<Diagnostic>,
+        /// A thread that did not come back in time.
+        stuck: Option<JoinHandle<()>>,
+    },
+}
+
+/// The next snapshot, and what is to be said of it.
+pub(crate) struct Candidate {
+    pub(crate) current: Current,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) shares: Vec<Vec<Share>>,
+    pub(crate) admin_share: Vec<Share>,
+}
+
+impl From<Vec<Diagnostic>> for Prepared {
+    fn from(errors: Vec<Diagnostic>) -> Self {
+        Self::Rejected {
+            errors,
+            stuck: None,
+        }
+    }
+}
+
+/// Until the settings say otherwise.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Loads and prepares. Runs on the control arbiter; waits for blocking threads.
+pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
+    let timeout = job.current.as_ref().map_or(START_TIMEOUT, |current| {
+        current.settings.tables.reload.timeout
+    });
+    let deadline = job.begun + timeout;
+    let loading = load(&job, deadline);
+    let loaded = bounded(deadline, "reading the settings", loading).await;
+    took.load = job.begun.elapsed();
+    let read = match loaded.and_then(|loaded| loaded.map_err(Prepared::from)) {
+        Ok(Some(read)) => read,
+        Ok(None) => return Prepared::Unchanged,
+        Err(rejected) => return rejected,
+    };
+
+    let begun = Instant::now();
+    let deadline = job.begun + read.0.tables.reload.timeout;
+    let prepared = match build(&job, read, deadline).await {
+        Ok(built) => open(&job, built).await.unwrap_or_else(Prepared::from),
+        Err(rejected) => rejected,
+    };
+    took.prepare = begun.elapsed();
+    prepared
+}
+
+/// The settings, or `None` where nothing differs from what is served.
+fn load(
+    job: &Job,
+    deadline: Instant,
+) -> impl FnOnce() -> Result<Option<Read>, Vec<Diagnostic>> + Send + 'static {
+    let (author, sources) = (job.author.clone(), job.sources.clone());
+    let current = job.current.clone();
+    move || {
+        let previous = current.as_ref().map(|current| &current.settings.facts);
+        let read = author.load(&sources, previous, deadline)?;
+        let Some(current) = current else {
+            return Ok(Some(read));
+        };
+        let is_same = read.0.effective.digest(&current.files) == *current.digest;
+        if is_same && current.files.unchanged() {
+            return Ok(None);
+        }
+        frozen(&current.settings, &read.0)?;
+        Ok(Some(read))
+    }
+}
+
+/// What cannot change while the process runs.
+fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<Diagnostic>> {
+    let (was, is) = (&current.tables, &next.tables);
+    let fixed = [
+        ("server.listeners", was.server.listeners != is.server.listeners),
+        ("server.workers", was.server.workers != is.server.workers),
+        ("admin.address", was.admin.address != is.admin.address),
+    ];
+    let errors: Vec<_> = fixed
+        .into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(key, _)| {
+            let message = "cannot be changed by a reload yet: stop and start instead";
+            next.effective.diagnostic(Fault::Settings, key, message)
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// A generation's insides, built from settings.
+struct Built {
+    settings: Loaded<()>,
+    app: AnySettings,
+    state: Box<dyn Any + Send + Sync>,
+    files: ReadFiles,
+}
+
+/// Builds the author's state, again where a file that it read has changed meanwhile (P3).
+async fn build(
+    job: &Job,
+    (settings, mut app): Read,
+    deadline: Instant,
+) -> Result<Built, Prepared> {
+    loop {
+        let (author, base) = (job.author.clone(), job.sources.base());
+        let building = move || {
+            let with = Build::new(base);
+            let state = author.build(&app, &with);
+            let files = with.files_read();
+            let is_stable = files.unchanged();
+            (app, state, files, is_stable)
+        };
+        let (same, state, files, is_stable) = bounded(deadline, "the build", building).await?;
+        let state = state.map_err(|error| {
+            let diagnostic = Diagnostic::new(Fault::Build, "app", error);
+            Prepared::from(vec![diagnostic])
+        })?;
+        if is_stable {
+            return Ok(Built { settings, app: same, state, files });
+        }
+        if Instant::now() >= deadline {
+            let error = "the files that the build reads do not stand still";
+            return Err(vec![Diagnostic::new(Fault::Build, "app", error)].into());
+        }
+        app = same;
+    }
+}
+
+/// Runs `work` on a blocking thread until `deadline`, and no longer waits for it then.
+async fn bounded<T: Send + 'static>(
+    deadline: Instant,
+    what: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Prepared> {
+    let mut running = tokio::task::spawn_blocking(work);
+    match tokio::time::timeout_at(deadline.into(), &mut running).await {
+        Ok(done) => done.map_err(|error| vec![panicked(what, error)].into()),
+        Err(_) => Err(Prepared::Rejected {
+            errors: vec![Diagnostic::new(
+                Fault::Build,
+                "",
+                format!("{what} did not end within `reload.timeout`"),
+            )],
+            stuck: Some(tokio::spawn(async move {
+                // What it comes to is dropped: nobody waits for it any more.
+                let _ = running.await;
+            })),
+        }),
+    }
+}
+
+fn panicked(what: &str, error: JoinError) -> Diagnostic {
+    let text = match error.try_into_panic() {
+        Ok(panic) => panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default(),
+        Err(error) => error.to_string(),
+    };
+    Diagnostic::new(Fault::Build, "app", format!("{what} panicked: {text}"))
+}
+
+/// Opens what the snapshot needs and does not have yet.
+async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
+    let Built { settings, app, state, files } = built;
+    let settings = Arc::new(settings);
+    let tables = &settings.tables;
+    let digest: Arc<str> = settings.effective.digest(&files).into();
+    let known = job.current.as_ref();
+    let generation = Arc::new(Generation::new(
+        known.map_or(1, |known| known.snapshot.generation.number + 1),
+        tables.server.clone(),
+        tables.shutdown.clone(),
+        Insides { settings: app, state },
+        job.reaper.clone(),
+    ));
+    let (snapshot, shares, admin_share, changes) = match known {
+        Some(known) => {
+            let mut snapshot = known.snapshot.clone();
+            snapshot.generation = generation;
+            let asked = settings.tables.server.max_connections as usize;
+            let room = snapshot.budget.room(asked, snapshot.workers.len());
+            snapshot.max_connections = room.per_worker;
+            let changes = changes(&known.settings.effective, &settings.effective);
+            (snapshot, Vec::new(), Vec::new(), changes)
+        }
+        None => {
+            let opened = start(job, generation, &settings).await?;
+            (opened.0, opened.1, opened.2, Vec::new())
+        }
+    };
+    Ok(Prepared::Ready(Box::new(Candidate {
+        current: Current { snapshot, settings, files, digest },
+        changes,
+        shares,
+        admin_share,
+    })))
+}
+
+type Opened = (Snapshot, Vec<Vec<Share>>, Vec<Share>);
+
+/// Opens everything, for the first time: binds all, then starts the workers idle, then listens.
+async fn start(
+    job: &Job,
+    generation: Arc<Generation>,
+    settings: &Loaded<()>,
+) -> Result<Opened, Vec<Diagnostic>> {
+    let (tables, effective) = (&settings.tables, &settings.effective);
+    let (mut listeners, mut admin) = bind(&tables.server, &tables.admin, effective)?;
+    let count = worker_count(&tables.server);
+    let budget = Budget::measure(count, listeners.len()).map_err(system)?;
+    let room = budget.room(tables.server.max_connections as usize, count);
+
+    let published = watch::Sender::new(generation);
+    let serving_at = listeners.iter().find_map(|listener| tcp(listener.address()));
+    let mut workers = Vec::with_capacity(count);
+    for id in 0..count {
+        workers.push(Worker::start(NewWorker {
+            id,
+            new_serve: job.author.new_serve(),
+            published: published.subscribe(),
+            address: serving_at.unwrap_or(NOWHERE),
+            times: |generation| Times::from(&generation.server),
+            max_connections: room.per_worker,
+        }));
+    }
+    let workers = futures_util::future::join_all(workers).await;
+    let workers: Vec<Worker> = workers
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(|error| system(format!("cannot start {count} workers: {error}")))?;
+
+    let mut shares: Vec<Vec<Share>> = Vec::new();
+    for listener in listeners.iter_mut().chain(&mut admin) {
+        listener.listen().map_err(|error| vec![cannot_listen(effective, listener, error)])?;
+    }
+    for worker in &workers {
+        shares.push(
+            listeners
+                .iter()
+                .map(|listener| listener.share(&worker.runtime))
+                .collect::<Result<_, _>>()
+                .map_err(|error| system(format!("cannot share a listener: {error}")))?,
+        );
+    }
+    let (admin, admin_share) = match admin {
+        None => (None, Vec::new()),
+        Some(listener) => {
+            let (admin, share) = start_admin(job, listener, published.subscribe(), room).await?;
+            (Some(admin), vec![share])
+        }
+    };
+    let generation = published.borrow().clone();
+    let snapshot = Snapshot {
+        generation,
+        published,
+        listeners: listeners.into_iter().map(Arc::new).collect(),
+        workers,
+        admin,
+        max_connections: room.per_worker,
+        budget,
+    };
+    Ok((snapshot, shares, admin_share))
+}
+
+/// What an App is told of its address where it listens at none.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// The id of the admin listener's worker, which no worker of the service has.
+const ADMIN_ID: usize = usize::MAX;
+
+async fn start_admin(
+    job: &Job,
+    listener: Listener,
+    published: watch::Receiver<Arc<Generation>>,
+    room: Room,
+) -> Result<(AdminServer, Share), Vec<Diagnostic>> {
+    let cannot = |error| system(format!("cannot start the admin listener: {error}"));
+    let worker = Worker::start(NewWorker {
+        id: ADMIN_ID,
+        new_serve: job.admin.clone(),
+        published,
+        address: tcp(listener.address()).unwrap_or(NOWHERE),
+        times: |_| crate::admin::TIMES,
+        max_connections: room.admin,
+    });
+    let worker = worker.await.map_err(cannot)?;
+    let share = listener.share(&worker.runtime).map_err(cannot)?;
+    let admin = AdminServer {
+        listener: Arc::new(listener),
+        worker,
+        max_connections: room.admin,
+    };
+    Ok((admin, share))
+}
+
+fn tcp(address: &Address) -> Option<SocketAddr> {
+    match address {
+        Address::Tcp(address) => Some(*address),
+        Address::Unix(_) => None,
+    }
+}
+
+/// Binds every address, or tells of every one that cannot be bound.
+fn bind(
+    server: &Server,
+    admin: &Admin,
+    effective: &Effective,
+) -> Result<(Vec<Listener>, Option<Listener>), Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    let mut try_to = |name: &str, key: &str, address: Address| {
+        let bound = Listener::bind(name, &address);
+        bound
+            .map_err(|error| {
+                let message = format!("cannot listen on {address}: {error}");
+                errors.push(effective.diagnostic(Fault::System, key, &message));
+            })
+            .ok()
+    };
+    let listeners = server
+        .listeners
+        .iter()
+        .filter_map(|(name, listener)| {
+            try_to(name, &listener_key(name), Address::Tcp(listener.address))
+        })
+        .collect();
+    let address = match &admin.address {
+        AdminAddress::Off => None,
+        AdminAddress::Tcp(address) => Some(Address::Tcp(*address)),
+        AdminAddress::Unix(path) => Some(Address::Unix(path.clone())),
+    };
+    let admin = address.and_then(|address| try_to("admin", ADMIN_KEY, address));
+    if errors.is_empty() {
+        Ok((listeners, admin))
+    } else {
+        Err(errors)
+    }
+}
+
+const ADMIN_KEY: &str = "admin.address";
+
+fn listener_key(name: &str) -> String {
+    format!("server.listeners.{name}.address")
+}
+
+fn cannot_listen(effective: &Effective, listener: &Listener, error: std::io::Error) -> Diagnostic {
+    let key = match &**listener.name() {
+        "admin" => ADMIN_KEY.to_owned(),
+        name => listener_key(name),
+    };
+    let message = format!("cannot listen on {}: {error}", listener.address());
+    effective.diagnostic(Fault::System, &key, &message)
+}
+
+fn system(message: String) -> Vec<Diagnostic> {
+    vec![Diagnostic::new(Fault::System, "", message)]
+}
+
+/// `server.workers`, or as many as affinity and the cgroup's quota allow.
+fn worker_count(server: &Server) -> usize {
+    match server.workers {
+        0 => thread::available_parallelism().map_or(1, NonZero::get),
+        count => count.into(),
+    }
+}

@@ -1,0 +1,134 @@
+//! The handle behind every trigger: reload, stop, inspect.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::{
+    config::{Attempt, ConfigActor, End, Recall, Reload, Trigger, TriggerKind},
+    server::{Inspect, Inspection, ServerActor, Stop, Urge},
+};
+
+/// Drives a running service, from any thread and any runtime. Signals and the admin API go the
+/// same way.
+#[derive(Clone)]
+pub struct Control {
+    config: Addr<ConfigActor>,
+    server: Addr<ServerActor>,
+    service: &'static str,
+    started_at: Timestamp,
+}
+
+/// How [`Control::stop`] ends the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMode {
+    /// What is in flight is finished until the deadline.
+    Graceful,
+    /// What is in flight is cut.
+    Now,
+}
+
+/// The service is gone, or about to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the service has stopped")
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// What `GET /status` answers.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    pub service: &'static str,
+    /// everup's.
+    pub version: &'static str,
+    pub pid: u32,
+    pub generation: u64,
+    pub digest: Arc<str>,
+    pub started_at: Timestamp,
+    pub uptime_s: f64,
+    #[serde(flatten)]
+    pub inspection: Inspection,
+    pub last_reload: Option<Arc<Attempt>>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        config: Addr<ConfigActor>,
+        server: Addr<ServerActor>,
+        service: &'static str,
+    ) -> Self {
+        Self {
+            config,
+            server,
+            service,
+            started_at: Timestamp::now(),
+        }
+    }
+
+    /// Reads the settings anew and serves them, and waits for the outcome. Dropping the future
+    /// takes nothing back.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the service is gone. One that is still stopping answers with an attempt,
+    /// rejected.
+    pub async fn reload(&self) -> Result<Arc<Attempt>, Stopped> {
+        self.ask(Trigger::new(TriggerKind::Control)).await
+    }
+
+    /// Ends the service; [`Running::finished`](crate::Running::finished) tells when it has ended.
+    pub fn stop(&self, mode: StopMode) {
+        let urge = match mode {
+            StopMode::Graceful => Urge::Graceful,
+            StopMode::Now => Urge::Now,
+        };
+        self.end(urge, Trigger::new(TriggerKind::Control));
+    }
+
+    /// How the service fares.
+    ///
+    /// # Errors
+    /// [`Stopped`] where it is gone.
+    pub async fn status(&self) -> Result<Status, Stopped> {
+        let inspection = self.server.send(Inspect).await.map_err(|_| Stopped)?;
+        let recalled = self.config.send(Recall).await.map_err(|_| Stopped)?;
+        let uptime = Timestamp::now().duration_since(self.started_at);
+        Ok(Status {
+            service: self.service,
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            generation: recalled.generation,
+            digest: recalled.digest,
+            started_at: self.started_at,
+            uptime_s: uptime.as_secs_f64(),
+            inspection,
+            last_reload: recalled.last_reload,
+        })
+    }
+
+    /// Asks for an attempt, whoever it is that asks.
+    pub(crate) async fn ask(&self, trigger: Trigger) -> Result<Arc<Attempt>, Stopped> {
+        self.request(trigger).await.map_err(|_| Stopped)
+    }
+
+    /// Asks for an attempt, and leaves it to the caller whether to wait for it.
+    pub(crate) fn request(&self, trigger: Trigger) -> oneshot::Receiver<Arc<Attempt>> {
+        let (asker, answer) = oneshot::channel();
+        self.config.do_send(Reload { trigger, asker });
+        answer
+    }
+
+    /// Asks for the end, whoever it is that asks.
+    pub(crate) fn end(&self, urge: Urge, trigger: Trigger) {
+        let by = trigger.to_string();
+        self.config.do_send(End(Stop { urge, by }));
+    }
+}

@@ -1,0 +1,426 @@
+//! ServerActor: owns the workers, what they serve, and the service's way to its end.
+//!
+//! Takes [`Publish`] and [`Stop`] from the ConfigActor, and [`Inspect`] from whoever holds a
+//! [`Control`](crate::Control). Knows the workers' addresses and none upstream.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
+    MessageResponse, ResponseFuture, WrapFuture as _,
+};
+use futures_util::future::{join_all, select_all};
+use serde::Serialize;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    books::{Account, Requests},
+    drain::{self, Drain, Phase, Step, Urge},
+    listener::{Listener, Share},
+    worker::{self, Adopt, CloseListeners, Cut, Delay, Worker},
+};
+use crate::{
+    config::{Confirmations, Snapshot},
+    telemetry::{Event, emit},
+};
+
+/// Make this snapshot what is served. From the ConfigActor; cannot fail: all that could has been
+/// done. Answered when the generation is out, or, where workers have listeners to take up, when
+/// they have.
+#[derive(Message)]
+#[rtype(result = "Confirmations")]
+pub(crate) struct Publish {
+    pub(crate) snapshot: Snapshot,
+    /// What the workers, by their place in the snapshot, are to listen on from now on.
+    pub(crate) shares: Vec<Vec<Share>>,
+    /// The admin listener's, the first time.
+    pub(crate) admin: Vec<Share>,
+    /// How long a worker may take before it counts as late.
+    pub(crate) patience: Duration,
+}
+
+/// End the service. From the ConfigActor, which begins no reload any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Stop {
+    pub(crate) urge: Urge,
+    /// Who asks, for the log.
+    pub(crate) by: String,
+}
+
+/// Tell how the service fares.
+#[derive(Message)]
+#[rtype(result = "Inspection")]
+pub(crate) struct Inspect;
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum State {
+    Starting,
+    Serving,
+    Draining,
+}
+
+/// How the service fares, at one moment.
+#[derive(Clone, Debug, MessageResponse, Serialize)]
+#[non_exhaustive]
+pub struct Inspection {
+    pub state: State,
+    pub listeners: Vec<ListenerStatus>,
+    pub workers: Vec<WorkerStatus>,
+    pub requests: Requests,
+    /// Where the admin API listens, where it does.
+    pub admin: Option<String>,
+    /// Connections that a worker takes at most: `server.max_connections`, or what the descriptors
+    /// allow.
+    pub max_connections: usize,
+}
+
+/// One listener, over all workers.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ListenerStatus {
+    pub name: Arc<str>,
+    /// The real one: port 0 resolved.
+    pub address: String,
+    pub tls: bool,
+    pub connections: u64,
+    pub requests: Requests,
+}
+
+/// One worker, over all listeners.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct WorkerStatus {
+    pub id: usize,
+    /// The newest generation that it has taken up.
+    pub generation: u64,
+    pub connections: u64,
+    pub in_flight: u64,
+}
+
+/// What a stop came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Requests answered from the stop on.
+    pub answered: u64,
+    /// Requests aborted from the stop on.
+    pub aborted: u64,
+    /// Requests cut, by the deadline or by force.
+    pub cut: u64,
+    /// From the stop to the end.
+    pub took: Duration,
+    /// The books since start.
+    pub totals: Requests,
+}
+
+/// How long the admin listener's last answers may take.
+const ADMIN_DRAIN: Duration = Duration::from_millis(250);
+
+/// How long handshakes under way are waited for, at the most: SYN-ACKs that nobody answers any
+/// more are sent again for a minute.
+const HANDSHAKES: Duration = Duration::from_secs(1);
+
+/// How often handshakes under way are looked for.
+const HANDSHAKES_TICK: Duration = Duration::from_millis(5);
+
+/// The actor that serves.
+pub(crate) struct ServerActor {
+    snapshot: Option<Snapshot>,
+    drain: Drain,
+    /// The books when the stop began.
+    before: Requests,
+    finished: Option<oneshot::Sender<DrainReport>>,
+}
+
+impl ServerActor {
+    /// `finished` gets the report when all is over.
+    pub(crate) fn new(finished: oneshot::Sender<DrainReport>) -> Self {
+        Self {
+            snapshot: None,
+            drain: Drain::new(),
+            before: Requests::default(),
+            finished: Some(finished),
+        }
+    }
+
+    fn workers(&self) -> &[Worker] {
+        self.snapshot.as_ref().map_or(&[], |snapshot| &snapshot.workers)
+    }
+
+    fn listeners(&self) -> &[Arc<Listener>] {
+        self.snapshot.as_ref().map_or(&[], |snapshot| &snapshot.listeners)
+    }
+
+    /// Every account of every worker, each worker's as it stands at one moment.
+    fn books(&self) -> Vec<Vec<Account>> {
+        self.workers().iter().map(|worker| worker.books.read()).collect()
+    }
+
+    fn totals(&self) -> Requests {
+        let totals = sum(self.books().iter().flatten());
+        if !totals.balance() {
+            emit(&Event::BooksDiffer(totals));
+        }
+        totals
+    }
+
+    fn take(&mut self, step: Option<Step>, ctx: &mut Context<Self>) {
+        match step {
+            None => {}
+            Some(Step::Delay) => {
+                for worker in self.workers() {
+                    worker.address.do_send(Delay);
+                }
+            }
+            Some(Step::Drain) => self.close_listeners(ctx),
+            Some(Step::Cut) => self.cut(ctx),
+            Some(Step::End) => self.end(ctx),
+        }
+        if let Some(due) = self.drain.due().filter(|_| step.is_some()) {
+            let wait = due.saturating_duration_since(Instant::now());
+            ctx.run_later(wait, |this, ctx| {
+                let step = this.drain.tick(Instant::now());
+                this.take(step, ctx);
+            });
+        }
+    }
+
+    /// P5: first no handshake begins, then those under way end, then the queues are emptied, then
+    /// the listeners close.
+    fn close_listeners(&mut self, ctx: &mut Context<Self>) {
+        let Phase::Draining { since, deadline } = self.drain.phase() else {
+            return;
+        };
+        let linger = self.drain.linger();
+        let listeners = self.listeners().to_vec();
+        for listener in &listeners {
+            listener.refuse_handshakes();
+        }
+        let handshakes = async move {
+            let limit = deadline.min(since + HANDSHAKES);
+            while listeners.iter().any(|listener| listener.has_handshakes()) && Instant::now() < limit {
+                tokio::time::sleep(HANDSHAKES_TICK).await;
+            }
+        };
+        let drain = move || worker::Drain { since, linger, deadline };
+        ctx.spawn(handshakes.into_actor(self).map(move |(), this, ctx| {
+            let mut closing = Vec::new();
+            for worker in this.workers().to_vec() {
+                let closed = worker.address.send(CloseListeners);
+                let (emptied, is_empty) = oneshot::channel();
+                closing.push(is_empty);
+                // What a full descriptor table keeps in the queue needs others to leave, so those
+                // are told at once; the worker is empty when it is so after its queue.
+                worker.address.do_send(drain());
+                let emptying = async move {
+                    // A worker that is gone has no connections.
+                    let _ = closed.await;
+                    let _ = emptied.send(());
+                    let _ = worker.address.send(drain()).await;
+                    worker.id
+                };
+                ctx.spawn(emptying.into_actor(this).map(|id, this, ctx| this.worker_is_empty(id, ctx)));
+            }
+            // A worker that is blocked in a handler holds its share open: the first whose queue is
+            // empty speaks for all, for the queue is one.
+            let listeners = this.listeners().to_vec();
+            let shut = async move {
+                if !closing.is_empty() {
+                    let _ = select_all(closing).await;
+                }
+                for listener in listeners {
+                    listener.shut();
+                }
+            };
+            ctx.spawn(shut.into_actor(this));
+        }));
+    }
+
+    fn worker_is_empty(&mut self, id: usize, ctx: &mut Context<Self>) {
+        let step = self.drain.worker_is_empty(id);
+        self.take(step, ctx);
+    }
+
+    /// What is in flight is named and entered as cut from here, so that a worker that is blocked
+    /// in a handler is no exception.
+    fn cut(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        for listener in self.listeners() {
+            listener.shut();
+        }
+        for worker in self.workers().to_vec() {
+            for victim in worker.books.cut(now) {
+                emit(&Event::Cut(&victim));
+            }
+            let closing = async move {
+                let _ = worker.address.send(Cut).await;
+                let (since, linger) = (now, Duration::ZERO);
+                let is_empty = worker::Drain { since, linger, deadline: now };
+                let _ = worker.address.send(is_empty).await;
+                worker.id
+            };
+            ctx.spawn(closing.into_actor(self).map(|id, this, ctx| this.worker_is_empty(id, ctx)));
+        }
+    }
+
+    fn end(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        let totals = self.totals();
+        let report = DrainReport {
+            answered: totals.answered - self.before.answered,
+            aborted: totals.aborted - self.before.aborted,
+            cut: totals.cut - self.before.cut,
+            took: self.drain.began().map_or(Duration::ZERO, |began| now - began),
+            totals,
+        };
+        emit(&Event::Stopped(&report));
+        let snapshot = self.snapshot.take();
+        let admin = snapshot.as_ref().and_then(|snapshot| snapshot.admin.as_ref());
+        let admin = admin.map(|admin| admin.worker.clone());
+        let finishing = async move {
+            if let Some(admin) = admin {
+                // Its last answers, this stop's own among them.
+                let _ = timeout(ADMIN_DRAIN, close_admin(&admin, now)).await;
+            }
+            drop(snapshot);
+        };
+        ctx.spawn(finishing.into_actor(self).map(|(), this, ctx| {
+            if let Some(finished) = this.finished.take() {
+                // Nobody waits any more where the `Running` was dropped.
+                let _ = finished.send(report);
+            }
+            ctx.stop();
+        }));
+    }
+}
+
+async fn close_admin(admin: &Worker, now: Instant) {
+    let _ = admin.address.send(CloseListeners).await;
+    let drain = worker::Drain {
+        since: now,
+        linger: Duration::ZERO,
+        deadline: now + ADMIN_DRAIN,
+    };
+    let _ = admin.address.send(drain).await;
+}
+
+fn sum<'a>(accounts: impl IntoIterator<Item = &'a Account>) -> Requests {
+    accounts.into_iter().map(|account| account.requests).sum()
+}
+
+impl Actor for ServerActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Publish> for ServerActor {
+    type Result = ResponseFuture<Confirmations>;
+
+    fn handle(&mut self, publish: Publish, _: &mut Context<Self>) -> Self::Result {
+        let Publish { snapshot, shares, admin, patience } = publish;
+        // P2: from here on, whatever a worker pins is this generation.
+        snapshot.published.send_replace(snapshot.generation.clone());
+        let total = snapshot.workers.len();
+        let waits = shares.iter().any(|shares| !shares.is_empty());
+        let max_connections = snapshot.max_connections;
+        if let Some(of) = &snapshot.admin {
+            let max_connections = of.max_connections;
+            of.worker.address.do_send(Adopt { shares: admin, max_connections });
+        }
+        let adopting: Vec<_> = snapshot
+            .workers
+            .iter()
+            .zip(shares.into_iter().chain(std::iter::repeat_with(Vec::new)))
+            .map(|(worker, shares)| {
+                let adopted = worker.address.send(Adopt { shares, max_connections });
+                let id = worker.id;
+                async move { timeout(patience, adopted).await.is_err().then_some(id) }
+            })
+            .collect();
+        self.snapshot = Some(snapshot);
+        if !waits {
+            // They are told, and need not be waited for. Dropping the messages would take them
+            // back, so they are awaited aside.
+            actix_rt::spawn(join_all(adopting));
+            let all = Confirmations { confirmed: total, total, late: Vec::new() };
+            return Box::pin(async { all });
+        }
+        Box::pin(async move {
+            let late: Vec<usize> = join_all(adopting).await.into_iter().flatten().collect();
+            Confirmations { confirmed: total - late.len(), total, late }
+        })
+    }
+}
+
+impl Handler<Stop> for ServerActor {
+    type Result = ();
+
+    fn handle(&mut self, stop: Stop, ctx: &mut Context<Self>) {
+        let limits = self.snapshot.as_ref().map_or(drain::Limits::NONE, |snapshot| {
+            let shutdown = &snapshot.generation.shutdown;
+            drain::Limits {
+                delay: shutdown.delay,
+                linger: shutdown.linger,
+                timeout: shutdown.timeout,
+            }
+        });
+        let is_first = self.drain.phase() == Phase::Serving;
+        if is_first {
+            self.before = self.totals();
+        }
+        let ids: Vec<usize> = self.workers().iter().map(|worker| worker.id).collect();
+        let step = self.drain.ask(stop.urge, limits, ids, Instant::now());
+        emit(&Event::StopAsked { by: &stop.by, is_first, step });
+        self.take(step, ctx);
+    }
+}
+
+impl Handler<Inspect> for ServerActor {
+    type Result = Inspection;
+
+    fn handle(&mut self, _: Inspect, _: &mut Context<Self>) -> Inspection {
+        let books = self.books();
+        let accounts = || books.iter().flatten();
+        let listeners = self.listeners().iter().map(|listener| {
+            let of_it: Vec<_> = accounts().filter(|account| account.listener == *listener.name()).collect();
+            ListenerStatus {
+                name: listener.name().clone(),
+                address: listener.address().to_string(),
+                tls: false,
+                connections: of_it.iter().map(|account| account.connections).sum(),
+                requests: sum(of_it),
+            }
+        });
+        let workers = self.workers().iter().zip(&books).map(|(worker, accounts)| WorkerStatus {
+            id: worker.id,
+            generation: worker.generation.load(Ordering::Relaxed),
+            connections: accounts.iter().map(|account| account.connections).sum(),
+            in_flight: sum(accounts).in_flight,
+        });
+        let requests = sum(accounts());
+        if !requests.balance() {
+            emit(&Event::BooksDiffer(requests));
+        }
+        Inspection {
+            state: match (self.drain.phase(), &self.snapshot) {
+                (Phase::Serving, None) => State::Starting,
+                (Phase::Serving, Some(_)) => State::Serving,
+                _ => State::Draining,
+            },
+            listeners: listeners.collect(),
+            workers: workers.collect(),
+            requests,
+            admin: self.snapshot.as_ref().and_then(|snapshot| {
+                let admin = snapshot.admin.as_ref()?;
+                Some(admin.listener.address().to_string())
+            }),
+            max_connections: self.snapshot.as_ref().map_or(0, |snapshot| snapshot.max_connections),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The books of one worker: what it received, and what became of each request.
+//!
+//! They lie behind the worker's own mutex, which nobody contends for while requests are served: the
+//! ServerActor takes it to read, and at a stop's deadline to name and cut what is in flight, also
+//! when the worker itself is blocked in a handler.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use actix_http::{Method, Uri};
+use serde::Serialize;
+use slab::Slab;
+
+/// What became of requests: `received = answered + aborted + cut + in_flight`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Requests {
+    /// The head was complete and well-formed: the request was handed to the service.
+    pub received: u64,
+    /// The last byte of the response was handed to the socket.
+    pub answered: u64,
+    /// The client hung up or stood still for too long, or the response failed midway.
+    pub aborted: u64,
+    /// Ended by a stop's deadline, or by force.
+    pub cut: u64,
+    pub in_flight: u64,
+}
+
+impl Requests {
+    /// Whether what was received is all accounted for.
+    pub fn balance(&self) -> bool {
+        self.received == self.answered + self.aborted + self.cut + self.in_flight
+    }
+}
+
+impl std::ops::AddAssign for Requests {
+    fn add_assign(&mut self, more: Self) {
+        self.received += more.received;
+        self.answered += more.answered;
+        self.aborted += more.aborted;
+        self.cut += more.cut;
+        self.in_flight += more.in_flight;
+    }
+}
+
+impl std::iter::Sum for Requests {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, more| {
+            sum += more;
+            sum
+        })
+    }
+}
+
+/// One worker's books, shared with the ServerActor.
+#[derive(Default)]
+pub(crate) struct Books(Mutex<Ledger>);
+
+#[derive(Default)]
+struct Ledger {
+    accounts: Vec<Account>,
+    in_flight: Slab<Entry>,
+    tickets: u64,
+}
+
+/// What one listener brought to one worker.
+#[derive(Clone)]
+pub(crate) struct Account {
+    pub(crate) listener: Arc<str>,
+    pub(crate) connections: u64,
+    pub(crate) requests: Requests,
+}
+
+/// A request in flight.
+struct Entry {
+    account: usize,
+    serial: u64,
+    method: Method,
+    uri: Uri,
+    peer: Option<SocketAddr>,
+    since: Instant,
+}
+
+/// Which account a connection's requests are entered in.
+#[derive(Clone, Copy)]
+pub(crate) struct AccountId(usize);
+
+/// A request's entry in the books, to be closed once.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    place: usize,
+    serial: u64,
+}
+
+/// How a request ended, where it was not cut.
+#[derive(Clone, Copy)]
+pub(crate) enum End {
+    Answered,
+    Aborted,
+}
+
+/// A request that was cut, as the log names it.
+pub(crate) struct Victim {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) age: Duration,
+}
+
+impl Books {
+    /// The account of the listener of this name, opened where there is none yet.
+    pub(crate) fn account(&self, listener: &Arc<str>) -> AccountId {
+        let accounts = &mut self.ledger().accounts;
+        let known = accounts.iter().position(|open| open.listener == *listener);
+        AccountId(known.unwrap_or_else(|| {
+            accounts.push(Account {
+                listener: listener.clone(),
+                connections: 0,
+                requests: Requests::default(),
+            });
+            accounts.len() - 1
+        }))
+    }
+
+    pub(crate) fn connected(&self, account: AccountId) {
+        self.ledger().accounts[account.0].connections += 1;
+    }
+
+    pub(crate) fn disconnected(&self, account: AccountId) {
+        self.ledger().accounts[account.0].connections -= 1;
+    }
+
+    /// A request's head is complete.
+    pub(crate) fn receive(
+        &self,
+        account: AccountId,
+        method: Method,
+        uri: Uri,
+        peer: Option<SocketAddr>,
+        since: Instant,
+    ) -> Ticket {
+        let mut ledger = self.ledger();
+        ledger.tickets += 1;
+        let serial = ledger.tickets;
+        ledger.accounts[account.0].requests.received += 1;
+        let place = ledger.in_flight.insert(Entry {
+            account: account.0,
+            serial,
+            method,
+            uri,
+            peer,
+            since,
+        });
+        Ticket { place, serial }
+    }
+
+    /// Requests have ended. One that was cut meanwhile stays cut.
+    pub(crate) fn close(&self, tickets: impl IntoIterator<Item = Ticket>, end: End) {
+        let mut ledger = self.ledger();
+        for ticket in tickets {
+            let open = ledger.in_flight.get(ticket.place);
+            if open.is_none_or(|entry| entry.serial != ticket.serial) {
+                continue;
+            }
+            let entry = ledger.in_flight.remove(ticket.place);
+            let requests = &mut ledger.accounts[entry.account].requests;
+            match end {
+                End::Answered => requests.answered += 1,
+                End::Aborted => requests.aborted += 1,
+            }
+        }
+    }
+
+    /// Enters all that is in flight as cut, and names it.
+    pub(crate) fn cut(&self, now: Instant) -> Vec<Victim> {
+        let mut ledger = self.ledger();
+        let entries: Vec<Entry> = ledger.in_flight.drain().collect();
+        let mut victims = Vec::with_capacity(entries.len());
+        for entry in entries {
+            ledger.accounts[entry.account].requests.cut += 1;
+            victims.push(Victim {
+                method: entry.method,
+                path: entry.uri.path().to_owned(),
+                peer: entry.peer,
+                age: now.saturating_duration_since(entry.since),
+            });
+        }
+        victims
+    }
+
+    /// The accounts as they stand at one moment; what is in flight is counted, not derived.
+    pub(crate) fn read(&self) -> Vec<Account> {
+        let ledger = self.ledger();
+        let mut accounts = ledger.accounts.clone();
+        for (_, entry) in &ledger.in_flight {
+            accounts[entry.account].requests.in_flight += 1;
+        }
+        accounts
+    }
+
+    /// No call made under the lock panics, so a poisoned one still holds a whole ledger.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receive(books: &Books, account: AccountId) -> Ticket {
+        let uri = Uri::from_static("/a?b");
+        books.receive(account, Method::GET, uri, None, Instant::now())
+    }
+
+    #[test]
+    fn the_books_balance_whatever_the_end() {
+        let books = Books::default();
+        let account = books.account(&"public".into());
+        let [a, b, c, _d] = std::array::from_fn(|_| receive(&books, account));
+        books.close([a, b], End::Answered);
+        books.close([c], End::Aborted);
+        let read = books.read()[0].requests;
+        let expected = Requests {
+            received: 4,
+            answered: 2,
+            aborted: 1,
+            cut: 0,
+            in_flight: 1,
+        };
+        assert_eq!(read, expected);
+        assert!(read.balance());
+    }
+
+    #[test]
+    fn what_was_cut_stays_cut_when_its_worker_finishes_it_later() {
+        let books = Books::default();
+        let account = books.account(&"public".into());
+        let late = receive(&books, account);
+        let named = books.cut(Instant::now());
+        assert_eq!((named.len(), named[0].path.as_str()), (1, "/a"));
+        let next = receive(&books, account);
+        assert_eq!(late.place, next.place, "the place is taken again");
+        books.close([late], End::Answered);
+        let read = books.read()[0].requests;
+        assert_eq!((read.cut, read.answered, read.in_flight), (1, 0, 1));
+    }
+}

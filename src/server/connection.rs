@@ -1,0 +1,401 @@
+//! One HTTP/1 connection: where it stands, its clock, and the task that drives it.
+//!
+//! actix-http leaves without a timer every request head but the first, and its own keep-alive
+//! expiry loses requests (it closes without a last look). So the times of `[server]` are kept here:
+//! [`Io`](super::io::Io) reports what passes, [`Conn`] knows what is awaited since when, and
+//! [`drive`] acts when it is due. Bodies are timed where they are read, in `request`.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::LazyLock,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use actix_http::Request;
+use futures_util::future::LocalBoxFuture;
+use memchr::memmem;
+use tokio::time::{Sleep, sleep_until};
+
+use super::{
+    books::{AccountId, End, Ticket},
+    hub::{Hub, Standing},
+};
+
+/// How long a closed connection's late bytes are read away, at the most.
+const DISCARD: Duration = Duration::from_millis(500);
+
+/// What ends a request's head.
+const HEAD_END: [u8; 4] = *b"\r\n\r\n";
+
+/// One connection, as its stream, its requests and its worker see it. Times are those of the poll
+/// under way: the clock is read once a poll.
+pub(crate) struct Conn {
+    hub: Rc<Hub>,
+    account: AccountId,
+    peer: Option<SocketAddr>,
+    /// Accepted before a stop was asked for.
+    before_stop: bool,
+    now: Cell<Instant>,
+    waker: RefCell<Option<Waker>>,
+    cut: Cell<bool>,
+
+    /// Requests handed to the service whose response has not been handed to the socket.
+    open: Cell<usize>,
+    /// Responses that lie in the write buffer to their last byte.
+    encoded: RefCell<Vec<Ticket>>,
+
+    /// Ends of heads seen in what was read; at least as many as `called`, when clients end lines
+    /// as they must. A body may hold some too, so this may only delay an announced close.
+    heads: Cell<u64>,
+    /// Requests handed to the service.
+    called: Cell<u64>,
+    /// The last bytes read; the end of a head where nothing was.
+    tail: Cell<[u8; HEAD_END.len()]>,
+    /// The newest request has a body, so what was read last may be its end.
+    has_body: Cell<bool>,
+
+    /// When the first byte of a head that is not complete arrived.
+    head_since: Cell<Option<Instant>>,
+    idle_since: Cell<Instant>,
+    write_blocked_since: Cell<Option<Instant>>,
+    /// Our end is closed: late bytes are read away until then.
+    discarding: Cell<Option<Instant>>,
+    /// The stream's end was reported to actix-http by us.
+    ended: Cell<bool>,
+    verdict: Cell<Option<Verdict>>,
+}
+
+/// What is to be done with a connection from which nothing has arrived in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was idle for long enough: a last look, then the end.
+    CloseIdle,
+    /// A head was begun and not completed: 408.
+    HeadTimeout,
+}
+
+/// What a connection's clock waits for.
+enum Due {
+    Give(Verdict),
+    /// The client takes no byte, or sends none after our end was closed.
+    Drop,
+}
+
+impl Conn {
+    pub(crate) fn new(hub: Rc<Hub>, account: AccountId, peer: Option<SocketAddr>) -> Rc<Self> {
+        let now = Instant::now();
+        Rc::new(Self {
+            before_stop: matches!(hub.standing(), Standing::Serving),
+            hub,
+            account,
+            peer,
+            now: Cell::new(now),
+            waker: RefCell::default(),
+            cut: Cell::default(),
+            open: Cell::default(),
+            encoded: RefCell::default(),
+            heads: Cell::default(),
+            called: Cell::default(),
+            tail: Cell::new(HEAD_END),
+            has_body: Cell::default(),
+            head_since: Cell::default(),
+            idle_since: Cell::new(now),
+            write_blocked_since: Cell::default(),
+            discarding: Cell::default(),
+            ended: Cell::default(),
+            verdict: Cell::default(),
+        })
+    }
+
+    pub(crate) fn hub(&self) -> &Rc<Hub> {
+        &self.hub
+    }
+
+    /// Something changed that the connection's task should look at.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Ends the connection without another word.
+    pub(crate) fn cut(&self) {
+        self.cut.set(true);
+        self.wake();
+    }
+
+    /// A request's head is complete: it is received.
+    pub(crate) fn receive(&self, request: &Request, has_body: bool) -> Ticket {
+        self.called.set(self.called.get() + 1);
+        self.open.set(self.open.get() + 1);
+        self.has_body.set(has_body);
+        self.head_since.set(None);
+        let head = request.head();
+        let (method, uri) = (head.method.clone(), head.uri.clone());
+        let books = self.hub.books();
+        books.receive(self.account, method, uri, self.peer, self.now.get())
+    }
+
+    /// A response lies in the write buffer to its last byte.
+    pub(crate) fn encoded(&self, ticket: Ticket) {
+        self.encoded.borrow_mut().push(ticket);
+    }
+
+    /// A request ended without its whole response.
+    pub(crate) fn aborted(&self, ticket: Ticket) {
+        self.close_requests(1, [ticket], End::Aborted);
+    }
+
+    /// Whether the response that is about to be sent is to be the last: a stop is under way, and
+    /// no further request of this connection has arrived. (What is pipelined behind a response
+    /// that says `Connection: close` would go unanswered in the eyes of a strict client.)
+    pub(crate) fn closes_with_response(&self) -> bool {
+        let closing = match self.hub.standing() {
+            Standing::Serving => false,
+            Standing::Delaying => self.before_stop,
+            Standing::Draining { .. } => true,
+        };
+        closing && self.heads.get() <= self.called.get() && !self.has_partial_head()
+    }
+
+    // What the stream reports.
+
+    pub(crate) fn read(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let old = self.tail.get();
+        // An end of a head may lie across the border of two reads.
+        let mut border = [0_u8; 2 * (HEAD_END.len() - 1)];
+        let after = bytes.len().min(HEAD_END.len() - 1);
+        border[..3].copy_from_slice(&old[1..]);
+        border[3..3 + after].copy_from_slice(&bytes[..after]);
+        let across = memmem::find(&border[..3 + after], &HEAD_END).is_some();
+        let within = HEADS.find_iter(bytes).count() as u64;
+        self.heads
+            .set(self.heads.get() + within + u64::from(across));
+
+        let mut tail = old;
+        let kept = bytes.len().min(tail.len());
+        tail.rotate_left(kept);
+        tail[HEAD_END.len() - kept..].copy_from_slice(&bytes[bytes.len() - kept..]);
+        self.tail.set(tail);
+
+        if self.open.get() == 0 {
+            self.head_begins();
+        }
+    }
+
+    /// The first byte of a head has arrived.
+    pub(crate) fn head_begins(&self) {
+        if self.head_since.get().is_none() {
+            self.head_since.set(Some(self.now.get()));
+        }
+    }
+
+    pub(crate) fn write_blocked(&self, blocked: bool) {
+        let since = self.write_blocked_since.get().unwrap_or(self.now.get());
+        self.write_blocked_since.set(blocked.then_some(since));
+    }
+
+    /// All that was encoded has been handed to the socket.
+    pub(crate) fn flushed(&self) {
+        let mut encoded = self.encoded.borrow_mut();
+        if !encoded.is_empty() {
+            self.close_requests(encoded.len(), encoded.drain(..), End::Answered);
+        }
+    }
+
+    /// Whether our end is only being closed now; from here on, late bytes are read away.
+    pub(crate) fn begins_discarding(&self) -> bool {
+        let first = self.discarding.get().is_none();
+        if first {
+            self.discarding.set(Some(self.now.get() + DISCARD));
+        }
+        first
+    }
+
+    pub(crate) fn has_discarded(&self) -> bool {
+        self.discarding
+            .get()
+            .is_some_and(|until| self.now.get() >= until)
+    }
+
+    pub(crate) fn take_verdict(&self) -> Option<Verdict> {
+        self.verdict.take()
+    }
+
+    /// We have told actix-http that nothing more will be read.
+    pub(crate) fn ends(&self) {
+        self.ended.set(true);
+    }
+
+    // Within.
+
+    fn close_requests(
+        &self,
+        count: usize,
+        tickets: impl IntoIterator<Item = Ticket>,
+        end: End,
+    ) {
+        self.hub.books().close(tickets, end);
+        let open = self.open.get() - count;
+        self.open.set(open);
+        if open > 0 {
+            return;
+        }
+        self.idle_since.set(self.now.get());
+        if self.has_partial_head() {
+            self.head_begins();
+        } else {
+            self.heads.set(self.called.get());
+        }
+    }
+
+    /// Whether what was read last is the beginning of a head. After a body this cannot be told,
+    /// and is taken for no: such a head is then awaited like an idle connection's first byte.
+    fn has_partial_head(&self) -> bool {
+        !self.has_body.get() && self.tail.get() != HEAD_END
+    }
+
+    /// When the clock is to act, and how.
+    fn due(&self) -> Option<(Instant, Due)> {
+        if let Some(until) = self.discarding.get() {
+            return Some((until, Due::Drop));
+        }
+        let times = self.hub.times();
+        let write = self
+            .write_blocked_since
+            .get()
+            .map(|since| (since + times.write, Due::Drop));
+        let awaits_head = self.open.get() == 0 && !self.ended.get();
+        let read = awaits_head.then(|| match self.head_since.get() {
+            Some(since) => (since + times.request, Due::Give(Verdict::HeadTimeout)),
+            None => (self.idle_until(times.keep_alive), Due::Give(Verdict::CloseIdle)),
+        });
+        [write, read].into_iter().flatten().min_by_key(|due| due.0)
+    }
+
+    fn idle_until(&self, keep_alive: Duration) -> Instant {
+        let idle_since = self.idle_since.get();
+        let kept = idle_since + keep_alive;
+        match self.hub.standing() {
+            Standing::Serving | Standing::Delaying => kept,
+            Standing::Draining { since, linger } => kept.min(idle_since.max(since) + linger),
+        }
+    }
+}
+
+/// Finds the ends of heads; built once, for it holds nothing but the needle's tables.
+static HEADS: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(&HEAD_END));
+
+/// Drives a connection to its end: actix-http's `dispatcher`, and the clock beside it. It counts as
+/// open from now on, not from its first poll: a drain that begins meanwhile waits for it.
+pub(crate) fn drive(
+    conn: Rc<Conn>,
+    mut dispatcher: LocalBoxFuture<'static, ()>,
+) -> impl Future<Output = ()> {
+    let open = Open::new(conn);
+    async move {
+        let mut clock = Clock {
+            sleep: pin!(sleep_until(Instant::now().into())),
+            set_for: None,
+        };
+        poll_fn(|cx| poll(&open.conn, &mut dispatcher, &mut clock, cx)).await;
+    }
+}
+
+fn poll(
+    conn: &Conn,
+    dispatcher: &mut LocalBoxFuture<'static, ()>,
+    clock: &mut Clock<'_>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    remember(&conn.waker, cx.waker());
+    loop {
+        if conn.cut.get() {
+            return Poll::Ready(());
+        }
+        let now = Instant::now();
+        conn.now.set(now);
+        if dispatcher.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some((at, due)) = conn.due() else {
+            return Poll::Pending;
+        };
+        if now < at {
+            if clock.is_pending_until(at, now, cx) {
+                return Poll::Pending;
+            }
+            continue;
+        }
+        match due {
+            Due::Drop => return Poll::Ready(()),
+            Due::Give(verdict) => conn.verdict.set(Some(verdict)),
+        }
+        if dispatcher.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if conn.take_verdict().is_some() {
+            // actix-http does not read, and has nothing to write either: it stands still.
+            return Poll::Ready(());
+        }
+    }
+}
+
+fn remember(place: &RefCell<Option<Waker>>, waker: &Waker) {
+    let mut place = place.borrow_mut();
+    if !place.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        *place = Some(waker.clone());
+    }
+}
+
+/// A connection's one timer. Most deadlines only move on, request by request: the timer is left
+/// where it is and looked at again when it fires.
+struct Clock<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    /// `None`: not set, or fired.
+    set_for: Option<Instant>,
+}
+
+impl Clock<'_> {
+    /// Whether the task will be woken at `at`, or sooner, to look again.
+    fn is_pending_until(&mut self, at: Instant, now: Instant, cx: &mut Context<'_>) -> bool {
+        if self.set_for.is_some_and(|set_for| now < set_for && set_for <= at) {
+            return true;
+        }
+        self.sleep.as_mut().reset(at.into());
+        self.set_for = Some(at);
+        self.sleep.as_mut().poll(cx).is_pending()
+    }
+}
+
+/// A connection's place at its worker, from accept to end, however it ends.
+struct Open {
+    conn: Rc<Conn>,
+    key: usize,
+}
+
+impl Open {
+    fn new(conn: Rc<Conn>) -> Self {
+        conn.hub.books().connected(conn.account);
+        let key = conn.hub.opened(conn.clone());
+        Self { conn, key }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let unsent = self.conn.encoded.take();
+        self.conn
+            .close_requests(unsent.len(), unsent, End::Aborted);
+        self.conn.hub.books().disconnected(self.conn.account);
+        self.conn.hub.closed(self.key);
+    }
+}

@@ -1,0 +1,149 @@
+//! What the connections of one worker share: its limits, its standing in a stop, its books.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use slab::Slab;
+use tokio::sync::{Notify, watch};
+
+use super::{books::Books, connection::Conn, extract::Lifecycle};
+use crate::settings::Server;
+
+/// The times of `[server]` that every connection keeps.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) keep_alive: Duration,
+    pub(crate) request: Duration,
+    pub(crate) body: Duration,
+    pub(crate) write: Duration,
+}
+
+impl From<&Server> for Times {
+    fn from(server: &Server) -> Self {
+        Self {
+            keep_alive: server.keep_alive,
+            request: server.client_request_timeout,
+            body: server.body_timeout,
+            write: server.write_timeout,
+        }
+    }
+}
+
+/// Where a worker stands in a stop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Standing {
+    Serving,
+    /// All is accepted and served; connections of before are told to close.
+    Delaying,
+    /// Nothing is accepted; idle connections live for `linger` from `since`.
+    Draining { since: Instant, linger: Duration },
+}
+
+/// One worker's common ground. Lives on the worker's thread; only the books are shared.
+pub(crate) struct Hub {
+    books: Arc<Books>,
+    times: Cell<Times>,
+    max_connections: Cell<usize>,
+    standing: Cell<Standing>,
+    connections: RefCell<Slab<Rc<Conn>>>,
+    /// A connection has ended, or there is room for more.
+    room: Notify,
+    /// Tells handlers of the drain. The worker's own, so that a request's copy of it touches no
+    /// other worker's cache line.
+    lifecycle: watch::Sender<Option<Instant>>,
+}
+
+impl Hub {
+    pub(crate) fn new(books: Arc<Books>, times: Times, max_connections: usize) -> Rc<Self> {
+        Rc::new(Self {
+            books,
+            times: Cell::new(times),
+            max_connections: Cell::new(max_connections),
+            standing: Cell::new(Standing::Serving),
+            connections: RefCell::default(),
+            room: Notify::new(),
+            lifecycle: watch::Sender::new(None),
+        })
+    }
+
+    pub(crate) fn books(&self) -> &Books {
+        &self.books
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        self.times.get()
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.get()
+    }
+
+    pub(crate) fn lifecycle(&self) -> Lifecycle {
+        Lifecycle::new(self.lifecycle.subscribe())
+    }
+
+    /// Takes up a generation's limits.
+    pub(crate) fn limit(&self, times: Times, max_connections: usize) {
+        self.times.set(times);
+        self.max_connections.set(max_connections);
+        self.wake_connections();
+        self.room.notify_waiters();
+    }
+
+    /// Waits until there is room for one connection more.
+    pub(crate) async fn has_room(&self) {
+        while self.connections.borrow().len() >= self.max_connections.get() {
+            self.room.notified().await;
+        }
+    }
+
+    /// Waits until a connection has ended.
+    pub(crate) async fn one_ended(&self) {
+        self.room.notified().await;
+    }
+
+    /// Waits until no connection is left.
+    pub(crate) async fn is_empty(&self) {
+        while !self.connections.borrow().is_empty() {
+            self.room.notified().await;
+        }
+    }
+
+    /// A stop was asked for, with a delay.
+    pub(crate) fn delay(&self) {
+        self.standing.set(Standing::Delaying);
+    }
+
+    /// What is in flight is finished until the deadline; idle connections linger.
+    pub(crate) fn drain(&self, since: Instant, linger: Duration, deadline: Instant) {
+        self.standing.set(Standing::Draining { since, linger });
+        self.lifecycle.send_replace(Some(deadline));
+        self.wake_connections();
+    }
+
+    /// Ends every connection.
+    pub(crate) fn cut(&self) {
+        for (_, conn) in &*self.connections.borrow() {
+            conn.cut();
+        }
+    }
+
+    pub(crate) fn opened(&self, conn: Rc<Conn>) -> usize {
+        self.connections.borrow_mut().insert(conn)
+    }
+
+    pub(crate) fn closed(&self, key: usize) {
+        self.connections.borrow_mut().remove(key);
+        self.room.notify_waiters();
+    }
+
+    fn wake_connections(&self) {
+        for (_, conn) in &*self.connections.borrow() {
+            conn.wake();
+        }
+    }
+}

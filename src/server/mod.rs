@@ -1,0 +1,28 @@
+//! Serves: one actor that owns the workers, one worker a core, and all that happens to a
+//! connection and a request on the way.
+//!
+//! Taken from upstream: [`Publish`], [`Stop`], [`Inspect`]. Reading order: `actor`, `worker`,
+//! `hub`, `connection`, `io`, `request`; `drain` and `books` decide and count, `listener` binds.
+
+mod actor;
+mod books;
+mod connection;
+mod drain;
+mod extract;
+mod http1;
+mod hub;
+mod io;
+mod listener;
+mod request;
+mod worker;
+
+pub use actor::{DrainReport, Inspection, ListenerStatus, State, WorkerStatus};
+pub(crate) use actor::{Inspect, Publish, ServerActor, Stop};
+pub use books::Requests;
+pub(crate) use books::Victim;
+pub(crate) use drain::{Step, Urge};
+pub use extract::{Lifecycle, Live, Shared};
+pub(crate) use http1::{NewServe, new_serve};
+pub(crate) use hub::Times;
+pub(crate) use listener::{Address, Listener, Share};
+pub(crate) use worker::{NewWorker, Worker};

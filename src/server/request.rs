@@ -1,0 +1,283 @@
+//! Each request of a worker: pins its generation, keeps the books, survives its handler.
+//!
+//! [`Track`] is the outermost service, around the author's App: whatever the App does, a request
+//! that was received ends in the books once.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use actix_http::{
+    BoxedPayloadStream, ConnectionType, HttpMessage as _, Payload, Request, Response, StatusCode,
+    body::{BodySize, BoxBody, EitherBody, MessageBody},
+    error::PayloadError,
+};
+use actix_service::{Service, ServiceFactory};
+use actix_web::dev::ServiceResponse;
+use bytes::Bytes;
+use futures_util::{Stream, future::LocalBoxFuture};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{books::Ticket, connection::Conn};
+use crate::config::Slot;
+
+/// Makes a [`Track`] around each service that `inner` makes.
+pub(crate) struct TrackFactory<F> {
+    pub(crate) inner: F,
+    pub(crate) slot: Rc<RefCell<Slot>>,
+}
+
+impl<F, B> ServiceFactory<Request> for TrackFactory<F>
+where
+    F: ServiceFactory<
+            Request,
+            Config = (),
+            Response = ServiceResponse<B>,
+            Error = actix_web::Error,
+            InitError = (),
+        >,
+    F::Future: 'static,
+    B: MessageBody + 'static,
+{
+    type Response = Response<Tracked<B>>;
+    type Error = actix_web::Error;
+    type Config = ();
+    type Service = Track<F::Service>;
+    type InitError = ();
+    type Future = LocalBoxFuture<'static, Result<Self::Service, ()>>;
+
+    fn new_service(&self, (): ()) -> Self::Future {
+        let inner = self.inner.new_service(());
+        let slot = self.slot.clone();
+        Box::pin(async move {
+            let inner = inner.await?;
+            Ok(Track { inner, slot })
+        })
+    }
+}
+
+/// The outermost service of a worker.
+pub(crate) struct Track<S> {
+    inner: S,
+    slot: Rc<RefCell<Slot>>,
+}
+
+impl<S, B> Service<Request> for Track<S>
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody + 'static,
+{
+    type Response = Response<Tracked<B>>;
+    type Error = actix_web::Error;
+    type Future = Answering<S::Future>;
+
+    actix_service::forward_ready!(inner);
+
+    fn call(&self, mut request: Request) -> Self::Future {
+        let conn = request
+            .conn_data::<Rc<Conn>>()
+            .expect("every connection carries its own, set as it connects")
+            .clone();
+        let has_body = !matches!(request.payload(), Payload::None);
+        let ticket = conn.receive(&request, has_body);
+        let stalled = has_body.then(|| time_body(&mut request, &conn));
+        // P1, P2: the head is complete, and no handler or middleware has seen the request.
+        let pin = self.slot.borrow_mut().pin();
+        request.extensions_mut().insert(pin);
+        Answering {
+            entry: Some(OpenEntry::new(conn, ticket)),
+            // A middleware may panic before it returns its future.
+            inner: catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok(),
+            stalled,
+        }
+    }
+}
+
+/// Puts a clock before the request's body, and returns whether it has struck.
+fn time_body(request: &mut Request, conn: &Rc<Conn>) -> Rc<Cell<bool>> {
+    let stalled = Rc::new(Cell::new(false));
+    let body = TimedBody {
+        inner: request.take_payload(),
+        conn: conn.clone(),
+        sleep: None,
+        stalled: stalled.clone(),
+    };
+    *request.payload() = Payload::Stream {
+        payload: Box::pin(body),
+    };
+    stalled
+}
+
+pin_project! {
+    /// A request on its way to a response.
+    pub(crate) struct Answering<F> {
+        entry: Option<OpenEntry>,
+        #[pin]
+        inner: Option<F>,
+        stalled: Option<Rc<Cell<bool>>>,
+    }
+}
+
+impl<F, B> Future for Answering<F>
+where
+    F: Future<Output = Result<ServiceResponse<B>, actix_web::Error>>,
+    B: MessageBody + 'static,
+{
+    type Output = Result<Response<Tracked<B>>, actix_web::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let polled = match this.inner.as_mut().as_pin_mut() {
+            // A handler that panics costs its own request a 500 and nobody else anything.
+            Some(inner) => catch_unwind(AssertUnwindSafe(|| inner.poll(cx)))
+                .unwrap_or_else(|_| Poll::Ready(Err(panicked()))),
+            None => Poll::Ready(Err(panicked())),
+        };
+        let is_stalled = this.stalled.as_ref().is_some_and(|stalled| stalled.get());
+        let answer = if is_stalled {
+            Err(BodyTimeout.into())
+        } else {
+            ready!(polled)
+        };
+        let entry = this.entry.take().expect("polled again after its answer");
+        Poll::Ready(Ok(finish(answer, entry, is_stalled)))
+    }
+}
+
+/// The response, with its body entered in the books.
+fn finish<B: MessageBody + 'static>(
+    answer: Result<ServiceResponse<B>, actix_web::Error>,
+    entry: OpenEntry,
+    is_stalled: bool,
+) -> Response<Tracked<B>> {
+    let mut response = match answer {
+        Ok(response) => {
+            Response::from(response).map_body(|_, body| EitherBody::<B, BoxBody>::left(body))
+        }
+        Err(error) => Response::from(error).map_body(|_, body| EitherBody::right(body)),
+    };
+    if is_stalled || (entry.conn.closes_with_response() && !response.upgrade()) {
+        response
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
+    }
+    response.map_body(|_, body| Tracked::new(body, entry))
+}
+
+fn panicked() -> actix_web::Error {
+    actix_web::error::InternalError::new("the handler panicked", StatusCode::INTERNAL_SERVER_ERROR)
+        .into()
+}
+
+/// The client sent no piece of its request's body for `server.body_timeout`.
+#[derive(Debug)]
+struct BodyTimeout;
+
+impl std::fmt::Display for BodyTimeout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the request's body did not arrive in time")
+    }
+}
+
+impl actix_web::ResponseError for BodyTimeout {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::REQUEST_TIMEOUT
+    }
+}
+
+/// A request's entry in the books, from its head to its last byte.
+struct OpenEntry {
+    conn: Rc<Conn>,
+    ticket: Option<Ticket>,
+    is_complete: bool,
+}
+
+impl OpenEntry {
+    fn new(conn: Rc<Conn>, ticket: Ticket) -> Self {
+        Self {
+            conn,
+            ticket: Some(ticket),
+            is_complete: false,
+        }
+    }
+}
+
+impl Drop for OpenEntry {
+    fn drop(&mut self) {
+        match self.ticket.take() {
+            Some(ticket) if self.is_complete => self.conn.encoded(ticket),
+            Some(ticket) => self.conn.aborted(ticket),
+            None => {}
+        }
+    }
+}
+
+pin_project! {
+    /// A response's body. actix-http drops it when its last byte is in the write buffer, or when
+    /// the connection fails.
+    pub(crate) struct Tracked<B> {
+        #[pin]
+        body: EitherBody<B>,
+        entry: OpenEntry,
+    }
+}
+
+impl<B: MessageBody + 'static> Tracked<B> {
+    fn new(body: EitherBody<B>, mut entry: OpenEntry) -> Self {
+        entry.is_complete = matches!(body.size(), BodySize::None | BodySize::Sized(0));
+        Self { body, entry }
+    }
+}
+
+impl<B: MessageBody + 'static> MessageBody for Tracked<B> {
+    type Error = <EitherBody<B> as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.project();
+        let next = ready!(this.body.poll_next(cx));
+        this.entry.is_complete = next.is_none();
+        Poll::Ready(next)
+    }
+}
+
+/// A request's body, read under `server.body_timeout` between two pieces. The clock runs only while
+/// somebody waits for the next piece: a slow handler is not the client's fault.
+struct TimedBody {
+    inner: Payload<BoxedPayloadStream>,
+    conn: Rc<Conn>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    stalled: Rc<Cell<bool>>,
+}
+
+impl Stream for TimedBody {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Poll::Ready(piece) = Pin::new(&mut self.inner).poll_next(cx) {
+            self.sleep = None;
+            return Poll::Ready(piece);
+        }
+        let timeout = self.conn.hub().times().body;
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + timeout)));
+        ready!(sleep.as_mut().poll(cx));
+        self.stalled.set(true);
+        self.conn.wake();
+        let timed_out = std::io::ErrorKind::TimedOut;
+        Poll::Ready(Some(Err(PayloadError::Io(timed_out.into()))))
+    }
+}

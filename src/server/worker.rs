@@ -1,0 +1,329 @@
+//! WorkerActor: one core's thread, its accept loop and its connections.
+//!
+//! Takes [`Adopt`], [`Delay`], [`CloseListeners`], [`Drain`] and [`Cut`], all from the ServerActor.
+//! Knows no other actor. What it served is told by its books, which others may read at any time.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, Addr, Context as ActorContext, Handler, Message, ResponseFuture};
+use actix_rt::{Arbiter, ArbiterHandle};
+use tokio::{runtime::Handle, sync::oneshot};
+
+use super::{
+    books::Books,
+    connection::{self, Conn},
+    http1::{NewServe, Serve},
+    hub::{Hub, Times},
+    io::Io,
+    listener::{Accepted, Queue, Share, is_clients_fault},
+};
+use crate::config::{Generation, Slot};
+
+/// Take up the newest generation, and listen on these sockets too. Answers [`Adopted`].
+#[derive(Message)]
+#[rtype(result = "Adopted")]
+pub(crate) struct Adopt {
+    pub(crate) shares: Vec<Share>,
+    pub(crate) max_connections: usize,
+}
+
+/// The worker has let go of older generations, but for those that requests in flight hold.
+#[derive(actix::MessageResponse)]
+pub(crate) struct Adopted;
+
+/// A stop was asked for, with a delay: tell the connections of before to close. Cannot fail.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Delay;
+
+/// Serve what the accept queues hold and close the listeners. Answered when the queues are empty.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CloseListeners;
+
+/// Finish what is in flight. Answered when no connection is left.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain {
+    pub(crate) since: Instant,
+    pub(crate) linger: Duration,
+    pub(crate) deadline: Instant,
+}
+
+/// End every connection. Cannot fail.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Cut;
+
+/// A worker as others see it.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    pub(crate) id: usize,
+    pub(crate) address: Addr<WorkerActor>,
+    pub(crate) books: Arc<Books>,
+    /// The number of the newest generation that it has seen.
+    pub(crate) generation: Arc<AtomicU64>,
+    pub(crate) runtime: Handle,
+    /// Held, not used: the thread ends with the last clone.
+    _thread: Arc<Thread>,
+}
+
+/// Ends a worker's thread when nobody knows the worker any more, whatever it still holds.
+struct Thread(ArbiterHandle);
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// What a worker is made of.
+pub(crate) struct NewWorker {
+    pub(crate) id: usize,
+    pub(crate) new_serve: NewServe,
+    pub(crate) published: tokio::sync::watch::Receiver<Arc<Generation>>,
+    pub(crate) address: std::net::SocketAddr,
+    /// The times that its connections keep in each generation.
+    pub(crate) times: fn(&Generation) -> Times,
+    pub(crate) max_connections: usize,
+}
+
+impl Worker {
+    /// Starts a worker on a thread of its own, idle. Must be called within a System.
+    ///
+    /// # Errors
+    /// Where the system has no thread or no descriptors to give, or the App cannot be made.
+    pub(crate) async fn start(new: NewWorker) -> io::Result<Self> {
+        let arbiter = Arbiter::try_new()?;
+        let (started, starts) = oneshot::channel();
+        let books = Arc::new(Books::default());
+        let generation = Arc::new(AtomicU64::new(0));
+        let (id, thread) = (new.id, Arc::new(Thread(arbiter.handle())));
+        let (of, seen) = (books.clone(), generation.clone());
+        arbiter.spawn_fn(move || {
+            actix_rt::spawn(WorkerActor::begin(new, of, seen, started));
+        });
+        let started = starts.await;
+        let (address, runtime) = started.map_err(|_| io::Error::other("the App could not be made"))?;
+        Ok(Self {
+            id,
+            address,
+            books,
+            generation,
+            runtime,
+            _thread: thread,
+        })
+    }
+}
+
+/// The actor of one worker.
+pub(crate) struct WorkerActor {
+    hub: Rc<Hub>,
+    acceptor: Rc<Acceptor>,
+    slot: Rc<RefCell<Slot>>,
+    times: fn(&Generation) -> Times,
+    generation: Arc<AtomicU64>,
+}
+
+impl WorkerActor {
+    /// Runs on the worker's thread. An App that panics while it is made drops `started`.
+    async fn begin(
+        new: NewWorker,
+        books: Arc<Books>,
+        generation: Arc<AtomicU64>,
+        started: oneshot::Sender<(Addr<Self>, Handle)>,
+    ) {
+        let mut slot = Slot::new(new.published);
+        let times = (new.times)(&slot.pin());
+        let hub = Hub::new(books, times, new.max_connections);
+        let slot = Rc::new(RefCell::new(slot));
+        let making = (new.new_serve)(hub.clone(), slot.clone(), new.address);
+        let Some(serve) = making.await else {
+            return;
+        };
+        let acceptor = Rc::new(Acceptor::new(hub.clone(), serve));
+        actix_rt::spawn(acceptor.clone().run());
+        let actor = Self {
+            hub,
+            acceptor,
+            slot,
+            times: new.times,
+            generation,
+        };
+        // Nobody waits any more only where the whole start was given up.
+        let _ = started.send((actor.start(), Handle::current()));
+    }
+}
+
+impl Actor for WorkerActor {
+    type Context = ActorContext<Self>;
+}
+
+impl Handler<Adopt> for WorkerActor {
+    type Result = Adopted;
+
+    fn handle(&mut self, adopt: Adopt, _: &mut Self::Context) -> Adopted {
+        let pin = self.slot.borrow_mut().pin();
+        self.hub.limit((self.times)(&pin), adopt.max_connections);
+        self.acceptor.add(adopt.shares);
+        self.generation.store(pin.number, Ordering::Relaxed);
+        Adopted
+    }
+}
+
+impl Handler<Delay> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Delay, _: &mut Self::Context) {
+        self.hub.delay();
+    }
+}
+
+impl Handler<CloseListeners> for WorkerActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: CloseListeners, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.acceptor.clone().empty())
+    }
+}
+
+impl Handler<Drain> for WorkerActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
+        self.hub.drain(drain.since, drain.linger, drain.deadline);
+        let hub = self.hub.clone();
+        Box::pin(async move { hub.is_empty().await })
+    }
+}
+
+impl Handler<Cut> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Cut, _: &mut Self::Context) {
+        self.acceptor.close();
+        self.hub.cut();
+    }
+}
+
+/// How long a worker waits before it accepts again where the system had nothing left to give, if
+/// no connection ends meanwhile.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// Accepts for one worker, from all of its listeners in turn.
+struct Acceptor {
+    hub: Rc<Hub>,
+    serve: Rc<dyn Serve>,
+    shares: RefCell<Vec<Share>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Acceptor {
+    fn new(hub: Rc<Hub>, serve: Rc<dyn Serve>) -> Self {
+        Self {
+            hub,
+            serve,
+            shares: RefCell::default(),
+            waker: RefCell::default(),
+        }
+    }
+
+    fn add(&self, shares: Vec<Share>) {
+        if !shares.is_empty() {
+            self.shares.borrow_mut().extend(shares);
+            self.wake();
+        }
+    }
+
+    fn close(&self) {
+        self.shares.borrow_mut().clear();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    async fn run(self: Rc<Self>) {
+        let mut turn = 0;
+        let mut is_exhausted = false;
+        loop {
+            // The permit comes before the accept: what finds no room here stays in the queue that
+            // all workers share.
+            self.hub.has_room().await;
+            turn += 1;
+            match poll_fn(|cx| self.poll_accept(turn, cx)).await {
+                Ok((listener, accepted)) => {
+                    is_exhausted = false;
+                    self.open(&listener, accepted);
+                    // Let the next worker take the next one.
+                    tokio::task::yield_now().await;
+                }
+                Err(error) if is_clients_fault(&error) => {}
+                Err(error) => {
+                    if !is_exhausted {
+                        log::error!(target: "everup::server", "cannot accept connections: {error}; those that wait are served as others end");
+                    }
+                    is_exhausted = true;
+                    self.pause().await;
+                }
+            }
+        }
+    }
+
+    fn poll_accept(&self, turn: usize, cx: &mut Context<'_>) -> Poll<io::Result<(Arc<str>, Accepted)>> {
+        self.waker.replace(Some(cx.waker().clone()));
+        let shares = self.shares.borrow();
+        for share in shares.iter().cycle().skip(turn % shares.len().max(1)).take(shares.len()) {
+            if let Poll::Ready(accepted) = share.poll_accept(cx) {
+                return Poll::Ready(accepted.map(|accepted| (share.listener().clone(), accepted)));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Waits until something may have been given back.
+    async fn pause(&self) {
+        // Either way the next accept tells.
+        let _ = tokio::time::timeout(EXHAUSTED, self.hub.one_ended()).await;
+    }
+
+    fn open(&self, listener: &Arc<str>, (stream, peer): Accepted) {
+        let account = self.hub.books().account(listener);
+        let conn = Conn::new(self.hub.clone(), account, peer);
+        let dispatcher = self.serve.serve(Io::new(stream, conn.clone()), peer);
+        actix_rt::spawn(connection::drive(conn, dispatcher));
+    }
+
+    /// P5: serves what the queues hold, then closes them.
+    async fn empty(self: Rc<Self>) {
+        let shares = self.shares.take();
+        for queue in shares.into_iter().filter_map(|share| share.into_queue().ok()) {
+            while let Some(accepted) = self.next_of(&queue).await {
+                self.open(queue.listener(), accepted);
+            }
+        }
+    }
+
+    async fn next_of(&self, queue: &Queue) -> Option<Accepted> {
+        loop {
+            match queue.next() {
+                Ok(accepted) => return accepted,
+                Err(error) if is_clients_fault(&error) => {}
+                Err(_) => self.pause().await,
+            }
+        }
+    }
+}

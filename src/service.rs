@@ -1,0 +1,318 @@
+//! The author's service: starts the actors and wires them.
+//!
+//! [`Service::main`] owns the process; [`Service::start`] touches nothing that is global, so that
+//! two services fit in one test. Nothing generic passes this door.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    marker::PhantomData,
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{Arc, mpsc},
+    thread,
+    time::Instant,
+};
+
+use actix::Actor as _;
+use actix_http::body::MessageBody;
+use actix_web::{
+    App,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+};
+use tokio::{runtime::Handle, sync::oneshot, task::LocalSet};
+
+use crate::{
+    admin, cli,
+    config::{AnySettings, Author, ConfigActor, NewConfig, Outcome, Reaper, Trigger, TriggerKind},
+    control::Control,
+    server::{DrainReport, NewServe, ServerActor, new_serve},
+    settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load},
+    signals::{SignalActor, Signals},
+    telemetry::LogHandle,
+};
+
+/// An actix-web service under settings of type `S`, that reloads and stops without losing a
+/// request.
+///
+/// ```
+/// use actix_web::{App, Responder, get};
+/// use everup::{Build, Live, Service, Settings, Sources, StopMode};
+/// # use schemars::JsonSchema;
+/// # use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, JsonSchema, Default)]
+/// #[serde(default)]
+/// struct Greeter { greeting: String }
+///
+/// impl Settings for Greeter {
+///     const NAME: &'static str = "greeter";
+///     type State = ();
+///     async fn build(&self, _: &Build) -> Result<(), Box<dyn std::error::Error>> { Ok(()) }
+/// }
+///
+/// #[get("/")]
+/// async fn greet(settings: Live<Greeter>) -> impl Responder {
+///     settings.greeting.clone()
+/// }
+///
+/// let sources = Sources::builtin()
+///     .set("server.listeners.public.address", "127.0.0.1:0")
+///     .set("admin.address", "");
+/// let running = Service::<Greeter>::new(|| App::new().service(greet)).start(sources)?;
+/// assert!(running.address("public").is_some());
+/// running.control().stop(StopMode::Graceful);
+/// let report = actix_web::rt::System::new().block_on(running.finished());
+/// assert_eq!(report.cut, 0);
+/// # Ok::<(), Vec<everup::Diagnostic>>(())
+/// ```
+pub struct Service<S> {
+    new_serve: NewServe,
+    of: PhantomData<fn() -> S>,
+}
+
+impl<S: Settings> Service<S> {
+    /// A service whose workers each serve an App that `app` makes, as
+    /// [`HttpServer`](actix_web::HttpServer) would take it. The App lives as long as its worker:
+    /// its routes do not depend on settings, what they answer does.
+    pub fn new<F, T, B>(app: F) -> Self
+    where
+        F: Fn() -> App<T> + Send + Sync + 'static,
+        T: ServiceFactory<
+                ServiceRequest,
+                Config = (),
+                Response = ServiceResponse<B>,
+                Error = actix_web::Error,
+                InitError = (),
+            > + 'static,
+        T::Future: 'static,
+        T::Service: 'static,
+        B: MessageBody + 'static,
+    {
+        Self {
+            new_serve: new_serve(app),
+            of: PhantomData,
+        }
+    }
+
+    /// Runs the service as this process: reads the command line, handles signals, logs, and
+    /// returns the exit code. What it does is told by `--help`.
+    pub fn main(self) -> ExitCode {
+        cli::run(S::NAME, |sources, log| {
+            launch(self.author(), sources, Process::Ours(log))
+        })
+    }
+
+    /// Starts the service on threads of its own, and waits until it serves. Touches nothing
+    /// global: neither signals nor the log facade nor limits.
+    ///
+    /// # Errors
+    /// All that is wrong with the settings, or what could not be built or opened.
+    pub fn start(self, sources: Sources) -> Result<Running, Vec<Diagnostic>> {
+        match launch(self.author(), sources, Process::Anothers)? {
+            Launched::Running(running) => Ok(running),
+            Launched::Stopped(_) => Err(cannot_start("stopped before it served")),
+        }
+    }
+
+    fn author(self) -> Arc<dyn Author> {
+        Arc::new(self)
+    }
+}
+
+impl<S: Settings> Author for Service<S> {
+    fn load(
+        &self,
+        sources: &Sources,
+        previous: Option<&Facts>,
+        deadline: Instant,
+    ) -> Result<(Loaded<()>, AnySettings), Vec<Diagnostic>> {
+        let (tables, app) = load::<S>(sources, previous, deadline)?.split();
+        Ok((tables, Box::new(app)))
+    }
+
+    fn build(
+        &self,
+        settings: &AnySettings,
+        build: &Build,
+    ) -> Result<Box<dyn Any + Send + Sync>, String> {
+        let settings: &S = settings
+            .downcast_ref()
+            .expect("what `load` of the same service returned");
+        let building = LocalSet::new();
+        let state = Handle::current().block_on(building.run_until(settings.build(build)));
+        match state {
+            Ok(state) => Ok(Box::new(state)),
+            Err(error) => Err(with_causes(&*error)),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn new_serve(&self) -> NewServe {
+        self.new_serve.clone()
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+/// A service that serves, embedded in a program or a test.
+pub struct Running {
+    control: Control,
+    addresses: BTreeMap<String, String>,
+    finished: oneshot::Receiver<DrainReport>,
+}
+
+impl Running {
+    /// The handle that reloads, stops and inspects the service.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Where the listener of this name listens, port 0 resolved. `None` where there is none, or it
+    /// is not TCP.
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        self.addresses.get(listener)?.parse().ok()
+    }
+
+    /// Where the admin API listens; `None` where it is off, or on a unix socket.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.address(ADMIN)
+    }
+
+    /// Waits until the service has ended; [`Control::stop`] ends it.
+    pub async fn finished(self) -> DrainReport {
+        self.finished
+            .await
+            .expect("the control thread reports before it ends")
+    }
+
+    /// As [`finished`](Self::finished), for a thread without a runtime.
+    pub(crate) fn wait(self) -> DrainReport {
+        self.finished
+            .blocking_recv()
+            .expect("the control thread reports before it ends")
+    }
+}
+
+/// Not a listener's name: those have no space.
+const ADMIN: &str = "the admin API";
+
+/// Whose process it is.
+pub(crate) enum Process {
+    Ours(LogHandle),
+    Anothers,
+}
+
+/// What a start has come to.
+pub(crate) enum Launched {
+    Running(Running),
+    /// A signal ended it before it served.
+    Stopped(DrainReport),
+}
+
+fn cannot_start(why: impl ToString) -> Vec<Diagnostic> {
+    vec![Diagnostic::new(Fault::System, "", why.to_string())]
+}
+
+/// Starts the control thread, and waits until the service serves or has failed to.
+///
+/// The thread is not joined: dropping its runtime waits for its blocking threads, and a hung file
+/// system must not hang the stop.
+fn launch(
+    author: Arc<dyn Author>,
+    sources: Sources,
+    process: Process,
+) -> Result<Launched, Vec<Diagnostic>> {
+    let (launched, launches) = mpsc::channel();
+    thread::Builder::new()
+        .name("everup-control".into())
+        .spawn(move || {
+            let system = actix::System::new();
+            system.block_on(control(author, sources, process, launched));
+        })
+        .map_err(cannot_start)?;
+    launches
+        .recv()
+        .unwrap_or_else(|_| Err(cannot_start("the control thread could not be started")))
+}
+
+type Report = mpsc::Sender<Result<Launched, Vec<Diagnostic>>>;
+
+/// The control arbiter's main task.
+async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, launched: Report) {
+    // Nobody waits for the answer only where the whole process is going.
+    let tell = |what| drop(launched.send(what));
+    // P4: in place before anything slow, so that a signal during the start is not lost.
+    let (signals, log) = match process {
+        Process::Anothers => (None, None),
+        Process::Ours(log) => match Signals::install() {
+            Ok(signals) => (Some(signals), Some(log)),
+            Err(error) => return tell(Err(cannot_start(format!("no signal handlers: {error}")))),
+        },
+    };
+    let reaper = match Reaper::start() {
+        Ok(reaper) => reaper,
+        Err(error) => return tell(Err(cannot_start(error))),
+    };
+    let (over, mut is_over) = oneshot::channel();
+    let server = ServerActor::new(over).start();
+    let name = author.name();
+    let mut control = None;
+    ConfigActor::create(|ctx| {
+        use actix::AsyncContext as _;
+        let handle = Control::new(ctx.address(), server.clone(), name);
+        control = Some(handle.clone());
+        ConfigActor::new(NewConfig {
+            author,
+            sources: Arc::new(sources),
+            reaper,
+            admin: admin::new_serve(handle),
+            server,
+            log,
+        })
+    });
+    let control = control.expect("`create` calls its closure");
+    if let Some(signals) = signals {
+        SignalActor::start(signals, control.clone());
+    }
+
+    let Ok(attempt) = control.ask(Trigger::new(TriggerKind::Start)).await else {
+        return tell(Err(cannot_start("stopped before it served")));
+    };
+    if attempt.outcome != Outcome::Applied && !attempt.is_stopping {
+        return tell(Err(attempt.errors.clone()));
+    }
+    if attempt.is_stopping {
+        if let Ok(report) = (&mut is_over).await {
+            tell(Ok(Launched::Stopped(report)));
+        }
+        return;
+    }
+    let Ok(status) = control.status().await else {
+        return tell(Err(cannot_start("stopped before it served")));
+    };
+    let (finished, finishes) = oneshot::channel();
+    let listeners = status.inspection.listeners.into_iter();
+    let mut addresses: BTreeMap<_, _> = listeners
+        .map(|listener| (listener.name.to_string(), listener.address))
+        .collect();
+    if let Some(address) = status.inspection.admin {
+        addresses.insert(ADMIN.to_owned(), address);
+    }
+    tell(Ok(Launched::Running(Running {
+        control,
+        addresses,
+        finished: finishes,
+    })));
+    if let Ok(report) = is_over.await {
+        // Nobody waits for it where the `Running` was dropped.
+        let _ = finished.send(report);
+    }
+}

@@ -1,0 +1,256 @@
+//! One value of the tree as serde sees it.
+
+use super::super::tree::Tree;
+use super::Pass;
+use super::access::{Elements, Entries, Variant};
+use super::problem::{Error, one_of};
+use config::{Value, ValueKind};
+use serde::de::{Deserializer, Visitor};
+use serde::forward_to_deserialize_any;
+
+/// Whole numbers up to this can be a floating point number without being rounded.
+const EXACT: i128 = 1 << 53;
+
+/// A value on the way to becoming something.
+#[derive(Clone, Copy)]
+pub(super) struct Node<'t, 'c> {
+    pub(super) value: &'t Value,
+    pub(super) step: &'c Step<'c>,
+    pub(super) pass: &'c Pass<'t>,
+}
+
+/// The way from the root to a value, link by link on the stack.
+pub(super) enum Step<'c> {
+    Root,
+    Key(&'c Step<'c>, &'c str),
+    Index(&'c Step<'c>, usize),
+}
+
+impl Step<'_> {
+    pub(super) fn path(&self) -> Vec<String> {
+        let (above, segment) = match self {
+            Step::Root => return Vec::new(),
+            Step::Key(above, key) => (above, (*key).to_owned()),
+            Step::Index(above, index) => (above, index.to_string()),
+        };
+        let mut path = above.path();
+        path.push(segment);
+        path
+    }
+}
+
+impl<'t, 'c> Node<'t, 'c> {
+    pub(super) fn root(pass: &'c Pass<'t>) -> Self {
+        Node {
+            value: &pass.tree.root,
+            step: &Step::Root,
+            pass,
+        }
+    }
+
+    fn tree(&self) -> &'t Tree {
+        self.pass.tree
+    }
+
+    /// The value, or what a bare text stands for, as a whole number.
+    fn whole(&self) -> Option<i128> {
+        match &self.value.kind {
+            ValueKind::I64(number) => Some((*number).into()),
+            ValueKind::U64(number) => Some((*number).into()),
+            ValueKind::I128(number) => Some(*number),
+            _ => self.tree().bare_text(self.value)?.parse().ok(),
+        }
+    }
+
+    fn float(&self) -> Option<f64> {
+        if let ValueKind::Float(number) = self.value.kind {
+            return Some(number);
+        }
+        match self.whole() {
+            Some(number) if number.abs() <= EXACT => Some(number as f64),
+            Some(_) => None,
+            None => {
+                let number: f64 = self.tree().bare_text(self.value)?.parse().ok()?;
+                number.is_finite().then_some(number)
+            }
+        }
+    }
+
+    fn boolean(&self) -> Option<bool> {
+        match self.value.kind {
+            ValueKind::Boolean(value) => Some(value),
+            _ => self.tree().bare_text(self.value)?.parse().ok(),
+        }
+    }
+}
+
+/// Numbers of one type: whole, and within its range.
+macro_rules! whole_numbers {
+    ($($method:ident $visit:ident $number:ty),* $(,)?) => {$(
+        fn $method<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+            match self.whole().and_then(|number| <$number>::try_from(number).ok()) {
+                Some(number) => visitor.$visit(number),
+                None => Err(Error::expected(&visitor)),
+            }
+        }
+    )*};
+}
+
+impl<'t> Deserializer<'t> for Node<'t, '_> {
+    type Error = Error<'t>;
+
+    /// For types that look at the value before they decide: a bare text stays one.
+    fn deserialize_any<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match &self.value.kind {
+            ValueKind::Nil => visitor.visit_unit(),
+            ValueKind::Boolean(value) => visitor.visit_bool(*value),
+            ValueKind::I64(number) => visitor.visit_i64(*number),
+            ValueKind::I128(number) => visitor.visit_i128(*number),
+            ValueKind::U64(number) => visitor.visit_u64(*number),
+            ValueKind::U128(number) => visitor.visit_u128(*number),
+            ValueKind::Float(number) => visitor.visit_f64(*number),
+            ValueKind::String(text) => visitor.visit_borrowed_str(text),
+            ValueKind::Table(table) => visitor.visit_map(Entries::new(self, table, None)),
+            ValueKind::Array(list) => visitor.visit_seq(Elements::new(self, list)),
+        }
+    }
+
+    whole_numbers! {
+        deserialize_i8 visit_i8 i8, deserialize_i16 visit_i16 i16, deserialize_i32 visit_i32 i32,
+        deserialize_i64 visit_i64 i64, deserialize_i128 visit_i128 i128,
+        deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16, deserialize_u32 visit_u32 u32,
+        deserialize_u64 visit_u64 u64, deserialize_u128 visit_u128 u128,
+    }
+
+    fn deserialize_f32<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.float() {
+            Some(number) => visitor.visit_f64(number),
+            None => Err(Error::expected(&visitor)),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.boolean() {
+            Some(value) => visitor.visit_bool(value),
+            None => Err(Error::expected(&visitor)),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match &self.value.kind {
+            ValueKind::String(text) => visitor.visit_borrowed_str(text),
+            _ => Err(Error::expected(&visitor)),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.value.kind {
+            ValueKind::Nil => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'t>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match &self.value.kind {
+            ValueKind::Array(list) => visitor.visit_seq(Elements::new(self, list)),
+            _ => Err(Error::expected(&visitor)),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'t>>(
+        self,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'t>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match &self.value.kind {
+            ValueKind::Table(table) => visitor.visit_map(Entries::new(self, table, None)),
+            _ => Err(Error::expected(&visitor)),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'t>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match &self.value.kind {
+            ValueKind::Table(table) => visitor.visit_map(Entries::new(self, table, Some(known))),
+            _ => Err(Error::expected(&visitor)),
+        }
+    }
+
+    /// A service without settings of its own: its table may be there, with nothing in it.
+    fn deserialize_unit_struct<V: Visitor<'t>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match &self.value.kind {
+            ValueKind::Table(table) => {
+                for (key, value) in table {
+                    let step = Step::Key(self.step, key);
+                    self.pass.unknown(
+                        Node {
+                            value,
+                            step: &step,
+                            ..self
+                        },
+                        key,
+                        &[],
+                    );
+                }
+                visitor.visit_unit()
+            }
+            ValueKind::Nil => visitor.visit_unit(),
+            _ => Err(Error::expected(&visitor)),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'t>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match Variant::of(self) {
+            Some(variant) => visitor.visit_enum(variant),
+            None => Err(Error::wanted(one_of(known))),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! { <V: Visitor<'t>> char bytes byte_buf unit identifier }
+}

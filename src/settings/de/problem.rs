@@ -1,0 +1,190 @@
+//! What a value is not, in words, and where.
+
+use super::super::diagnostic::{Diagnostic, found, found_text};
+use super::super::tree::{At, Origin};
+use super::node::{Node, Step};
+use config::{Value, ValueKind};
+use serde::de::{self, Expected, Unexpected};
+use std::fmt;
+
+/// A value that is not what its type expects.
+#[derive(Debug)]
+pub(in super::super) struct Problem {
+    pub(in super::super) diagnostic: Diagnostic,
+    /// The source and the byte offset at which it stands.
+    pub(in super::super) at: Option<(usize, usize)>,
+    /// Whether something lacks, rather than being wrong.
+    pub(in super::super) missing: bool,
+}
+
+/// What serde's machinery passes on; it has no place until it leaves the value that it is about.
+#[derive(Debug)]
+pub(super) struct Error<'t> {
+    what: What,
+    located: Option<Box<(&'t Value, Problem)>>,
+}
+
+#[derive(Debug)]
+enum What {
+    /// What was expected.
+    Expected(String),
+    /// A key that must be there.
+    Missing(&'static str),
+    /// In somebody else's words.
+    Said(String),
+}
+
+impl Problem {
+    pub(super) fn new(node: Node<'_, '_>, at: At, message: String) -> Problem {
+        let tree = node.pass.tree;
+        Problem {
+            diagnostic: Diagnostic::settings(
+                tree.place(node.value, at),
+                &node.step.path(),
+                message,
+            ),
+            at: Origin::of(node.value).map(|origin| (origin.source, origin.offset(at))),
+            missing: false,
+        }
+    }
+}
+
+impl<'t> Error<'t> {
+    /// What a visitor expects.
+    pub(super) fn expected(expected: &dyn Expected) -> Self {
+        Error::new(What::Expected(plain(&expected.to_string())))
+    }
+
+    /// What was expected, in our own words.
+    pub(super) fn wanted(what: impl Into<String>) -> Self {
+        Error::new(What::Expected(what.into()))
+    }
+
+    /// Ties the error to a value or its key, unless one within it has it already.
+    pub(super) fn locate(mut self, node: Node<'t, '_>, at: At) -> Self {
+        if self.located.is_none() {
+            let problem = self.problem(node, at);
+            self.located = Some(Box::new((node.value, problem)));
+        }
+        self
+    }
+
+    /// The value that failed, and why.
+    pub(super) fn located(self) -> Option<(&'t Value, Problem)> {
+        self.located.map(|located| *located)
+    }
+
+    fn new(what: What) -> Self {
+        Error {
+            what,
+            located: None,
+        }
+    }
+
+    fn problem(&self, node: Node<'_, '_>, at: At) -> Problem {
+        let found = match (at, node.step) {
+            (At::Key, Step::Key(_, key)) => found_text(key),
+            _ => found(node.value),
+        };
+        match &self.what {
+            What::Expected(what) => {
+                Problem::new(node, at, format!("expected {what}, found {found}"))
+            }
+            What::Missing(key) => {
+                let step = Step::Key(node.step, key);
+                let lacking = Node {
+                    step: &step,
+                    ..node
+                };
+                Problem {
+                    missing: true,
+                    ..Problem::new(lacking, at, "missing, and there is no default".to_owned())
+                }
+            }
+            // What was found says something of a single value only.
+            What::Said(words) => match &node.value.kind {
+                ValueKind::Table(_) | ValueKind::Array(_) if at == At::Value => {
+                    Problem::new(node, at, words.clone())
+                }
+                _ => Problem::new(node, at, format!("{words}, found {found}")),
+            },
+        }
+    }
+}
+
+impl de::Error for Error<'_> {
+    fn custom<T: fmt::Display>(words: T) -> Self {
+        Error::new(What::Said(words.to_string()))
+    }
+
+    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Error::expected(expected)
+    }
+
+    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Error::expected(expected)
+    }
+
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Error::new(What::Said(format!(
+            "expected {}, found {length} of them",
+            plain(&expected.to_string())
+        )))
+    }
+
+    fn missing_field(key: &'static str) -> Self {
+        Error::new(What::Missing(key))
+    }
+
+    fn unknown_variant(_: &str, known: &'static [&'static str]) -> Self {
+        Error::wanted(one_of(known))
+    }
+}
+
+impl fmt::Display for Error<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Expected(what) => write!(out, "expected {what}"),
+            What::Missing(key) => write!(out, "missing `{key}`"),
+            What::Said(words) => out.write_str(words),
+        }
+    }
+}
+
+impl std::error::Error for Error<'_> {}
+
+/// The names that an enum knows.
+pub(super) fn one_of(known: &[&str]) -> String {
+    match known {
+        [only] => format!("{only:?}"),
+        [others @ .., last] => {
+            let others: Vec<String> = others.iter().map(|name| format!("{name:?}")).collect();
+            format!("{} or {last:?}", others.join(", "))
+        }
+        [] => "nothing".to_owned(),
+    }
+}
+
+/// What serde's own visitors expect, in an operator's words; all others speak for themselves.
+fn plain(expected: &str) -> String {
+    let words = match expected {
+        "u8" => "a number from 0 to 255",
+        "u16" => "a number from 0 to 65535",
+        "u32" => "a number from 0 to 4294967295",
+        "u64" | "u128" | "usize" => "a number, whole and not negative",
+        "i8" => "a number from -128 to 127",
+        "i16" => "a number from -32768 to 32767",
+        "i32" => "a number from -2147483648 to 2147483647",
+        "i64" | "i128" | "isize" => "a whole number",
+        "a nonzero u8" | "a nonzero u16" | "a nonzero u32" | "a nonzero u64"
+        | "a nonzero usize" => "a number above zero",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" | "a borrowed string" => "a text",
+        "a sequence" => "a list",
+        "a map" | "unit" => "a table",
+        other if other.starts_with("struct ") || other.starts_with("unit struct ") => "a table",
+        other => other,
+    };
+    words.to_owned()
+}

@@ -1,0 +1,268 @@
+//! What is wrong, as an operator reads it.
+
+use super::*;
+use proptest::prelude::*;
+
+#[test]
+fn all_errors_of_all_layers_come_at_once_in_the_order_of_the_sources() {
+    let folder = Folder::new(
+        "[server]\nworkers = \"many\"\nkeepalive = \"1s\"\nmax_connections = 0\n\
+         write_timeout = \"0s\"\nbody_timeout = 5\n\
+         [server.listeners.\"Bad Name\"]\naddress = \"127.0.0.1:1\"\n\
+         [server.listeners.x]\n[server.listeners.y]\naddress = \"localhost\"\n\
+         [admin]\naddress = \"0.0.0.0:1\"\n[servr]\nworkers = 1\n",
+    );
+    folder.write(
+        "local.toml",
+        "[server]\n  workers = 513\n[app]\nfriends = [\"a\", 2, \"c\", 4]\ncolour = \"blue\"\n\
+         shape = { box = { width = 1.0 } }\nports = { x = true }\n[logging]\nlevel = \"loud\"\n",
+    );
+    let timeout =
+        "a duration above zero, of at most 365 days, such as \"250ms\", \"30s\" or \"1h\"";
+    assert_eq!(
+        folder.errors(),
+        [
+            "default.toml:3:1: server.keepalive: unknown key (did you mean keep_alive?)".to_owned(),
+            "default.toml:4:19: server.max_connections: expected a number from 1 to 4294967295, \
+             found 0"
+                .to_owned(),
+            format!("default.toml:5:17: server.write_timeout: expected {timeout}, found \"0s\""),
+            format!("default.toml:6:16: server.body_timeout: expected {timeout}, found 5"),
+            "default.toml:7:19: server.listeners.\"Bad Name\": expected a listener's name of at \
+             most 64 characters from a-z, 0-9, - and _, found \"Bad Name\""
+                .to_owned(),
+            "default.toml:9:1: server.listeners.x.address: missing, and there is no default"
+                .to_owned(),
+            "default.toml:11:11: server.listeners.y.address: expected an IP address and a port \
+             such as \"127.0.0.1:8080\" or \"[::1]:8080\", found \"localhost\""
+                .to_owned(),
+            "default.toml:13:11: admin.address: expected a loopback address and a port such as \
+             \"127.0.0.1:8081\" (others would need tokens, which there are not yet), \
+             \"unix:PATH\" or \"\" for none, found \"0.0.0.0:1\""
+                .to_owned(),
+            "default.toml:14:2: servr: unknown key (did you mean server?)".to_owned(),
+            "local.toml:2:13: server.workers: expected a number from 0 to 512, found 513"
+                .to_owned(),
+            "local.toml:4:17: app.friends.1: expected a text, found 2".to_owned(),
+            "local.toml:4:25: app.friends.3: expected a text, found 4".to_owned(),
+            "local.toml:5:10: app.colour: expected \"red\" or \"green\", found \"blue\"".to_owned(),
+            "local.toml:6:27: app.shape.box.width: expected a number from 0 to 4294967295, found \
+             1.0"
+            .to_owned(),
+            "local.toml:7:11: app.ports.x: expected a number from 0 to 65535, found \"x\""
+                .to_owned(),
+            "local.toml:9:9: logging.level: expected \"off\", \"error\", \"warn\", \"info\", \
+             \"debug\" or \"trace\", found \"loud\""
+                .to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn nothing_is_rounded_wrapped_or_turned_into_text() {
+    for (text, found) in [
+        ("server.workers = 2.6", "2.6"),
+        ("server.workers = -1", "-1"),
+        ("server.workers = \"4\"", "\"4\""),
+        (
+            "server.workers = 99999999999999999999",
+            "99999999999999999999",
+        ),
+        ("server.workers = true", "true"),
+        ("server.workers = [1]", "a list"),
+        ("server.workers.x = 1", "a table"),
+        ("app.message = 1", "1"),
+        ("app.ratio = \"1\"", "\"1\""),
+        ("app.routes = 1", "1"),
+        ("app = 1", "1"),
+        ("server = []", "a list"),
+    ] {
+        let errors = Folder::new(text).errors();
+        assert_eq!(errors.len(), 1, "{text}: {errors:?}");
+        assert!(
+            errors[0].ends_with(&format!(", found {found}")),
+            "{text}: {errors:?}"
+        );
+    }
+}
+
+#[test]
+fn overrides_that_do_not_fit_name_their_source() {
+    let errors = |key: &str, value: &str| {
+        let sources = Sources::builtin().set(key, value);
+        let errors = load::<Demo>(&sources, None, soon()).expect_err("wrong settings");
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        errors("server.workers", "many"),
+        ["--set: server.workers: expected a number from 0 to 512, found \"many\""]
+    );
+    assert_eq!(
+        errors("server.wrokers", "1"),
+        ["--set: server.wrokers: unknown key (did you mean workers?)"]
+    );
+    assert_eq!(
+        errors("a..b", "1"),
+        ["--set: expected a dotted key, found \"a..b\""]
+    );
+    assert_eq!(
+        errors("app.ratio", "inf"),
+        ["--set: app.ratio: expected a number, found \"inf\""]
+    );
+}
+
+#[test]
+fn at_most_twenty_errors_are_told_and_that_there_are_more() {
+    for (entry, count) in [("k = 1", 20), ("k = 1", 21), ("[app.routes.k]", 21)] {
+        let text: Vec<_> = (0..count)
+            .map(|n| entry.replace('k', &format!("k{n}")))
+            .collect();
+        let errors = Folder::new(&text.join("\n")).errors();
+        assert_eq!(errors.len(), count, "{entry}");
+        assert_eq!(
+            errors.last().is_some_and(|last| last == "and more"),
+            count > 20
+        );
+    }
+}
+
+#[test]
+fn what_stands_behind_a_syntax_error_is_not_judged() {
+    let folder = Folder::new("[server]\nworkers = \"x\"\n[app\nmessage = 1\n");
+    folder.write("local.toml", "[logging]\nlevel = 1\n");
+    let errors = folder.errors();
+    assert!(
+        errors[0].starts_with("default.toml:2:11: server.workers: "),
+        "{errors:?}"
+    );
+    assert!(errors[1].starts_with("default.toml:3:5: "), "{errors:?}");
+    assert!(
+        errors[2].starts_with("local.toml:2:9: logging.level: "),
+        "{errors:?}"
+    );
+    assert_eq!(errors.len(), 3, "{errors:?}");
+}
+
+#[test]
+fn an_authors_check_is_told_with_place_and_value() {
+    let folder = Folder::new("[app]\nmessage = \"bad\"\nfriends = [\"a\", \"\"]\n");
+    assert_eq!(
+        folder.errors(),
+        [
+            "default.toml:2:11: app.message: expected a good text, found \"bad\"",
+            "default.toml:3:17: app.friends.1: expected a name, found \"\"",
+        ]
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text_are_told_with_their_place() {
+    let folder = Folder::new("");
+    folder.write("default.toml", b"# \xc3\xa4\na = \xff");
+    assert_eq!(
+        folder.errors(),
+        ["default.toml:2:5: expected UTF-8, found the byte 0xff"]
+    );
+}
+
+#[test]
+fn a_named_path_that_is_missing_is_an_error() {
+    let folder = Folder::new("");
+    let gone = Sources::at(folder.0.path().join("gone"));
+    let errors = load::<Demo>(&gone, None, soon()).expect_err("missing");
+    assert!(
+        errors[0]
+            .to_string()
+            .ends_with("/gone: no such file or directory"),
+        "{errors:?}"
+    );
+    let file = folder.0.path().join("one.toml");
+    fs::write(&file, "app.message = \"one\"").expect("written");
+    assert_eq!(loaded(&Sources::at(file)).tables.app.message, "one");
+}
+
+#[test]
+fn a_link_to_nowhere_is_not_the_same_as_absent() {
+    let folder = Folder::new("");
+    std::os::unix::fs::symlink("nowhere", folder.0.path().join("local.toml")).expect("linked");
+    assert_eq!(folder.errors(), ["local.toml: no such file or directory"]);
+}
+
+#[test]
+fn a_source_that_vanished_or_became_empty_is_an_error() {
+    let folder = Folder::new("app.message = \"a\"");
+    folder.write("local.toml", "");
+    let facts = folder.loaded().facts;
+    // Empty before: it may be so again.
+    load::<Demo>(&folder.sources(), Some(&facts), soon()).expect("nothing has changed");
+    folder.write("default.toml", "");
+    fs::remove_file(folder.0.path().join("local.toml")).expect("removed");
+    assert_eq!(
+        folder.errors_after(Some(&facts)),
+        [
+            "local.toml: is gone and was there before (to set nothing, leave a comment in it)",
+            "default.toml: is empty and was not before (to set nothing, leave a comment in it)",
+        ]
+    );
+    folder.write("default.toml", "# nothing");
+    folder.write("local.toml", "# nothing");
+    load::<Demo>(&folder.sources(), Some(&facts), soon()).expect("comments set nothing");
+}
+
+#[test]
+fn what_keeps_changing_while_it_is_read_is_not_applied() {
+    let folder = Folder::new("");
+    let path = folder.0.path().join("default.toml");
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let writer = std::thread::spawn(move || {
+        let mut count = 0;
+        while let Err(std::sync::mpsc::TryRecvError::Empty) = stopped.try_recv() {
+            count += 1;
+            fs::write(&path, format!("# {count}")).expect("written");
+        }
+    });
+    // Whatever a pass catches, a load gives settings or says that the file does not stand still.
+    for _ in 0..50 {
+        let deadline = Instant::now() + Duration::from_millis(10);
+        if let Err(errors) = load::<Demo>(&folder.sources(), None, deadline) {
+            assert_eq!(errors.len(), 1);
+            assert!(errors[0].message.starts_with("kept changing"), "{errors:?}");
+            assert_eq!(errors[0].kind, Fault::System);
+        }
+    }
+    drop(stop);
+    writer.join().expect("the writer ends");
+    folder.loaded();
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_give_settings_or_diagnostics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let folder = Folder::new("");
+        folder.write("default.toml", bytes);
+        if let Err(errors) = load::<Demo>(&folder.sources(), None, soon()) {
+            prop_assert!(!errors.is_empty() && errors.iter().all(|error| error.place.is_some()));
+        }
+    }
+
+    #[test]
+    fn anything_like_toml_gives_settings_or_diagnostics(
+        parts in proptest::collection::vec(
+            prop::sample::select(vec![
+                "[", "]", "[[", "]]", "{", "}", "=", ".", ",", "\n", " ", "\"", "'", "\"\"\"", "#",
+                "server", "app", "workers", "listeners", "public", "address", "routes", "ä",
+                "\"a[4000000000]\"", "1", "-", "1.5", "true", "\"127.0.0.1:0\"", "\\u12", "\0",
+                "0x", "1979-05-27", "server.workers = 1\n", "[app.routes.\"/x\"]\n", "e", "_",
+            ]),
+            0..40,
+        )
+    ) {
+        let folder = Folder::new(&parts.concat());
+        if let Err(errors) = load::<Demo>(&folder.sources(), None, soon()) {
+            prop_assert!(!errors.is_empty());
+            for error in errors {
+                prop_assert!(!error.to_string().contains('\n'), "{}", error);
+            }
+        }
+    }
+}

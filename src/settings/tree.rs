@@ -1,0 +1,215 @@
+//! Layers merged to one tree; each value keeps where it came from.
+//! Owns origins and the merge; how a source becomes a layer is `layer.rs`, types are `de.rs`.
+
+use super::diagnostic::{Place, SourceText};
+use config::{Config, ConfigError, Map, Source, Value, ValueKind};
+
+/// A parsed source: later ones win over earlier ones.
+#[derive(Clone, Debug)]
+pub(super) struct Layer {
+    table: Value,
+}
+
+/// Where a value stands: its source and the byte offsets of its key and of itself.
+///
+/// A place is worked out only when it is asked for; the tree carries this, packed into the
+/// value's origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The source's index.
+    pub(super) source: usize,
+    /// Offset of the key's first byte.
+    pub(super) key: usize,
+    /// Offset of the value's first byte.
+    pub(super) value: usize,
+}
+
+/// Which of the two ends of an entry a message points at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// The key: it is unknown or misspelt.
+    Key,
+    /// The value: it is not what was expected.
+    Value,
+}
+
+/// The merged layers and the sources that they came from.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) root: Value,
+    pub(super) sources: Vec<SourceText>,
+}
+
+impl Layer {
+    pub(super) fn new(table: Map<String, Value>) -> Self {
+        Layer {
+            table: Value::new(None, table),
+        }
+    }
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        self.table.clone().into_table()
+    }
+
+    /// Not as provided: that reads keys as paths (`"a[4000000000]" = 1` would allocate as much),
+    /// forgets where tables stand, and copies each value once for every level above it.
+    fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
+        merge(cache, &self.table);
+        Ok(())
+    }
+}
+
+impl Origin {
+    /// As the text that a value carries.
+    pub(super) fn pack(self) -> String {
+        format!("{} {} {}", self.source, self.key, self.value)
+    }
+
+    /// The byte offset of the key or of the value.
+    pub(super) fn offset(self, at: At) -> usize {
+        match at {
+            At::Key => self.key,
+            At::Value => self.value,
+        }
+    }
+
+    /// The origin of a value; `None` for the root, which stands nowhere.
+    pub(super) fn of(value: &Value) -> Option<Origin> {
+        let mut numbers = value.origin()?.split(' ').map(|part| part.parse().ok());
+        Some(Origin {
+            source: numbers.next()??,
+            key: numbers.next()??,
+            value: numbers.next()??,
+        })
+    }
+}
+
+impl Tree {
+    /// Merges layers: tables key by key, all else is replaced, later layers win.
+    pub(super) fn new(layers: &[Layer], sources: Vec<SourceText>) -> Tree {
+        let mut root = Config::default().cache;
+        for layer in layers {
+            layer
+                .collect_to(&mut root)
+                .expect("a layer's merge has no error");
+        }
+        Tree { root, sources }
+    }
+
+    /// The value at a path; a list's elements are counted from 0.
+    pub(super) fn get<S: AsRef<str>>(&self, path: &[S]) -> Option<&Value> {
+        path.iter()
+            .try_fold(&self.root, |value, segment| match &value.kind {
+                ValueKind::Table(table) => table.get(segment.as_ref()),
+                ValueKind::Array(list) => list.get(segment.as_ref().parse::<usize>().ok()?),
+                _ => None,
+            })
+    }
+
+    /// The place of a value or of its key.
+    pub(super) fn place(&self, value: &Value, at: At) -> Option<Place> {
+        let origin = Origin::of(value)?;
+        Some(self.sources.get(origin.source)?.place(origin.offset(at)))
+    }
+
+    /// The text of a value from a source of bare texts, which may stand for a number or the like.
+    pub(super) fn bare_text<'t>(&'t self, value: &'t Value) -> Option<&'t str> {
+        let ValueKind::String(text) = &value.kind else {
+            return None;
+        };
+        let source = self.sources.get(Origin::of(value)?.source)?;
+        source.is_bare().then_some(text.as_str())
+    }
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (&mut into.kind, &from.kind) {
+        (ValueKind::Table(known), ValueKind::Table(new)) => {
+            for (key, value) in new {
+                match known.get_mut(key) {
+                    Some(old) => merge(old, value),
+                    None => {
+                        known.insert(key.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        _ => *into = from.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layer;
+    use super::*;
+
+    fn tree(texts: &[&str]) -> Tree {
+        let mut sources = Vec::new();
+        let mut layers = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            let source = SourceText::file(format!("{index}.toml"), (*text).to_owned());
+            let parsed = layer::toml(index, &source);
+            assert_eq!(parsed.diagnostics, []);
+            layers.push(parsed.layer);
+            sources.push(source);
+        }
+        Tree::new(&layers, sources)
+    }
+
+    fn at(tree: &Tree, path: &[&str], at: At) -> String {
+        let value = tree.get(path).expect("in the tree");
+        tree.place(value, at).expect("from a file").to_string()
+    }
+
+    #[test]
+    fn tables_merge_lists_are_replaced_and_the_later_layer_wins() {
+        let tree = tree(&[
+            "[a]\nx = 1\nlist = [1, 2]\n[a.deep]\nk = 1",
+            "a.x = 2\na.list = [3]\na.deep.l = 1",
+        ]);
+        let value = |path: &[&str]| tree.get(path).map(ToString::to_string);
+        assert_eq!(value(&["a", "x"]).as_deref(), Some("2"));
+        assert_eq!(value(&["a", "list", "0"]).as_deref(), Some("3"));
+        assert_eq!(value(&["a", "list", "1"]), None);
+        assert_eq!(value(&["a", "deep", "k"]).as_deref(), Some("1"));
+        assert_eq!(at(&tree, &["a", "x"], At::Value), "1.toml:1:7");
+        assert_eq!(at(&tree, &["a", "deep", "k"], At::Key), "0.toml:5:1");
+        assert_eq!(at(&tree, &["a", "deep", "l"], At::Key), "1.toml:3:8");
+    }
+
+    #[test]
+    fn keys_that_look_like_paths_are_keys_at_any_level() {
+        let text = "\"a[4000000000]\" = 1\n\"B.c\" = 2\n[t.u]\n\"a[4000000000]\" = 3\nCase = 4";
+        let tree = tree(&[text, text]);
+        let value = |path: &[&str]| tree.get(path).map(ToString::to_string);
+        assert_eq!(value(&["a[4000000000]"]).as_deref(), Some("1"));
+        assert_eq!(value(&["B.c"]).as_deref(), Some("2"));
+        assert_eq!(value(&["t", "u", "a[4000000000]"]).as_deref(), Some("3"));
+        assert_eq!(value(&["t", "u", "Case"]).as_deref(), Some("4"));
+    }
+
+    #[test]
+    fn a_table_replaces_a_value_and_a_value_a_table() {
+        let tree = tree(&["a = 1\nb.c = 1", "a.x = 1\nb = 2"]);
+        assert_eq!(at(&tree, &["a", "x"], At::Value), "1.toml:1:7");
+        assert!(tree.get(&["b", "c"]).is_none());
+    }
+
+    #[test]
+    fn an_origin_survives_its_packing() {
+        let origin = Origin {
+            source: 2,
+            key: 0,
+            value: usize::MAX,
+        };
+        let value = Value::new(Some(&origin.pack()), 1);
+        assert_eq!(Origin::of(&value), Some(origin));
+        assert_eq!(Origin::of(&Value::new(None, 1)), None);
+    }
+}
