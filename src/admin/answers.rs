@@ -1,8 +1,6 @@
 //! What the admin API's endpoints answer. All of it is JSON, errors too.
 
-use actix_web::{
-    HttpResponse, HttpResponseBuilder, ResponseError as _, error::InternalError, web,
-};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError as _, error::InternalError, web};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -31,7 +29,10 @@ impl From<Stopped> for actix_web::Error {
 /// Queries that cannot be read are told as JSON too.
 pub(super) fn query_errors() -> web::QueryConfig {
     web::QueryConfig::default().error_handler(|wrong, _| {
-        let answer = error(HttpResponseBuilder::new(wrong.status_code()), &wrong.to_string());
+        let answer = error(
+            HttpResponseBuilder::new(wrong.status_code()),
+            &wrong.to_string(),
+        );
         InternalError::from_response(wrong, answer).into()
     })
 }
@@ -59,10 +60,15 @@ pub(super) struct StopQuery {
     now: bool,
 }
 
-pub(super) async fn stop(control: web::Data<Control>, query: web::Query<StopQuery>) -> HttpResponse {
+pub(super) async fn stop(
+    control: web::Data<Control>,
+    query: web::Query<StopQuery>,
+) -> HttpResponse {
     let urge = if query.now { Urge::Now } else { Urge::Graceful };
     control.end(urge, Trigger::new(TriggerKind::Http));
-    HttpResponse::Accepted().json(Stopping { state: State::Draining })
+    HttpResponse::Accepted().json(Stopping {
+        state: State::Draining,
+    })
 }
 
 #[derive(Serialize)]

@@ -35,7 +35,11 @@ fn refusal(request: &ServiceRequest) -> Option<&'static str> {
     let headers = request.headers();
     // Who reaches a unix socket has been let in by its mode.
     let is_tcp = request.peer_addr().is_some();
-    if is_tcp && !headers.get_all(header::HOST).all(|host| host.to_str().is_ok_and(is_ours)) {
+    if is_tcp
+        && !headers
+            .get_all(header::HOST)
+            .all(|host| host.to_str().is_ok_and(is_ours))
+    {
         return Some("Host is not a name of the admin API");
     }
     let is_foreign = !request.method().is_safe() && !is_same_origin(headers);
@@ -48,17 +52,24 @@ fn is_ours(host: &str) -> bool {
         Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
         _ => host,
     };
-    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let literal = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
     name.eq_ignore_ascii_case("localhost") || literal.unwrap_or(name).parse::<IpAddr>().is_ok()
 }
 
 fn is_same_origin(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     let is_host = |origin: &str| {
         let authority = ["http://", "https://"]
             .iter()
             .find_map(|scheme| origin.strip_prefix(scheme));
-        authority.is_some() && authority.zip(host).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
+        authority.is_some()
+            && authority
+                .zip(host)
+                .is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
     };
     headers
         .get_all(header::ORIGIN)
@@ -76,10 +87,24 @@ mod tests {
 
     #[test]
     fn a_host_is_ours_where_no_site_can_claim_it() {
-        for ours in ["localhost", "LocalHost:8081", "127.0.0.1", "127.0.0.1:8081", "[::1]:8081", "[::1]"] {
+        for ours in [
+            "localhost",
+            "LocalHost:8081",
+            "127.0.0.1",
+            "127.0.0.1:8081",
+            "[::1]:8081",
+            "[::1]",
+        ] {
             assert!(is_ours(ours), "{ours}");
         }
-        for foreign in ["", "evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", "[::1", "a:b"] {
+        for foreign in [
+            "",
+            "evil.example",
+            "localhost.evil.example:80",
+            "127.0.0.1.evil.example",
+            "[::1",
+            "a:b",
+        ] {
             assert!(!is_ours(foreign), "{foreign}");
         }
     }
@@ -94,7 +119,13 @@ mod tests {
             is_same_origin(&headers)
         };
         assert!(with("http://localhost:8081"));
-        for foreign in ["null", "", "http://localhost", "http://evil.example", "localhost:8081"] {
+        for foreign in [
+            "null",
+            "",
+            "http://localhost",
+            "http://evil.example",
+            "localhost:8081",
+        ] {
             assert!(!with(foreign), "{foreign}");
         }
     }

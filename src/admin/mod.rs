@@ -55,7 +55,10 @@ where
     F::Output: Responder + 'static,
 {
     let (allow, guard) = match method {
-        Method::GET => ("GET, HEAD", route_guard::Any(route_guard::Get()).or(route_guard::Head())),
+        Method::GET => (
+            "GET, HEAD",
+            route_guard::Any(route_guard::Get()).or(route_guard::Head()),
+        ),
         _ => ("POST", route_guard::Any(route_guard::Post())),
     };
     web::resource(path)

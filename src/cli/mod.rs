@@ -56,7 +56,11 @@ pub(crate) fn run(
                 eprintln!("{error}");
             }
             let is_settings = errors.iter().any(|error| error.kind == Fault::Settings);
-            ExitCode::from(if is_settings { exit::SETTINGS } else { exit::FAILED })
+            ExitCode::from(if is_settings {
+                exit::SETTINGS
+            } else {
+                exit::FAILED
+            })
         }
     };
     log.flush();

@@ -7,8 +7,8 @@
 use std::{sync::Arc, time::Instant};
 
 use actix::{
-    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, MessageResponse,
-    SpawnHandle, WrapFuture as _,
+    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message,
+    MessageResponse, SpawnHandle, WrapFuture as _,
 };
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -200,18 +200,32 @@ impl ConfigActor {
         let (current, changes) = (candidate.current, candidate.changes);
         ctx.spawn(published.into_actor(self).map(move |workers, this, ctx| {
             took.publish = begun.elapsed();
-            let is_first = this.current.is_none();
-            this.current = Some(current);
+            let before = this.current.replace(current);
             let verdict = Verdict {
                 changes,
                 workers: workers.expect("the ServerActor ends after this one's last message"),
                 ..Verdict::of(Outcome::Applied)
             };
             this.conclude(verdict, took, ctx);
-            if let Some(current) = this.current.as_ref().filter(|_| is_first) {
-                emit(&Event::Serving(&current.snapshot));
-            }
+            this.tell_of(before.as_ref());
         }));
+    }
+
+    /// Tells what is new beside the attempt itself.
+    fn tell_of(&self, before: Option<&Current>) {
+        let Some(current) = &self.current else {
+            return;
+        };
+        let asked = |of: &Current| of.settings.tables.server.max_connections;
+        let given = current.snapshot.max_connections;
+        let is_capped = given < asked(current) as usize;
+        if is_capped && before.is_none_or(|before| asked(before) != asked(current)) {
+            let asked = asked(current);
+            emit(&Event::Capped { given, asked });
+        }
+        if before.is_none() {
+            emit(&Event::Serving(&current.snapshot));
+        }
     }
 
     /// The attempt under way has its verdict: everybody is told the same, and the next one begins.
@@ -233,8 +247,15 @@ impl ConfigActor {
         took: Took,
     ) {
         if verdict.outcome == Outcome::Unchanged {
-            let total = self.current.as_ref().map_or(0, |current| current.snapshot.workers.len());
-            verdict.workers = Confirmations { confirmed: total, total, late: Vec::new() };
+            let total = self
+                .current
+                .as_ref()
+                .map_or(0, |current| current.snapshot.workers.len());
+            verdict.workers = Confirmations {
+                confirmed: total,
+                total,
+                late: Vec::new(),
+            };
         }
         let mut triggers = order.triggers.into_iter();
         let attempt = Attempt {
@@ -266,15 +287,25 @@ impl ConfigActor {
     /// Tells those whom no attempt will answer.
     fn refuse(&mut self, order: Order<Trigger, Asker>) {
         let number = self.attempts.number_refused();
-        self.answer(number, Timestamp::now(), order, Verdict::stopping(), Took::default());
+        self.answer(
+            number,
+            Timestamp::now(),
+            order,
+            Verdict::stopping(),
+            Took::default(),
+        );
     }
 
     fn generation(&self) -> u64 {
-        self.current.as_ref().map_or(0, |current| current.snapshot.generation.number)
+        self.current
+            .as_ref()
+            .map_or(0, |current| current.snapshot.generation.number)
     }
 
     fn digest(&self) -> Arc<str> {
-        self.current.as_ref().map_or_else(|| "".into(), |current| current.digest.clone())
+        self.current
+            .as_ref()
+            .map_or_else(|| "".into(), |current| current.digest.clone())
     }
 }
 

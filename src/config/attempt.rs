@@ -140,12 +140,20 @@ const SENDERS_NAMED: usize = 5;
 /// One line, for the log and for people.
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "reload {} {}: generation {}", self.number, self.outcome, self.generation)?;
+        write!(
+            f,
+            "reload {} {}: generation {}",
+            self.number, self.outcome, self.generation
+        )?;
         if !self.digest.is_empty() {
             write!(f, ", digest {}", self.digest)?;
         }
         if self.outcome == Outcome::Applied {
-            let keys: Vec<&str> = self.changes.iter().map(|change| change.key.as_str()).collect();
+            let keys: Vec<&str> = self
+                .changes
+                .iter()
+                .map(|change| change.key.as_str())
+                .collect();
             write!(f, ", {}", Named("change", &keys))?;
         }
         if !self.errors.is_empty() {

@@ -7,7 +7,6 @@ use rustix::process::{Resource, getrlimit};
 /// The descriptors that are left for connections when all else is open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
-    limit: u64,
     connections: u64,
 }
 
@@ -45,7 +44,7 @@ impl Budget {
                 "{limit} descriptors are not enough for {workers} workers (`ulimit -n`, `LimitNOFILE=`)"
             ));
         }
-        Ok(Self { limit, connections })
+        Ok(Self { connections })
     }
 
     /// Room for `asked` connections a worker, or as many as the budget allows.
@@ -54,13 +53,6 @@ impl Budget {
         let share = (self.connections - admin) / workers.max(1) as u64;
         let share = usize::try_from(share).unwrap_or(usize::MAX);
         let per_worker = asked.min(share.max(1));
-        if per_worker < asked {
-            log::warn!(
-                target: "everup::server",
-                "server.max_connections: {per_worker} a worker instead of {asked}, for there are {} descriptors",
-                self.limit
-            );
-        }
         Room {
             per_worker,
             admin: usize::try_from(admin).unwrap_or(usize::MAX),
@@ -74,10 +66,7 @@ mod tests {
 
     #[test]
     fn connections_are_capped_to_the_descriptors() {
-        let budget = Budget {
-            limit: 64,
-            connections: 24,
-        };
+        let budget = Budget { connections: 24 };
         let room = budget.room(25_600, 2);
         assert_eq!((room.per_worker, room.admin), (10, 3));
         assert_eq!(budget.room(4, 2).per_worker, 4);

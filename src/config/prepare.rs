@@ -182,7 +182,10 @@ fn load(
 fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<Diagnostic>> {
     let (was, is) = (&current.tables, &next.tables);
     let fixed = [
-        ("server.listeners", was.server.listeners != is.server.listeners),
+        (
+            "server.listeners",
+            was.server.listeners != is.server.listeners,
+        ),
         ("server.workers", was.server.workers != is.server.workers),
         ("admin.address", was.admin.address != is.admin.address),
     ];
@@ -194,7 +197,11 @@ fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<Diagnostic>
             next.effective.diagnostic(Fault::Settings, key, message)
         })
         .collect();
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
 }
 
 /// A generation's insides, built from settings.
@@ -206,11 +213,7 @@ struct Built {
 }
 
 /// Builds the author's state, again where a file that it read has changed meanwhile (P3).
-async fn build(
-    job: &Job,
-    (settings, mut app): Read,
-    deadline: Instant,
-) -> Result<Built, Prepared> {
+async fn build(job: &Job, (settings, mut app): Read, deadline: Instant) -> Result<Built, Prepared> {
     loop {
         let (author, base) = (job.author.clone(), job.sources.base());
         let building = move || {
@@ -226,7 +229,12 @@ async fn build(
             Prepared::from(vec![diagnostic])
         })?;
         if is_stable {
-            return Ok(Built { settings, app: same, state, files });
+            return Ok(Built {
+                settings,
+                app: same,
+                state,
+                files,
+            });
         }
         if Instant::now() >= deadline {
             let error = "the files that the build reads do not stand still";
@@ -273,7 +281,12 @@ fn panicked(what: &str, error: JoinError) -> Diagnostic {
 
 /// Opens what the snapshot needs and does not have yet.
 async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
-    let Built { settings, app, state, files } = built;
+    let Built {
+        settings,
+        app,
+        state,
+        files,
+    } = built;
     let settings = Arc::new(settings);
     let tables = &settings.tables;
     let digest: Arc<str> = settings.effective.digest(&files).into();
@@ -282,7 +295,10 @@ async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
         known.map_or(1, |known| known.snapshot.generation.number + 1),
         tables.server.clone(),
         tables.shutdown.clone(),
-        Insides { settings: app, state },
+        Insides {
+            settings: app,
+            state,
+        },
         job.reaper.clone(),
     ));
     let (snapshot, shares, admin_share, changes) = match known {
@@ -301,7 +317,12 @@ async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
         }
     };
     Ok(Prepared::Ready(Box::new(Candidate {
-        current: Current { snapshot, settings, files, digest },
+        current: Current {
+            snapshot,
+            settings,
+            files,
+            digest,
+        },
         changes,
         shares,
         admin_share,
@@ -323,7 +344,9 @@ async fn start(
     let room = budget.room(tables.server.max_connections as usize, count);
 
     let published = watch::Sender::new(generation);
-    let serving_at = listeners.iter().find_map(|listener| tcp(listener.address()));
+    let serving_at = listeners
+        .iter()
+        .find_map(|listener| tcp(listener.address()));
     let mut workers = Vec::with_capacity(count);
     for id in 0..count {
         workers.push(Worker::start(NewWorker {
@@ -343,7 +366,9 @@ async fn start(
 
     let mut shares: Vec<Vec<Share>> = Vec::new();
     for listener in listeners.iter_mut().chain(&mut admin) {
-        listener.listen().map_err(|error| vec![cannot_listen(effective, listener, error)])?;
+        listener
+            .listen()
+            .map_err(|error| vec![cannot_listen(effective, listener, error)])?;
     }
     for worker in &workers {
         shares.push(

@@ -151,16 +151,23 @@ impl ServerActor {
     }
 
     fn workers(&self) -> &[Worker] {
-        self.snapshot.as_ref().map_or(&[], |snapshot| &snapshot.workers)
+        self.snapshot
+            .as_ref()
+            .map_or(&[], |snapshot| &snapshot.workers)
     }
 
     fn listeners(&self) -> &[Arc<Listener>] {
-        self.snapshot.as_ref().map_or(&[], |snapshot| &snapshot.listeners)
+        self.snapshot
+            .as_ref()
+            .map_or(&[], |snapshot| &snapshot.listeners)
     }
 
     /// Every account of every worker, each worker's as it stands at one moment.
     fn books(&self) -> Vec<Vec<Account>> {
-        self.workers().iter().map(|worker| worker.books.read()).collect()
+        self.workers()
+            .iter()
+            .map(|worker| worker.books.read())
+            .collect()
     }
 
     fn totals(&self) -> Requests {
@@ -205,11 +212,17 @@ impl ServerActor {
         }
         let handshakes = async move {
             let limit = deadline.min(since + HANDSHAKES);
-            while listeners.iter().any(|listener| listener.has_handshakes()) && Instant::now() < limit {
+            while listeners.iter().any(|listener| listener.has_handshakes())
+                && Instant::now() < limit
+            {
                 tokio::time::sleep(HANDSHAKES_TICK).await;
             }
         };
-        let drain = move || worker::Drain { since, linger, deadline };
+        let drain = move || worker::Drain {
+            since,
+            linger,
+            deadline,
+        };
         ctx.spawn(handshakes.into_actor(self).map(move |(), this, ctx| {
             let mut closing = Vec::new();
             for worker in this.workers().to_vec() {
@@ -226,7 +239,11 @@ impl ServerActor {
                     let _ = worker.address.send(drain()).await;
                     worker.id
                 };
-                ctx.spawn(emptying.into_actor(this).map(|id, this, ctx| this.worker_is_empty(id, ctx)));
+                ctx.spawn(
+                    emptying
+                        .into_actor(this)
+                        .map(|id, this, ctx| this.worker_is_empty(id, ctx)),
+                );
             }
             // A worker that is blocked in a handler holds its share open: the first whose queue is
             // empty speaks for all, for the queue is one.
@@ -262,11 +279,19 @@ impl ServerActor {
             let closing = async move {
                 let _ = worker.address.send(Cut).await;
                 let (since, linger) = (now, Duration::ZERO);
-                let is_empty = worker::Drain { since, linger, deadline: now };
+                let is_empty = worker::Drain {
+                    since,
+                    linger,
+                    deadline: now,
+                };
                 let _ = worker.address.send(is_empty).await;
                 worker.id
             };
-            ctx.spawn(closing.into_actor(self).map(|id, this, ctx| this.worker_is_empty(id, ctx)));
+            ctx.spawn(
+                closing
+                    .into_actor(self)
+                    .map(|id, this, ctx| this.worker_is_empty(id, ctx)),
+            );
         }
     }
 
@@ -277,12 +302,17 @@ impl ServerActor {
             answered: totals.answered - self.before.answered,
             aborted: totals.aborted - self.before.aborted,
             cut: totals.cut - self.before.cut,
-            took: self.drain.began().map_or(Duration::ZERO, |began| now - began),
+            took: self
+                .drain
+                .began()
+                .map_or(Duration::ZERO, |began| now - began),
             totals,
         };
         emit(&Event::Stopped(&report));
         let snapshot = self.snapshot.take();
-        let admin = snapshot.as_ref().and_then(|snapshot| snapshot.admin.as_ref());
+        let admin = snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.admin.as_ref());
         let admin = admin.map(|admin| admin.worker.clone());
         let finishing = async move {
             if let Some(admin) = admin {
@@ -323,7 +353,12 @@ impl Handler<Publish> for ServerActor {
     type Result = ResponseFuture<Confirmations>;
 
     fn handle(&mut self, publish: Publish, _: &mut Context<Self>) -> Self::Result {
-        let Publish { snapshot, shares, admin, patience } = publish;
+        let Publish {
+            snapshot,
+            shares,
+            admin,
+            patience,
+        } = publish;
         // P2: from here on, whatever a worker pins is this generation.
         snapshot.published.send_replace(snapshot.generation.clone());
         let total = snapshot.workers.len();
@@ -331,14 +366,20 @@ impl Handler<Publish> for ServerActor {
         let max_connections = snapshot.max_connections;
         if let Some(of) = &snapshot.admin {
             let max_connections = of.max_connections;
-            of.worker.address.do_send(Adopt { shares: admin, max_connections });
+            of.worker.address.do_send(Adopt {
+                shares: admin,
+                max_connections,
+            });
         }
         let adopting: Vec<_> = snapshot
             .workers
             .iter()
             .zip(shares.into_iter().chain(std::iter::repeat_with(Vec::new)))
             .map(|(worker, shares)| {
-                let adopted = worker.address.send(Adopt { shares, max_connections });
+                let adopted = worker.address.send(Adopt {
+                    shares,
+                    max_connections,
+                });
                 let id = worker.id;
                 async move { timeout(patience, adopted).await.is_err().then_some(id) }
             })
@@ -348,12 +389,20 @@ impl Handler<Publish> for ServerActor {
             // They are told, and need not be waited for. Dropping the messages would take them
             // back, so they are awaited aside.
             actix_rt::spawn(join_all(adopting));
-            let all = Confirmations { confirmed: total, total, late: Vec::new() };
+            let all = Confirmations {
+                confirmed: total,
+                total,
+                late: Vec::new(),
+            };
             return Box::pin(async { all });
         }
         Box::pin(async move {
             let late: Vec<usize> = join_all(adopting).await.into_iter().flatten().collect();
-            Confirmations { confirmed: total - late.len(), total, late }
+            Confirmations {
+                confirmed: total - late.len(),
+                total,
+                late,
+            }
         })
     }
 }
@@ -362,21 +411,28 @@ impl Handler<Stop> for ServerActor {
     type Result = ();
 
     fn handle(&mut self, stop: Stop, ctx: &mut Context<Self>) {
-        let limits = self.snapshot.as_ref().map_or(drain::Limits::NONE, |snapshot| {
-            let shutdown = &snapshot.generation.shutdown;
-            drain::Limits {
-                delay: shutdown.delay,
-                linger: shutdown.linger,
-                timeout: shutdown.timeout,
-            }
-        });
+        let limits = self
+            .snapshot
+            .as_ref()
+            .map_or(drain::Limits::NONE, |snapshot| {
+                let shutdown = &snapshot.generation.shutdown;
+                drain::Limits {
+                    delay: shutdown.delay,
+                    linger: shutdown.linger,
+                    timeout: shutdown.timeout,
+                }
+            });
         let is_first = self.drain.phase() == Phase::Serving;
         if is_first {
             self.before = self.totals();
         }
         let ids: Vec<usize> = self.workers().iter().map(|worker| worker.id).collect();
         let step = self.drain.ask(stop.urge, limits, ids, Instant::now());
-        emit(&Event::StopAsked { by: &stop.by, is_first, step });
+        emit(&Event::StopAsked {
+            by: &stop.by,
+            is_first,
+            step,
+        });
         self.take(step, ctx);
     }
 }
@@ -388,7 +444,9 @@ impl Handler<Inspect> for ServerActor {
         let books = self.books();
         let accounts = || books.iter().flatten();
         let listeners = self.listeners().iter().map(|listener| {
-            let of_it: Vec<_> = accounts().filter(|account| account.listener == *listener.name()).collect();
+            let of_it: Vec<_> = accounts()
+                .filter(|account| account.listener == *listener.name())
+                .collect();
             ListenerStatus {
                 name: listener.name().clone(),
                 address: listener.address().to_string(),
@@ -397,12 +455,16 @@ impl Handler<Inspect> for ServerActor {
                 requests: sum(of_it),
             }
         });
-        let workers = self.workers().iter().zip(&books).map(|(worker, accounts)| WorkerStatus {
-            id: worker.id,
-            generation: worker.generation.load(Ordering::Relaxed),
-            connections: accounts.iter().map(|account| account.connections).sum(),
-            in_flight: sum(accounts).in_flight,
-        });
+        let workers = self
+            .workers()
+            .iter()
+            .zip(&books)
+            .map(|(worker, accounts)| WorkerStatus {
+                id: worker.id,
+                generation: worker.generation.load(Ordering::Relaxed),
+                connections: accounts.iter().map(|account| account.connections).sum(),
+                in_flight: sum(accounts).in_flight,
+            });
         let requests = sum(accounts());
         if !requests.balance() {
             emit(&Event::BooksDiffer(requests));
@@ -420,7 +482,10 @@ impl Handler<Inspect> for ServerActor {
                 let admin = snapshot.admin.as_ref()?;
                 Some(admin.listener.address().to_string())
             }),
-            max_connections: self.snapshot.as_ref().map_or(0, |snapshot| snapshot.max_connections),
+            max_connections: self
+                .snapshot
+                .as_ref()
+                .map_or(0, |snapshot| snapshot.max_connections),
         }
     }
 }

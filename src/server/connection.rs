@@ -237,12 +237,7 @@ impl Conn {
 
     // Within.
 
-    fn close_requests(
-        &self,
-        count: usize,
-        tickets: impl IntoIterator<Item = Ticket>,
-        end: End,
-    ) {
+    fn close_requests(&self, count: usize, tickets: impl IntoIterator<Item = Ticket>, end: End) {
         self.hub.books().close(tickets, end);
         let open = self.open.get() - count;
         self.open.set(open);
@@ -276,7 +271,10 @@ impl Conn {
         let awaits_head = self.open.get() == 0 && !self.ended.get();
         let read = awaits_head.then(|| match self.head_since.get() {
             Some(since) => (since + times.request, Due::Give(Verdict::HeadTimeout)),
-            None => (self.idle_until(times.keep_alive), Due::Give(Verdict::CloseIdle)),
+            None => (
+                self.idle_until(times.keep_alive),
+                Due::Give(Verdict::CloseIdle),
+            ),
         });
         [write, read].into_iter().flatten().min_by_key(|due| due.0)
     }
@@ -367,7 +365,10 @@ struct Clock<'a> {
 impl Clock<'_> {
     /// Whether the task will be woken at `at`, or sooner, to look again.
     fn is_pending_until(&mut self, at: Instant, now: Instant, cx: &mut Context<'_>) -> bool {
-        if self.set_for.is_some_and(|set_for| now < set_for && set_for <= at) {
+        if self
+            .set_for
+            .is_some_and(|set_for| now < set_for && set_for <= at)
+        {
             return true;
         }
         self.sleep.as_mut().reset(at.into());
@@ -393,8 +394,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let unsent = self.conn.encoded.take();
-        self.conn
-            .close_requests(unsent.len(), unsent, End::Aborted);
+        self.conn.close_requests(unsent.len(), unsent, End::Aborted);
         self.conn.hub.books().disconnected(self.conn.account);
         self.conn.hub.closed(self.key);
     }

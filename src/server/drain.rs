@@ -248,7 +248,10 @@ mod tests {
         assert_eq!(drain.ask(Urge::Interrupt, LIMITS, [0, 1], soon), None);
         let later = start + SECOND_THOUGHT;
         assert_eq!(drain.ask(Urge::Graceful, LIMITS, [0, 1], later), None);
-        assert_eq!(drain.ask(Urge::Interrupt, LIMITS, [0, 1], later), Some(Step::Cut));
+        assert_eq!(
+            drain.ask(Urge::Interrupt, LIMITS, [0, 1], later),
+            Some(Step::Cut)
+        );
         assert_eq!(drain.ask(Urge::Interrupt, LIMITS, [0, 1], later), None);
     }
 

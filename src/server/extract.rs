@@ -10,7 +10,8 @@ use std::{
 };
 
 use actix_web::{
-    Error, FromRequest, HttpMessage as _, HttpRequest, dev::Payload, error::ErrorInternalServerError,
+    Error, FromRequest, HttpMessage as _, HttpRequest, dev::Payload,
+    error::ErrorInternalServerError,
 };
 use tokio::sync::watch;
 
@@ -57,7 +58,9 @@ impl<T: 'static> FromRequest for Live<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let extensions = request.extensions();
-        let pinned = extensions.get::<Pin>().filter(|pin| pin.find::<T>().is_some());
+        let pinned = extensions
+            .get::<Pin>()
+            .filter(|pin| pin.find::<T>().is_some());
         ready(pinned.cloned().map_or_else(
             || Err(ErrorInternalServerError(unknown::<T>())),
             |pin| {

@@ -20,8 +20,11 @@ pub(crate) trait Serve {
 }
 
 /// Makes a worker's [`Serve`], on the worker's thread. `None` where the App cannot be made.
-pub(crate) type NewServe =
-    Arc<dyn Fn(Rc<Hub>, Rc<RefCell<Slot>>, SocketAddr) -> LocalBoxFuture<'static, Option<Rc<dyn Serve>>> + Send + Sync>;
+pub(crate) type NewServe = Arc<
+    dyn Fn(Rc<Hub>, Rc<RefCell<Slot>>, SocketAddr) -> LocalBoxFuture<'static, Option<Rc<dyn Serve>>>
+        + Send
+        + Sync,
+>;
 
 /// Makes a [`NewServe`] of an author's App.
 pub(crate) fn new_serve<F, T, B>(app: F) -> NewServe

@@ -40,7 +40,10 @@ pub(crate) enum Standing {
     /// All is accepted and served; connections of before are told to close.
     Delaying,
     /// Nothing is accepted; idle connections live for `linger` from `since`.
-    Draining { since: Instant, linger: Duration },
+    Draining {
+        since: Instant,
+        linger: Duration,
+    },
 }
 
 /// One worker's common ground. Lives on the worker's thread; only the books are shared.

@@ -241,7 +241,9 @@ impl Queue {
     /// Those of accept(2).
     pub(crate) fn next(&self) -> io::Result<Option<Accepted>> {
         let (socket, peer) = match self.socket.accept() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::WouldBlock || is_shut(&error) => {
+                return Ok(None);
+            }
             accepted => accepted?,
         };
         socket.set_nonblocking(true)?;
@@ -256,7 +258,12 @@ impl Queue {
     }
 }
 
-/// What accept(2) failed for: a client that is gone, or want of something.
+/// Whether accept(2) failed because the socket does not listen any more ([`Listener::shut`]).
+pub(crate) fn is_shut(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::InvalidInput
+}
+
+/// Whether accept(2) failed for a client that is gone, not for want of something.
 pub(crate) fn is_clients_fault(error: &io::Error) -> bool {
     use ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut};
     matches!(
@@ -312,7 +319,10 @@ impl SocketFile {
         match std::os::unix::net::UnixStream::connect(path) {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
             Err(error) => Err(error),
-            Ok(_) => Err(io::Error::new(ErrorKind::AddrInUse, "another process answers")),
+            Ok(_) => Err(io::Error::new(
+                ErrorKind::AddrInUse,
+                "another process answers",
+            )),
         }
     }
 }

@@ -26,7 +26,7 @@ use super::{
     http1::{NewServe, Serve},
     hub::{Hub, Times},
     io::Io,
-    listener::{Accepted, Queue, Share, is_clients_fault},
+    listener::{Accepted, Queue, Share, is_clients_fault, is_shut},
 };
 use crate::config::{Generation, Slot};
 
@@ -115,7 +115,8 @@ impl Worker {
             actix_rt::spawn(WorkerActor::begin(new, of, seen, started));
         });
         let started = starts.await;
-        let (address, runtime) = started.map_err(|_| io::Error::other("the App could not be made"))?;
+        let (address, runtime) =
+            started.map_err(|_| io::Error::other("the App could not be made"))?;
         Ok(Self {
             id,
             address,
@@ -272,6 +273,7 @@ impl Acceptor {
                     tokio::task::yield_now().await;
                 }
                 Err(error) if is_clients_fault(&error) => {}
+                Err(error) if is_shut(&error) => self.close(),
                 Err(error) => {
                     if !is_exhausted {
                         log::error!(target: "everup::server", "cannot accept connections: {error}; those that wait are served as others end");
@@ -283,10 +285,19 @@ impl Acceptor {
         }
     }
 
-    fn poll_accept(&self, turn: usize, cx: &mut Context<'_>) -> Poll<io::Result<(Arc<str>, Accepted)>> {
+    fn poll_accept(
+        &self,
+        turn: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Arc<str>, Accepted)>> {
         self.waker.replace(Some(cx.waker().clone()));
         let shares = self.shares.borrow();
-        for share in shares.iter().cycle().skip(turn % shares.len().max(1)).take(shares.len()) {
+        for share in shares
+            .iter()
+            .cycle()
+            .skip(turn % shares.len().max(1))
+            .take(shares.len())
+        {
             if let Poll::Ready(accepted) = share.poll_accept(cx) {
                 return Poll::Ready(accepted.map(|accepted| (share.listener().clone(), accepted)));
             }
@@ -310,7 +321,10 @@ impl Acceptor {
     /// P5: serves what the queues hold, then closes them.
     async fn empty(self: Rc<Self>) {
         let shares = self.shares.take();
-        for queue in shares.into_iter().filter_map(|share| share.into_queue().ok()) {
+        for queue in shares
+            .into_iter()
+            .filter_map(|share| share.into_queue().ok())
+        {
             while let Some(accepted) = self.next_of(&queue).await {
                 self.open(queue.listener(), accepted);
             }

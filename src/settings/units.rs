@@ -42,16 +42,11 @@ struct Bounded {
 pub mod duration {
     use super::*;
 
-    pub fn serialize<S: serde::Serializer>(
-        duration: &Duration,
-        out: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: serde::Serializer>(duration: &Duration, out: S) -> Result<S::Ok, S::Error> {
         out.collect_str(&written(duration))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Duration, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         from.deserialize_str(Text {
             expected: "a duration of at most 365 days such as \"250ms\", \"30s\" or \"1h\"",
             read: super::duration_of,

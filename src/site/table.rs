@@ -134,9 +134,7 @@ impl Table {
                 translated.push_str(segment);
                 names.push(name);
             } else if segment.contains(['{', '}', '*']) || tail.is_some() {
-                return Err(
-                    "segments of plain text, `{name}`, or `{name}*` at the end".into(),
-                );
+                return Err("segments of plain text, `{name}`, or `{name}*` at the end".into());
             } else {
                 translated.push_str(&encode(segment));
             }
@@ -152,12 +150,14 @@ impl Table {
     }
 
     fn enter(&mut self, pattern: &str, answer: usize) -> Result<(), String> {
-        self.router.insert(pattern, answer).map_err(|error| match error {
-            InsertError::Conflict { with } => {
-                format!("a pattern that does not match what `{with}` matches")
-            }
-            other => other.to_string(),
-        })
+        self.router
+            .insert(pattern, answer)
+            .map_err(|error| match error {
+                InsertError::Conflict { with } => {
+                    format!("a pattern that does not match what `{with}` matches")
+                }
+                other => other.to_string(),
+            })
     }
 }
 
@@ -165,7 +165,13 @@ impl Table {
 fn encode(segment: &str) -> Cow<'_, str> {
     use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
     const NOT_IN_PATHS: &AsciiSet = &CONTROLS
-        .add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'`');
+        .add(b' ')
+        .add(b'"')
+        .add(b'#')
+        .add(b'<')
+        .add(b'>')
+        .add(b'?')
+        .add(b'`');
     utf8_percent_encode(segment, NOT_IN_PATHS).into()
 }
 
@@ -209,7 +215,13 @@ impl Found<'_> {
 
     /// The answer.
     pub fn response(&self) -> HttpResponse {
-        let Answer { status, headers, body, escape, .. } = self.answer;
+        let Answer {
+            status,
+            headers,
+            body,
+            escape,
+            ..
+        } = self.answer;
         let mut response = HttpResponse::build(*status);
         if *escape == Escape::PlainByDefault {
             response.content_type(mime::TEXT_PLAIN_UTF_8);
@@ -229,15 +241,27 @@ mod tests {
 
     fn site(routes: &[(&str, &str)]) -> Site {
         let routes = routes.iter().map(|(pattern, body)| {
-            let respond = Respond { body: (*body).into(), ..Respond::default() };
+            let respond = Respond {
+                body: (*body).into(),
+                ..Respond::default()
+            };
             ((*pattern).to_owned(), Route { respond })
         });
-        Site { routes: routes.collect(), ..Site::default() }
+        Site {
+            routes: routes.collect(),
+            ..Site::default()
+        }
     }
 
     fn found(table: &Table, path: &str) -> Option<String> {
         let found = table.find(path)?;
-        Some(found.answer.body.fill(&found.params, found.answer.escape).into_owned())
+        Some(
+            found
+                .answer
+                .body
+                .fill(&found.params, found.answer.escape)
+                .into_owned(),
+        )
     }
 
     #[test]
@@ -247,7 +271,9 @@ mod tests {
             ("/files/{path}*", "[{path}]"),
             ("/café", "coffee"),
         ]));
-        let Ok(table) = table else { panic!("the patterns are fine") };
+        let Ok(table) = table else {
+            panic!("the patterns are fine")
+        };
         let cases = [
             ("/", Some("Before hot reload")),
             ("/hello/J%C3%BCrgen", Some("Hello, Jürgen! {other} {}")),
@@ -267,19 +293,38 @@ mod tests {
     #[test]
     fn a_route_at_the_root_takes_the_place_of_the_message() {
         let table = Table::build(&site(&[("/", "mine")]));
-        assert_eq!(table.ok().and_then(|table| found(&table, "/")).as_deref(), Some("mine"));
+        assert_eq!(
+            table.ok().and_then(|table| found(&table, "/")).as_deref(),
+            Some("mine")
+        );
     }
 
     #[test]
     fn patterns_that_are_wrong_are_all_named() {
-        let wrong = ["nothing", "/{}", "/{a}*/b", "/a{b}", "/{a}/{a}", "/{x:[0-9]}"];
+        let wrong = [
+            "nothing",
+            "/{}",
+            "/{a}*/b",
+            "/a{b}",
+            "/{a}/{a}",
+            "/{x:[0-9]}",
+        ];
         let routes: Vec<_> = wrong.iter().map(|pattern| (*pattern, "")).collect();
         let complaints = Table::build(&site(&routes)).err().unwrap_or_default();
-        let mut keys: Vec<_> = complaints.into_iter().map(|complaint| complaint.key).collect();
-        let mut expected: Vec<_> = wrong.iter().map(|pattern| format!("routes.{pattern:?}")).collect();
+        let mut keys: Vec<_> = complaints
+            .into_iter()
+            .map(|complaint| complaint.key)
+            .collect();
+        let mut expected: Vec<_> = wrong
+            .iter()
+            .map(|pattern| format!("routes.{pattern:?}"))
+            .collect();
         keys.sort();
         expected.sort();
         assert_eq!(keys, expected);
-        assert!(Table::build(&site(&[("/{a}/x", ""), ("/{b}/x", "")])).is_err(), "they overlap");
+        assert!(
+            Table::build(&site(&[("/{a}/x", ""), ("/{b}/x", "")])).is_err(),
+            "they overlap"
+        );
     }
 }

@@ -101,9 +101,10 @@ impl Template {
                 let texts = pieces.iter().map(|piece| match piece {
                     Piece::Text(text) => Cow::from(text),
                     // The rest of a path may be empty, and is then not among the params.
-                    Piece::Name(name) => {
-                        escape.apply(params.get(name).unwrap_or_default()).into_owned().into()
-                    }
+                    Piece::Name(name) => escape
+                        .apply(params.get(name).unwrap_or_default())
+                        .into_owned()
+                        .into(),
                 });
                 texts.collect::<String>().into()
             }

@@ -22,6 +22,11 @@ pub(crate) enum Event<'a> {
     /// A request was cut.
     Cut(&'a Victim),
     Stopped(&'a DrainReport),
+    /// `server.max_connections` is more than the descriptors allow.
+    Capped {
+        given: usize,
+        asked: u32,
+    },
     /// A signal that does nothing here.
     Unhandled(&'a str),
     /// A bug: what was received is not all accounted for.
@@ -45,7 +50,9 @@ impl Event<'_> {
             Self::Attempt(attempt) if attempt.outcome != Outcome::Rejected => Level::Info,
             Self::Attempt(attempt) if attempt.is_stopping => Level::Info,
             Self::StopAsked { .. } => Level::Info,
-            Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) => Level::Warn,
+            Self::Capped { .. } | Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) => {
+                Level::Warn
+            }
             Self::Attempt(_) | Self::BooksDiffer(_) => Level::Error,
         }
     }
@@ -65,7 +72,12 @@ impl fmt::Display for Event<'_> {
             Self::Serving(snapshot) => {
                 f.write_str("serving:")?;
                 for listener in &snapshot.listeners {
-                    write!(f, " listener {} on {},", listener.name(), listener.address())?;
+                    write!(
+                        f,
+                        " listener {} on {},",
+                        listener.name(),
+                        listener.address()
+                    )?;
                 }
                 match &snapshot.admin {
                     Some(admin) => write!(f, " admin on {}", admin.listener.address())?,
@@ -83,7 +95,9 @@ impl fmt::Display for Event<'_> {
             Self::StopAsked { by, is_first, step } => {
                 let what = match (is_first, step) {
                     (true, Some(Step::Delay)) => "stopping: still accepting for `shutdown.delay`",
-                    (true, Some(Step::Cut)) | (false, Some(_)) => "stopping now: what is in flight is cut",
+                    (true, Some(Step::Cut)) | (false, Some(_)) => {
+                        "stopping now: what is in flight is cut"
+                    }
                     (true, Some(Step::Drain)) => "stopping: draining",
                     (true, _) => "stopping",
                     (false, None) => "stopping already: nothing more to do",
@@ -91,7 +105,12 @@ impl fmt::Display for Event<'_> {
                 write!(f, "{what}, asked by {by}")
             }
             Self::Cut(victim) => {
-                let Victim { method, path, peer, age } = victim;
+                let Victim {
+                    method,
+                    path,
+                    peer,
+                    age,
+                } = victim;
                 write!(f, "cut: {method} {path} from ")?;
                 match peer {
                     Some(peer) => write!(f, "{peer}")?,
@@ -116,9 +135,17 @@ impl fmt::Display for Event<'_> {
                     all.in_flight
                 )
             }
+            Self::Capped { given, asked } => write!(
+                f,
+                "server.max_connections: {given} a worker instead of {asked}, for want of \
+                 descriptors (`ulimit -n`, `LimitNOFILE=`)"
+            ),
             Self::Unhandled(by) => write!(f, "{by}: unhandled, nothing is done"),
             Self::BooksDiffer(requests) => {
-                write!(f, "the books do not balance: {requests:?}; please report this as a bug")
+                write!(
+                    f,
+                    "the books do not balance: {requests:?}; please report this as a bug"
+                )
             }
         }
     }

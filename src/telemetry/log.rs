@@ -116,7 +116,9 @@ fn write_all(entries: &Receiver<Entry>, lost: &AtomicU64) {
         }
         match lost.swap(0, Ordering::Relaxed) {
             0 => {}
-            lost => write(format!("{lost} log lines were lost: nobody read them in time\n").as_bytes()),
+            lost => {
+                write(format!("{lost} log lines were lost: nobody read them in time\n").as_bytes())
+            }
         }
     }
 }
