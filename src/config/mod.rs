@@ -8,6 +8,8 @@ mod attempt;
 mod attempts;
 mod descriptors;
 mod generation;
+#[cfg(test)]
+mod model;
 mod prepare;
 
 pub(crate) use actor::{ConfigActor, End, NewConfig, Recall, Reload};

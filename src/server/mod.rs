@@ -20,6 +20,8 @@ pub use actor::{DrainReport, Inspection, ListenerStatus, State, WorkerStatus};
 pub(crate) use actor::{Inspect, Publish, ServerActor, Stop};
 pub use books::Requests;
 pub(crate) use books::Victim;
+#[cfg(test)]
+pub(crate) use drain::{Drain, Limits as DrainLimits, Phase};
 pub(crate) use drain::{Step, Urge};
 pub use extract::{Lifecycle, Live, Shared};
 pub(crate) use http1::{NewServe, new_serve};
