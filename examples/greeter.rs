@@ -1,5 +1,4 @@
-//! An author's whole service: settings, what they derive, one route. The rest is everup's.
-//! `cargo run --example greeter -- --settings examples/greeter`, then `curl localhost:8080/Ada`
+//! An author's whole service: `cargo run --example greeter -- --settings examples/greeter`
 use actix_web::{App, Responder, get, middleware::Compress, web::Path};
 use everup::{Build, Findings, Lifecycle, Live, Service, Settings};
 use schemars::JsonSchema;
@@ -37,11 +36,8 @@ impl Settings for Greeter {
 #[get("/{name}")]
 async fn greet(name: Path<String>, set: Live<Greeter>, friends: Live<Friends>) -> impl Responder {
     let dear = friends.0.get(&*name).map_or("", |_| "dear ");
-    format!(
-        "{} {dear}{name}! generation {}\n",
-        set.greeting,
-        set.generation()
-    )
+    let (greeting, generation) = (&set.greeting, set.generation());
+    format!("{greeting} {dear}{name}! generation {generation}\n")
 }
 #[get("/")]
 async fn fares(life: Lifecycle) -> impl Responder {

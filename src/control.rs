@@ -90,7 +90,7 @@ impl Control {
             StopMode::Graceful => Urge::Graceful,
             StopMode::Now => Urge::Now,
         };
-        self.end(urge, Trigger::new(TriggerKind::Control));
+        self.end(urge, Trigger::new(TriggerKind::Control), false);
     }
 
     /// How the service fares.
@@ -98,8 +98,9 @@ impl Control {
     /// # Errors
     /// [`Stopped`] where it is gone.
     pub async fn status(&self) -> Result<Status, Stopped> {
-        let inspection = self.server.send(Inspect).await.map_err(|_| Stopped)?;
+        // In this order: a stop that was asked for goes through the ConfigActor first.
         let recalled = self.config.send(Recall).await.map_err(|_| Stopped)?;
+        let inspection = self.server.send(Inspect).await.map_err(|_| Stopped)?;
         let uptime = Timestamp::now().duration_since(self.started_at);
         Ok(Status {
             service: self.service,
@@ -127,8 +128,12 @@ impl Control {
     }
 
     /// Asks for the end, whoever it is that asks.
-    pub(crate) fn end(&self, urge: Urge, trigger: Trigger) {
+    pub(crate) fn end(&self, urge: Urge, trigger: Trigger, is_failure: bool) {
         let by = trigger.to_string();
-        self.config.do_send(End(Stop { urge, by }));
+        self.config.do_send(End(Stop {
+            urge,
+            by,
+            is_failure,
+        }));
     }
 }

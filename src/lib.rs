@@ -34,5 +34,5 @@ pub use server::{
 pub use service::{Running, Service};
 pub use settings::{
     Admin, AdminAddress, Build, Change, Diagnostic, Fault, Findings, Listener, Logging, Place,
-    Reload, Server, Settings, Shutdown, Sources, Tables,
+    Reload, Server, Settings, Shutdown, Sources, Tables, duration,
 };

@@ -296,7 +296,10 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
         return;
     }
     let Ok(status) = control.status().await else {
-        return tell(Err(cannot_start("stopped before it served")));
+        if let Ok(report) = is_over.await {
+            tell(Ok(Launched::Stopped(report)));
+        }
+        return;
     };
     let (finished, finishes) = oneshot::channel();
     let listeners = status.inspection.listeners.into_iter();

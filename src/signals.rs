@@ -8,7 +8,8 @@ use std::fs;
 use actix::{Actor, AsyncContext as _, Context, StreamHandler};
 use signal_hook::{
     consts::{
-        SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM,
+        SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPIPE, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
+        SIGVTALRM, SIGXCPU, SIGXFSZ,
     },
     iterator::exfiltrator::WithOrigin,
     low_level::siginfo::Origin,
@@ -34,8 +35,12 @@ struct Signal {
 enum Action {
     Reload,
     Stop(Urge),
+    /// A limit of the system was reached: stop gracefully, as a failure.
+    StopFailed,
     /// Would end the process by default; here it is logged, nothing more.
     Unhandled,
+    /// Would end the process by default; here the error is handled where it happens.
+    Ignored,
 }
 
 const TABLE: &[Signal] = &[
@@ -43,6 +48,9 @@ const TABLE: &[Signal] = &[
     signal(SIGTERM, "SIGTERM", Action::Stop(Urge::Graceful)),
     signal(SIGINT, "SIGINT", Action::Stop(Urge::Interrupt)),
     signal(SIGQUIT, "SIGQUIT", Action::Stop(Urge::Interrupt)),
+    signal(SIGXCPU, "SIGXCPU", Action::StopFailed),
+    signal(SIGXFSZ, "SIGXFSZ", Action::Ignored),
+    signal(SIGPIPE, "SIGPIPE", Action::Ignored),
     signal(SIGUSR1, "SIGUSR1", Action::Unhandled),
     signal(SIGUSR2, "SIGUSR2", Action::Unhandled),
     signal(SIGALRM, "SIGALRM", Action::Unhandled),
@@ -99,7 +107,9 @@ impl StreamHandler<Origin> for SignalActor {
         match signal.action {
             // The log has the outcome; a signal has nobody else to tell.
             Action::Reload => drop(self.control.request(trigger)),
-            Action::Stop(urge) => self.control.end(urge, trigger),
+            Action::Stop(urge) => self.control.end(urge, trigger, false),
+            Action::StopFailed => self.control.end(Urge::Graceful, trigger, true),
+            Action::Ignored => {}
             Action::Unhandled => emit(&Event::Unhandled(&trigger.to_string())),
         }
     }

@@ -41,7 +41,15 @@ pub(super) async fn unknown_path() -> HttpResponse {
     error(HttpResponse::NotFound(), "no such endpoint")
 }
 
-pub(super) async fn reload(control: web::Data<Control>) -> actix_web::Result<HttpResponse> {
+/// No parameter is known: one that is not heeded would be worse than one that is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoQuery {}
+
+pub(super) async fn reload(
+    control: web::Data<Control>,
+    _: web::Query<NoQuery>,
+) -> actix_web::Result<HttpResponse> {
     let attempt = control.ask(Trigger::new(TriggerKind::Http)).await?;
     let mut answer = match attempt.outcome {
         Outcome::Rejected if attempt.is_stopping => HttpResponse::ServiceUnavailable(),
@@ -65,7 +73,7 @@ pub(super) async fn stop(
     query: web::Query<StopQuery>,
 ) -> HttpResponse {
     let urge = if query.now { Urge::Now } else { Urge::Graceful };
-    control.end(urge, Trigger::new(TriggerKind::Http));
+    control.end(urge, Trigger::new(TriggerKind::Http), false);
     HttpResponse::Accepted().json(Stopping {
         state: State::Draining,
     })

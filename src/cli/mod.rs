@@ -17,11 +17,22 @@ use crate::{
 #[derive(Parser)]
 #[command(version)]
 struct Flags {
-    /// The directory of the settings (`default.toml`, `local.toml`), or one file. Without it:
-    /// `settings`, then `/etc/NAME`, then the built-in defaults
     #[arg(long, value_name = "PATH")]
     settings: Option<PathBuf>,
 }
+
+const AFTER_HELP: &str = "\
+Signals:
+  HUP              reload the settings
+  TERM, INT, QUIT  stop: finish what is in flight
+  INT, QUIT again  half a second or more after: cut it
+
+Exit codes:
+  0   stopped, every request answered
+  1   could not start, or a limit of the system was reached
+  2   wrong usage
+  3   stopped, but requests were cut
+  78  settings that no retry mends";
 
 /// What the process tells with its end.
 mod exit {
@@ -36,7 +47,15 @@ pub(crate) fn run(
     name: &'static str,
     launch: impl FnOnce(Sources, LogHandle) -> Result<Launched, Vec<Diagnostic>>,
 ) -> ExitCode {
-    let matches = Flags::command().name(name).get_matches();
+    let usual = format!(
+        "The directory of the settings (`default.toml`, `local.toml`), or one file. Without it: \
+         `settings`, then `/etc/{name}`, then the built-in defaults; looked for at start"
+    );
+    let matches = Flags::command()
+        .name(name)
+        .mut_arg("settings", |settings| settings.help(usual))
+        .after_help(AFTER_HELP)
+        .get_matches();
     let flags = Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let log = match LogHandle::install() {
         Ok(log) => log,
@@ -51,9 +70,8 @@ pub(crate) fn run(
         Ok(Launched::Running(running)) => after(&running.wait()),
         Ok(Launched::Stopped(report)) => after(&report),
         Err(errors) => {
-            log.flush();
             for error in &errors {
-                eprintln!("{error}");
+                log.say(&error.to_string());
             }
             let is_settings = errors.iter().any(|error| error.kind == Fault::Settings);
             ExitCode::from(if is_settings {
@@ -69,6 +87,7 @@ pub(crate) fn run(
 
 fn after(report: &DrainReport) -> ExitCode {
     match report.cut {
+        0 if report.is_failure => ExitCode::from(exit::FAILED),
         0 => ExitCode::SUCCESS,
         _ => ExitCode::from(exit::CUT),
     }

@@ -166,7 +166,11 @@ impl ConfigActor {
         };
         let preparing = preparing.into_actor(self);
         self.preparing = Some(ctx.spawn(preparing.map(|(prepared, took), this, ctx| {
-            this.preparing = None;
+            // A stop that came first has taken it, and concluded: actix ends a future that is
+            // cancelled only after its next poll.
+            if this.preparing.take().is_none() {
+                return;
+            }
             this.prepared(prepared, took, ctx);
         })));
     }
@@ -200,10 +204,14 @@ impl ConfigActor {
         let (current, changes) = (candidate.current, candidate.changes);
         ctx.spawn(published.into_actor(self).map(move |workers, this, ctx| {
             took.publish = begun.elapsed();
+            let Ok(workers) = workers else {
+                // The service has ended meanwhile.
+                return this.conclude(Verdict::stopping(), took, ctx);
+            };
             let before = this.current.replace(current);
             let verdict = Verdict {
                 changes,
-                workers: workers.expect("the ServerActor ends after this one's last message"),
+                workers,
                 ..Verdict::of(Outcome::Applied)
             };
             this.conclude(verdict, took, ctx);

@@ -94,11 +94,6 @@ impl<T, A> Attempts<T, A> {
         self.begun += 1;
         self.begun
     }
-
-    /// Whether an attempt is under way.
-    pub fn under_way(&self) -> bool {
-        self.under_way.is_some()
-    }
 }
 
 impl<T, A> Order<T, A> {
@@ -137,7 +132,6 @@ mod tests {
         assert_eq!(second.askers, (2..=100).collect::<Vec<_>>());
         assert_eq!((second.folded, second.triggers.len()), (98, TRIGGERS_KEPT));
         assert_eq!(next, None);
-        assert!(!attempts.under_way());
     }
 
     #[test]

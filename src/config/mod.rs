@@ -6,6 +6,7 @@
 mod actor;
 mod attempt;
 mod attempts;
+mod background;
 mod descriptors;
 mod generation;
 #[cfg(test)]

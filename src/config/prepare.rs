@@ -12,13 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::watch,
-    task::{JoinError, JoinHandle},
-};
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     attempt::Took,
+    background::{Undone, blocking, bounded, in_background},
     descriptors::{Budget, Room},
     generation::{Generation, Insides, Reaper},
 };
@@ -119,6 +117,15 @@ pub(crate) struct Candidate {
     pub(crate) admin_share: Vec<Share>,
 }
 
+impl From<Undone> for Prepared {
+    fn from(Undone { error, stuck }: Undone) -> Self {
+        Self::Rejected {
+            errors: vec![error],
+            stuck,
+        }
+    }
+}
+
 impl From<Vec<Diagnostic>> for Prepared {
     fn from(errors: Vec<Diagnostic>) -> Self {
         Self::Rejected {
@@ -137,9 +144,10 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
         current.settings.tables.reload.timeout
     });
     let deadline = job.begun + timeout;
-    let loading = load(&job, deadline);
+    let loading = in_background(load(&job, deadline));
     let loaded = bounded(deadline, "reading the settings", loading).await;
     took.load = job.begun.elapsed();
+    let loaded = loaded.map_err(Prepared::from);
     let read = match loaded.and_then(|loaded| loaded.map_err(Prepared::from)) {
         Ok(Some(read)) => read,
         Ok(None) => return Prepared::Unchanged,
@@ -149,7 +157,14 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let begun = Instant::now();
     let deadline = job.begun + read.0.tables.reload.timeout;
     let prepared = match build(&job, read, deadline).await {
-        Ok(built) => open(&job, built).await.unwrap_or_else(Prepared::from),
+        Ok(built) => {
+            let opened = tokio::time::timeout_at(deadline.into(), open(&job, built)).await;
+            // An App that is never made is dropped, with the workers that waited for it.
+            let late = "the App was not made within `reload.timeout`";
+            opened
+                .unwrap_or_else(|_| Err(vec![Diagnostic::new(Fault::Build, "", late)]))
+                .unwrap_or_else(Prepared::from)
+        }
         Err(rejected) => rejected,
     };
     took.prepare = begun.elapsed();
@@ -223,7 +238,8 @@ async fn build(job: &Job, (settings, mut app): Read, deadline: Instant) -> Resul
             let is_stable = files.unchanged();
             (app, state, files, is_stable)
         };
-        let (same, state, files, is_stable) = bounded(deadline, "the build", building).await?;
+        let (same, state, files, is_stable) =
+            bounded(deadline, "the build", blocking(building)).await?;
         let state = state.map_err(|error| {
             let diagnostic = Diagnostic::new(Fault::Build, "app", error);
             Prepared::from(vec![diagnostic])
@@ -242,41 +258,6 @@ async fn build(job: &Job, (settings, mut app): Read, deadline: Instant) -> Resul
         }
         app = same;
     }
-}
-
-/// Runs `work` on a blocking thread until `deadline`, and no longer waits for it then.
-async fn bounded<T: Send + 'static>(
-    deadline: Instant,
-    what: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Prepared> {
-    let mut running = tokio::task::spawn_blocking(work);
-    match tokio::time::timeout_at(deadline.into(), &mut running).await {
-        Ok(done) => done.map_err(|error| vec![panicked(what, error)].into()),
-        Err(_) => Err(Prepared::Rejected {
-            errors: vec![Diagnostic::new(
-                Fault::Build,
-                "",
-                format!("{what} did not end within `reload.timeout`"),
-            )],
-            stuck: Some(tokio::spawn(async move {
-                // What it comes to is dropped: nobody waits for it any more.
-                let _ = running.await;
-            })),
-        }),
-    }
-}
-
-fn panicked(what: &str, error: JoinError) -> Diagnostic {
-    let text = match error.try_into_panic() {
-        Ok(panic) => panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_default(),
-        Err(error) => error.to_string(),
-    };
-    Diagnostic::new(Fault::Build, "app", format!("{what} panicked: {text}"))
 }
 
 /// Opens what the snapshot needs and does not have yet.
@@ -346,7 +327,7 @@ async fn start(
     let published = watch::Sender::new(generation);
     let serving_at = listeners
         .iter()
-        .find_map(|listener| tcp(listener.address()));
+        .find_map(|listener| listener.address().tcp());
     let mut workers = Vec::with_capacity(count);
     for id in 0..count {
         workers.push(Worker::start(NewWorker {
@@ -416,7 +397,7 @@ async fn start_admin(
         id: ADMIN_ID,
         new_serve: job.admin.clone(),
         published,
-        address: tcp(listener.address()).unwrap_or(NOWHERE),
+        address: listener.address().tcp().unwrap_or(NOWHERE),
         times: |_| crate::admin::TIMES,
         max_connections: room.admin,
     });
@@ -430,13 +411,6 @@ async fn start_admin(
     Ok((admin, share))
 }
 
-fn tcp(address: &Address) -> Option<SocketAddr> {
-    match address {
-        Address::Tcp(address) => Some(*address),
-        Address::Unix(_) => None,
-    }
-}
-
 /// Binds every address, or tells of every one that cannot be bound.
 fn bind(
     server: &Server,
@@ -444,14 +418,20 @@ fn bind(
     effective: &Effective,
 ) -> Result<(Vec<Listener>, Option<Listener>), Vec<Diagnostic>> {
     let mut errors = Vec::new();
+    let mut taken: Vec<(Address, String)> = Vec::new();
     let mut try_to = |name: &str, key: &str, address: Address| {
-        let bound = Listener::bind(name, &address);
-        bound
-            .map_err(|error| {
-                let message = format!("cannot listen on {address}: {error}");
-                errors.push(effective.diagnostic(Fault::System, key, &message));
-            })
-            .ok()
+        let twice = taken.iter().find(|(other, _)| *other == address);
+        if let Some((_, first)) = twice.filter(|_| !address.is_any_port()) {
+            let message = format!("{address} is the address of {first} already");
+            errors.push(effective.diagnostic(Fault::Settings, key, &message));
+            return None;
+        }
+        let bound = Listener::bind(name, &address).map_err(|error| {
+            let message = format!("cannot listen on {address}: {error}");
+            errors.push(effective.diagnostic(Fault::System, key, &message));
+        });
+        taken.push((address, key.to_owned()));
+        bound.ok()
     };
     let listeners = server
         .listeners

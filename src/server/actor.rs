@@ -12,13 +12,14 @@ use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
     MessageResponse, ResponseFuture, WrapFuture as _,
 };
-use futures_util::future::{join_all, select_all};
+use futures_util::future::{join_all, select_ok};
 use serde::Serialize;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     books::{Account, Requests},
     drain::{self, Drain, Phase, Step, Urge},
+    handshakes,
     listener::{Listener, Share},
     worker::{self, Adopt, CloseListeners, Cut, Delay, Worker},
 };
@@ -49,6 +50,8 @@ pub(crate) struct Stop {
     pub(crate) urge: Urge,
     /// Who asks, for the log.
     pub(crate) by: String,
+    /// The end is a failure even if every request is answered.
+    pub(crate) is_failure: bool,
 }
 
 /// Tell how the service fares.
@@ -118,10 +121,15 @@ pub struct DrainReport {
     pub took: Duration,
     /// The books since start.
     pub totals: Requests,
+    /// The service was ended for a limit of the system (SIGXCPU), not at somebody's wish.
+    pub is_failure: bool,
 }
 
 /// How long the admin listener's last answers may take.
 const ADMIN_DRAIN: Duration = Duration::from_millis(250);
+
+/// How long a worker may take to cut what it has in flight; sooner than [`drain::CUT_LIMIT`].
+const CUT_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long handshakes under way are waited for, at the most: SYN-ACKs that nobody answers any
 /// more are sent again for a minute.
@@ -136,6 +144,7 @@ pub(crate) struct ServerActor {
     drain: Drain,
     /// The books when the stop began.
     before: Requests,
+    is_failure: bool,
     finished: Option<oneshot::Sender<DrainReport>>,
 }
 
@@ -146,6 +155,7 @@ impl ServerActor {
             snapshot: None,
             drain: Drain::new(),
             before: Requests::default(),
+            is_failure: false,
             finished: Some(finished),
         }
     }
@@ -210,11 +220,13 @@ impl ServerActor {
         for listener in &listeners {
             listener.refuse_handshakes();
         }
+        let addresses: Vec<_> = listeners
+            .iter()
+            .filter_map(|listener| listener.address().tcp())
+            .collect();
         let handshakes = async move {
             let limit = deadline.min(since + HANDSHAKES);
-            while listeners.iter().any(|listener| listener.has_handshakes())
-                && Instant::now() < limit
-            {
+            while handshakes::are_under_way(&addresses) && Instant::now() < limit {
                 tokio::time::sleep(HANDSHAKES_TICK).await;
             }
         };
@@ -223,26 +235,30 @@ impl ServerActor {
             linger,
             deadline,
         };
+        // At once, so that whoever is answered from now on is told to close; and what a full
+        // descriptor table keeps in the queue needs others to leave.
+        for worker in self.workers() {
+            worker.address.do_send(drain());
+        }
         ctx.spawn(handshakes.into_actor(self).map(move |(), this, ctx| {
             let mut closing = Vec::new();
             for worker in this.workers().to_vec() {
                 let closed = worker.address.send(CloseListeners);
                 let (emptied, is_empty) = oneshot::channel();
                 closing.push(is_empty);
-                // What a full descriptor table keeps in the queue needs others to leave, so those
-                // are told at once; the worker is empty when it is so after its queue.
-                worker.address.do_send(drain());
                 let emptying = async move {
-                    // A worker that is gone has no connections.
-                    let _ = closed.await;
-                    let _ = emptied.send(());
+                    // A worker that is gone has no connections, and emptied nothing.
+                    if closed.await.is_ok() {
+                        let _ = emptied.send(());
+                    }
+                    // The worker is empty when it is so after its queue.
                     let _ = worker.address.send(drain()).await;
                     worker.id
                 };
                 ctx.spawn(
                     emptying
                         .into_actor(this)
-                        .map(|id, this, ctx| this.worker_is_empty(id, ctx)),
+                        .map(|id, this, ctx| this.worker_is_drained(id, ctx)),
                 );
             }
             // A worker that is blocked in a handler holds its share open: the first whose queue is
@@ -250,14 +266,21 @@ impl ServerActor {
             let listeners = this.listeners().to_vec();
             let shut = async move {
                 if !closing.is_empty() {
-                    let _ = select_all(closing).await;
+                    let _ = select_ok(closing).await;
                 }
                 for listener in listeners {
-                    listener.shut();
+                    listener.close();
                 }
             };
             ctx.spawn(shut.into_actor(this));
         }));
+    }
+
+    /// Of a worker that is cut meanwhile, the cut itself tells: it names its victims first.
+    fn worker_is_drained(&mut self, id: usize, ctx: &mut Context<Self>) {
+        if matches!(self.drain.phase(), Phase::Draining { .. }) {
+            self.worker_is_empty(id, ctx);
+        }
     }
 
     fn worker_is_empty(&mut self, id: usize, ctx: &mut Context<Self>) {
@@ -265,23 +288,27 @@ impl ServerActor {
         self.take(step, ctx);
     }
 
-    /// What is in flight is named and entered as cut from here, so that a worker that is blocked
-    /// in a handler is no exception.
+    /// Each worker names and enters what it cuts, so that no answer is under way to its client at
+    /// that moment. For one that is blocked in a handler it is done from here.
     fn cut(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         for listener in self.listeners() {
-            listener.shut();
+            listener.close();
         }
         for worker in self.workers().to_vec() {
-            for victim in worker.books.cut(now) {
-                emit(&Event::Cut(&victim));
-            }
+            let cutting = actix_rt::spawn(worker.address.send(Cut));
             let closing = async move {
-                let _ = worker.address.send(Cut).await;
-                let (since, linger) = (now, Duration::ZERO);
+                let cut = timeout(CUT_PATIENCE, cutting).await;
+                let victims = match cut {
+                    Ok(Ok(Ok(victims))) => victims,
+                    _ => worker.books.cut(Instant::now()),
+                };
+                for victim in &victims {
+                    emit(&Event::Cut(victim));
+                }
                 let is_empty = worker::Drain {
-                    since,
-                    linger,
+                    since: now,
+                    linger: Duration::ZERO,
                     deadline: now,
                 };
                 let _ = worker.address.send(is_empty).await;
@@ -307,19 +334,17 @@ impl ServerActor {
                 .began()
                 .map_or(Duration::ZERO, |began| now - began),
             totals,
+            is_failure: self.is_failure,
         };
         emit(&Event::Stopped(&report));
-        let snapshot = self.snapshot.take();
-        let admin = snapshot
-            .as_ref()
-            .and_then(|snapshot| snapshot.admin.as_ref());
-        let admin = admin.map(|admin| admin.worker.clone());
+        let snapshot = self.snapshot.as_ref();
+        let admin = snapshot.and_then(|snapshot| snapshot.admin.clone());
         let finishing = async move {
             if let Some(admin) = admin {
                 // Its last answers, this stop's own among them.
-                let _ = timeout(ADMIN_DRAIN, close_admin(&admin, now)).await;
+                let _ = timeout(ADMIN_DRAIN, close_admin(&admin.worker, now)).await;
+                admin.listener.close();
             }
-            drop(snapshot);
         };
         ctx.spawn(finishing.into_actor(self).map(|(), this, ctx| {
             if let Some(finished) = this.finished.take() {
@@ -376,19 +401,17 @@ impl Handler<Publish> for ServerActor {
             .iter()
             .zip(shares.into_iter().chain(std::iter::repeat_with(Vec::new)))
             .map(|(worker, shares)| {
-                let adopted = worker.address.send(Adopt {
+                let adopt = Adopt {
                     shares,
                     max_connections,
-                });
-                let id = worker.id;
-                async move { timeout(patience, adopted).await.is_err().then_some(id) }
+                };
+                // A task of its own: a future of `send` that is dropped takes its message back,
+                // and who is late is to adopt all the same.
+                (worker.id, actix_rt::spawn(worker.address.send(adopt)))
             })
             .collect();
         self.snapshot = Some(snapshot);
         if !waits {
-            // They are told, and need not be waited for. Dropping the messages would take them
-            // back, so they are awaited aside.
-            actix_rt::spawn(join_all(adopting));
             let all = Confirmations {
                 confirmed: total,
                 total,
@@ -397,7 +420,11 @@ impl Handler<Publish> for ServerActor {
             return Box::pin(async { all });
         }
         Box::pin(async move {
-            let late: Vec<usize> = join_all(adopting).await.into_iter().flatten().collect();
+            let late = adopting.into_iter().map(|(id, adopted)| async move {
+                let adopted = timeout(patience, adopted).await;
+                (!matches!(adopted, Ok(Ok(Ok(_))))).then_some(id)
+            });
+            let late: Vec<usize> = join_all(late).await.into_iter().flatten().collect();
             Confirmations {
                 confirmed: total - late.len(),
                 total,
@@ -425,6 +452,7 @@ impl Handler<Stop> for ServerActor {
         let is_first = self.drain.phase() == Phase::Serving;
         if is_first {
             self.before = self.totals();
+            self.is_failure = stop.is_failure;
         }
         let ids: Vec<usize> = self.workers().iter().map(|worker| worker.id).collect();
         let step = self.drain.ask(stop.urge, limits, ids, Instant::now());

@@ -11,26 +11,23 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
-    sync::LazyLock,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use actix_http::Request;
 use futures_util::future::LocalBoxFuture;
-use memchr::memmem;
 use tokio::time::{Sleep, sleep_until};
 
 use super::{
     books::{AccountId, End, Ticket},
+    gate::{Framing, Gate},
     hub::{Hub, Standing},
 };
+use crate::config::Pin as GenerationPin;
 
 /// How long a closed connection's late bytes are read away, at the most.
 const DISCARD: Duration = Duration::from_millis(500);
-
-/// What ends a request's head.
-const HEAD_END: [u8; 4] = *b"\r\n\r\n";
 
 /// One connection, as its stream, its requests and its worker see it. Times are those of the poll
 /// under way: the clock is read once a poll.
@@ -44,20 +41,18 @@ pub(crate) struct Conn {
     waker: RefCell<Option<Waker>>,
     cut: Cell<bool>,
 
+    /// The generation of the request under way: HTTP/1 answers one after the other. Here and not in
+    /// the request's extensions, which would cost an allocation and a hash table a request.
+    pin: RefCell<Option<GenerationPin>>,
     /// Requests handed to the service whose response has not been handed to the socket.
     open: Cell<usize>,
     /// Responses that lie in the write buffer to their last byte.
     encoded: RefCell<Vec<Ticket>>,
 
-    /// Ends of heads seen in what was read; at least as many as `called`, when clients end lines
-    /// as they must. A body may hold some too, so this may only delay an announced close.
-    heads: Cell<u64>,
-    /// Requests handed to the service.
-    called: Cell<u64>,
-    /// The last bytes read; the end of a head where nothing was.
-    tail: Cell<[u8; HEAD_END.len()]>,
-    /// The newest request has a body, so what was read last may be its end.
-    has_body: Cell<bool>,
+    /// What may pass to actix-http.
+    gate: Cell<Gate>,
+    /// More has arrived than may pass.
+    has_more: Cell<bool>,
 
     /// When the first byte of a head that is not complete arrived.
     head_since: Cell<Option<Instant>>,
@@ -97,12 +92,11 @@ impl Conn {
             now: Cell::new(now),
             waker: RefCell::default(),
             cut: Cell::default(),
+            pin: RefCell::default(),
             open: Cell::default(),
             encoded: RefCell::default(),
-            heads: Cell::default(),
-            called: Cell::default(),
-            tail: Cell::new(HEAD_END),
-            has_body: Cell::default(),
+            gate: Cell::new(Gate::AT_HEAD),
+            has_more: Cell::default(),
             head_since: Cell::default(),
             idle_since: Cell::new(now),
             write_blocked_since: Cell::default(),
@@ -129,12 +123,26 @@ impl Conn {
         self.wake();
     }
 
-    /// A request's head is complete: it is received.
-    pub(crate) fn receive(&self, request: &Request, has_body: bool) -> Ticket {
-        self.called.set(self.called.get() + 1);
+    /// The generation of the request under way.
+    pub(crate) fn pinned(&self) -> Option<GenerationPin> {
+        self.pin.borrow().clone()
+    }
+
+    /// A request's head is complete: it is received, and sees this generation.
+    pub(crate) fn receive(
+        &self,
+        request: &Request,
+        framing: Framing,
+        pin: GenerationPin,
+    ) -> Ticket {
+        self.pin.replace(Some(pin));
         self.open.set(self.open.get() + 1);
-        self.has_body.set(has_body);
         self.head_since.set(None);
+        self.gate.set(Gate::receive(framing));
+        if framing != Framing::None {
+            // actix-http has been told that there is nothing more.
+            self.wake();
+        }
         let head = request.head();
         let (method, uri) = (head.method.clone(), head.uri.clone());
         let books = self.hub.books();
@@ -160,35 +168,30 @@ impl Conn {
             Standing::Delaying => self.before_stop,
             Standing::Draining { .. } => true,
         };
-        closing && self.heads.get() <= self.called.get() && !self.has_partial_head()
+        closing && !self.has_more.get()
     }
 
     // What the stream reports.
 
-    pub(crate) fn read(&self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let old = self.tail.get();
-        // An end of a head may lie across the border of two reads.
-        let mut border = [0_u8; 2 * (HEAD_END.len() - 1)];
-        let after = bytes.len().min(HEAD_END.len() - 1);
-        border[..3].copy_from_slice(&old[1..]);
-        border[3..3 + after].copy_from_slice(&bytes[..after]);
-        let across = memmem::find(&border[..3 + after], &HEAD_END).is_some();
-        let within = HEADS.find_iter(bytes).count() as u64;
-        self.heads
-            .set(self.heads.get() + within + u64::from(across));
-
-        let mut tail = old;
-        let kept = bytes.len().min(tail.len());
-        tail.rotate_left(kept);
-        tail[HEAD_END.len() - kept..].copy_from_slice(&bytes[bytes.len() - kept..]);
-        self.tail.set(tail);
-
-        if self.open.get() == 0 {
+    /// How many of the bytes that have arrived may pass.
+    pub(crate) fn admit(&self, bytes: &[u8]) -> usize {
+        let was_at_head = self.open.get() == 0 && self.gate.get().is_at_head();
+        let (passes, gate) = self.gate.get().admit(bytes);
+        self.gate.set(gate);
+        // Line breaks behind a request begin no head.
+        if was_at_head && gate != Gate::AT_HEAD {
             self.head_begins();
         }
+        passes
+    }
+
+    pub(crate) fn admits_nothing(&self) -> bool {
+        self.gate.get().is_closed()
+    }
+
+    /// Whether more has arrived than may pass.
+    pub(crate) fn has_more(&self, has_more: bool) {
+        self.has_more.set(has_more);
     }
 
     /// The first byte of a head has arrived.
@@ -196,6 +199,11 @@ impl Conn {
         if self.head_since.get().is_none() {
             self.head_since.set(Some(self.now.get()));
         }
+    }
+
+    /// More of a head has arrived, at the last moment: its time begins anew.
+    pub(crate) fn head_goes_on(&self) {
+        self.head_since.set(Some(self.now.get()));
     }
 
     pub(crate) fn write_blocked(&self, blocked: bool) {
@@ -244,18 +252,29 @@ impl Conn {
         if open > 0 {
             return;
         }
+        // An idle connection keeps nothing of yesterday.
+        self.pin.take();
         self.idle_since.set(self.now.get());
-        if self.has_partial_head() {
-            self.head_begins();
-        } else {
-            self.heads.set(self.called.get());
+        self.reopen();
+    }
+
+    /// The request under way has been answered: the next one may pass.
+    fn reopen(&self) {
+        self.gate.set(self.gate.get().reopen());
+        self.head_since.set(None);
+        if self.has_more.get() {
+            self.wake();
         }
     }
 
-    /// Whether what was read last is the beginning of a head. After a body this cannot be told,
-    /// and is taken for no: such a head is then awaited like an idle connection's first byte.
-    fn has_partial_head(&self) -> bool {
-        !self.has_body.get() && self.tail.get() != HEAD_END
+    /// After actix-http's turn: where what passed as a head was none (the rest of a body that
+    /// nobody read ends like one), actix-http asked for more instead of handing over a request.
+    fn mistook_a_head(&self) -> bool {
+        let mistook = self.gate.get().is_closed() && self.open.get() == 0 && !self.ended.get();
+        if mistook {
+            self.gate.set(Gate::AT_HEAD);
+        }
+        mistook && self.has_more.get()
     }
 
     /// When the clock is to act, and how.
@@ -268,7 +287,8 @@ impl Conn {
             .write_blocked_since
             .get()
             .map(|since| (since + times.write, Due::Drop));
-        let awaits_head = self.open.get() == 0 && !self.ended.get();
+        // P5: what has arrived and waits its turn is not idle.
+        let awaits_head = self.open.get() == 0 && !self.ended.get() && !self.has_more.get();
         let read = awaits_head.then(|| match self.head_since.get() {
             Some(since) => (since + times.request, Due::Give(Verdict::HeadTimeout)),
             None => (
@@ -288,9 +308,6 @@ impl Conn {
         }
     }
 }
-
-/// Finds the ends of heads; built once, for it holds nothing but the needle's tables.
-static HEADS: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(&HEAD_END));
 
 /// Drives a connection to its end: actix-http's `dispatcher`, and the clock beside it. It counts as
 /// open from now on, not from its first poll: a drain that begins meanwhile waits for it.
@@ -324,6 +341,9 @@ fn poll(
         if dispatcher.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
+        if conn.mistook_a_head() {
+            cx.waker().wake_by_ref();
+        }
         let Some((at, due)) = conn.due() else {
             return Poll::Pending;
         };
@@ -340,7 +360,7 @@ fn poll(
         if dispatcher.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if conn.take_verdict().is_some() {
+        if conn.take_verdict().is_some() && conn.open.get() == 0 {
             // actix-http does not read, and has nothing to write either: it stands still.
             return Poll::Ready(());
         }

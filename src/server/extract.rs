@@ -5,15 +5,15 @@ use std::{
     future::{Ready, ready},
     marker::PhantomData,
     ops::Deref,
+    rc::Rc,
     sync::Arc,
     time::Instant,
 };
 
-use actix_web::{
-    Error, FromRequest, HttpMessage as _, HttpRequest, dev::Payload,
-    error::ErrorInternalServerError,
-};
+use actix_web::{Error, FromRequest, HttpRequest, dev::Payload, error::ErrorInternalServerError};
 use tokio::sync::watch;
+
+use super::connection::Conn;
 
 use crate::config::{Generation, Pin};
 
@@ -57,11 +57,11 @@ impl<T: 'static> FromRequest for Live<T> {
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let extensions = request.extensions();
-        let pinned = extensions
-            .get::<Pin>()
+        let pinned = request
+            .conn_data::<Rc<Conn>>()
+            .and_then(|conn| conn.pinned())
             .filter(|pin| pin.find::<T>().is_some());
-        ready(pinned.cloned().map_or_else(
+        ready(pinned.map_or_else(
             || Err(ErrorInternalServerError(unknown::<T>())),
             |pin| {
                 Ok(Self {

@@ -14,7 +14,7 @@ use super::{books::Books, connection::Conn, extract::Lifecycle};
 use crate::settings::Server;
 
 /// The times of `[server]` that every connection keeps.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) keep_alive: Duration,
     pub(crate) request: Duration,
@@ -91,10 +91,12 @@ impl Hub {
 
     /// Takes up a generation's limits.
     pub(crate) fn limit(&self, times: Times, max_connections: usize) {
-        self.times.set(times);
-        self.max_connections.set(max_connections);
-        self.wake_connections();
-        self.room.notify_waiters();
+        if self.times.replace(times) != times {
+            self.wake_connections();
+        }
+        if self.max_connections.replace(max_connections) < max_connections {
+            self.room.notify_waiters();
+        }
     }
 
     /// Waits until there is room for one connection more.

@@ -5,11 +5,13 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
+use bytes::BytesMut;
 use rustix::net::RecvFlags;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -43,6 +45,10 @@ impl Stream {
         let looked = either!(self, socket => rustix::net::recv(socket, &mut byte, flags));
         matches!(looked, Ok((_, received)) if received > 0)
     }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, socket => Pin::new(socket).poll_read(cx, buf))
+    }
 }
 
 /// What is sent to a client whose request head does not get complete in time (RFC 9110 §15.5.9).
@@ -53,15 +59,27 @@ const REQUEST_TIMEOUT: &[u8] =
 pub(crate) struct Io {
     stream: Stream,
     conn: Rc<Conn>,
+    /// What has arrived and may not pass yet.
+    held: BytesMut,
+    /// The client sends nothing more.
+    has_hung_up: bool,
     /// The end of the stream is ours: nothing more is read.
     ended: bool,
 }
+
+/// Bytes held at the most, but for one read more.
+const AHEAD: usize = 64 * 1024;
+
+/// Bytes read at once while nothing may pass.
+const CHUNK: usize = 4 * 1024;
 
 impl Io {
     pub(crate) fn new(stream: Stream, conn: Rc<Conn>) -> Self {
         Self {
             stream,
             conn,
+            held: BytesMut::new(),
+            has_hung_up: false,
             ended: false,
         }
     }
@@ -74,9 +92,9 @@ impl Io {
     fn idle_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.conn.take_verdict() {
             None => return Poll::Pending,
-            // P5: a request may have arrived since the runtime last looked.
-            Some(Verdict::CloseIdle) if self.stream.has_received() => {
-                self.conn.head_begins();
+            // P5: a request, or the rest of its head, may have arrived since the runtime last looked.
+            Some(_) if self.stream.has_received() => {
+                self.conn.head_goes_on();
                 return Poll::Pending;
             }
             Some(Verdict::CloseIdle) => {}
@@ -93,6 +111,39 @@ impl Io {
     }
 }
 
+impl Io {
+    /// Reads on while nothing may pass, to see a client that hangs up; not without bound.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [MaybeUninit::uninit(); CHUNK];
+        while !self.has_hung_up && self.held.len() < AHEAD {
+            let mut buf = ReadBuf::uninit(&mut scratch);
+            ready!(self.stream.poll_read(cx, &mut buf))?;
+            self.has_hung_up = buf.filled().is_empty();
+            self.hold(buf.filled());
+        }
+        Poll::Pending
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+        self.tell_of_more();
+    }
+
+    /// The end of the stream is something to be passed on too.
+    fn tell_of_more(&self) {
+        self.conn
+            .has_more(self.has_hung_up || !self.held.is_empty());
+    }
+
+    /// Passes on what is held, as far as it may.
+    fn release(&mut self, buf: &mut ReadBuf<'_>) {
+        let offered = self.held.len().min(buf.remaining());
+        let passes = self.conn.admit(&self.held[..offered]);
+        buf.put_slice(&self.held.split_to(passes));
+        self.tell_of_more();
+    }
+}
+
 impl AsyncRead for Io {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -102,11 +153,31 @@ impl AsyncRead for Io {
         if self.ended {
             return Poll::Ready(Ok(()));
         }
+        if self.conn.admits_nothing() {
+            return self.poll_ahead(cx);
+        }
+        if !self.held.is_empty() {
+            self.release(buf);
+            return Poll::Ready(Ok(()));
+        }
+        if self.has_hung_up {
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
-        match either!(&mut self.stream, socket => Pin::new(socket).poll_read(cx, buf)) {
+        match self.stream.poll_read(cx, buf) {
             Poll::Pending => self.idle_read(cx),
             Poll::Ready(Ok(())) => {
-                self.conn.read(&buf.filled()[before..]);
+                let arrived = &buf.filled()[before..];
+                if arrived.is_empty() {
+                    self.has_hung_up = true;
+                    return Poll::Ready(Ok(()));
+                }
+                let passes = self.conn.admit(arrived);
+                if passes < arrived.len() {
+                    let this = &mut *self;
+                    this.hold(&arrived[passes..]);
+                    buf.set_filled(before + passes);
+                }
                 Poll::Ready(Ok(()))
             }
             failed => failed,
@@ -141,7 +212,7 @@ impl AsyncWrite for Io {
         let mut scratch = [0_u8; 4096];
         loop {
             let mut buf = ReadBuf::new(&mut scratch);
-            match either!(&mut self.stream, socket => Pin::new(socket).poll_read(cx, &mut buf)) {
+            match self.stream.poll_read(cx, &mut buf) {
                 Poll::Pending if !self.conn.has_discarded() => return Poll::Pending,
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() && !self.conn.has_discarded() => {}
                 _ => return Poll::Ready(Ok(())),

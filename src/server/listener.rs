@@ -27,11 +27,29 @@ use super::io::Stream;
 /// Connections that the kernel keeps for us to accept; `net.core.somaxconn` may allow fewer.
 const BACKLOG: i32 = 4096;
 
+/// Unsent bytes that the kernel keeps for a connection. Its own bound is megabytes, and it asks for
+/// more only when a third of them is gone: a client that reads slowly would seem to stand still.
+const UNSENT: u32 = 128 * 1024;
+
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether the system picks the port: two such are two.
+    pub(crate) fn is_any_port(&self) -> bool {
+        self.tcp().is_some_and(|address| address.port() == 0)
+    }
+
+    pub(crate) fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Address {
@@ -64,6 +82,8 @@ impl Listener {
             Address::Tcp(address) => {
                 let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
                 socket.set_reuse_address(true)?;
+                // Its connections inherit it.
+                socket.set_tcp_notsent_lowat(UNSENT)?;
                 socket.bind(&SockAddr::from(*address))?;
                 let real = socket.local_addr()?.as_socket();
                 (socket, Address::Tcp(real.unwrap_or(*address)), None)
@@ -129,34 +149,16 @@ impl Listener {
         }
     }
 
-    /// Whether some client is between its SYN and the end of its handshake.
-    pub(crate) fn has_handshakes(&self) -> bool {
-        let Address::Tcp(address) = self.address else {
-            return false;
-        };
-        let table = match address {
-            SocketAddr::V4(_) => "/proc/net/tcp",
-            SocketAddr::V6(_) => "/proc/net/tcp6",
-        };
-        // Where there is no such table there is nothing to wait for.
-        let table = fs::read_to_string(table).unwrap_or_default();
-        let port = format!(":{:04X}", address.port());
-        table.lines().skip(1).any(|line| {
-            let mut columns = line.split_ascii_whitespace().skip(1);
-            let local = columns.next().is_some_and(|local| local.ends_with(&port));
-            local && columns.nth(1) == Some(SYN_RECEIVED)
-        })
-    }
-
-    /// Ends listening for every share, also that of a worker that is blocked.
-    pub(crate) fn shut(&self) {
+    /// Ends listening for every share, also that of a worker that is blocked, and takes a path's
+    /// name away.
+    pub(crate) fn close(&self) {
         // Refused only where the socket does not listen.
         let _ = self.socket.shutdown(std::net::Shutdown::Read);
+        if let Some(file) = &self.file {
+            file.remove();
+        }
     }
 }
-
-/// A handshake's state in `/proc/net/tcp` before the client's last ACK: `TCP_SYN_RECV`.
-const SYN_RECEIVED: &str = "03";
 
 /// Classic BPF on a TCP header: drops what has SYN without ACK, lets all else pass (socket(7)).
 const DROP_SYN: [SockFilter; 5] = {
@@ -258,7 +260,7 @@ impl Queue {
     }
 }
 
-/// Whether accept(2) failed because the socket does not listen any more ([`Listener::shut`]).
+/// Whether accept(2) failed because the socket does not listen any more ([`Listener::close`]).
 pub(crate) fn is_shut(error: &io::Error) -> bool {
     error.kind() == ErrorKind::InvalidInput
 }
@@ -306,6 +308,14 @@ impl SocketFile {
         Ok(())
     }
 
+    fn remove(&self) {
+        let path = self.draft.as_ref().unwrap_or(&self.path);
+        if inode(path).is_ok_and(|found| found == self.inode) {
+            // Nothing else can be done about it; the next start replaces it.
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// Makes sure that `path` names nothing, or a socket that nobody answers.
     fn free(path: &Path) -> io::Result<()> {
         match fs::symlink_metadata(path) {
@@ -329,11 +339,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let path = self.draft.as_ref().unwrap_or(&self.path);
-        if inode(path).is_ok_and(|found| found == self.inode) {
-            // Nothing else can be done about it; the next start replaces it.
-            let _ = fs::remove_file(path);
-        }
+        self.remove();
     }
 }
 

@@ -2,13 +2,15 @@
 //! connection and a request on the way.
 //!
 //! Taken from upstream: [`Publish`], [`Stop`], [`Inspect`]. Reading order: `actor`, `worker`,
-//! `hub`, `connection`, `io`, `request`; `drain` and `books` decide and count, `listener` binds.
+//! `hub`, `connection`, `gate`, `io`, `request`; `drain` and `books` decide and count, `listener` binds.
 
 mod actor;
 mod books;
 mod connection;
 mod drain;
 mod extract;
+mod gate;
+mod handshakes;
 mod http1;
 mod hub;
 mod io;

@@ -13,9 +13,10 @@ use std::{
 };
 
 use actix_http::{
-    BoxedPayloadStream, ConnectionType, HttpMessage as _, Payload, Request, Response, StatusCode,
+    BoxedPayloadStream, ConnectionType, Payload, Request, Response, StatusCode,
     body::{BodySize, BoxBody, EitherBody, MessageBody},
     error::PayloadError,
+    header,
 };
 use actix_service::{Service, ServiceFactory};
 use actix_web::dev::ServiceResponse;
@@ -24,7 +25,7 @@ use futures_util::{Stream, future::LocalBoxFuture};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{books::Ticket, connection::Conn};
+use super::{books::Ticket, connection::Conn, gate::Framing};
 use crate::config::Slot;
 
 /// Makes a [`Track`] around each service that `inner` makes.
@@ -84,18 +85,33 @@ where
             .conn_data::<Rc<Conn>>()
             .expect("every connection carries its own, set as it connects")
             .clone();
-        let has_body = !matches!(request.payload(), Payload::None);
-        let ticket = conn.receive(&request, has_body);
-        let stalled = has_body.then(|| time_body(&mut request, &conn));
+        let framing = framing(&mut request);
+        let offers_upgrade = request.upgrade();
         // P1, P2: the head is complete, and no handler or middleware has seen the request.
         let pin = self.slot.borrow_mut().pin();
-        request.extensions_mut().insert(pin);
+        let ticket = conn.receive(&request, framing, pin);
+        let stalled =
+            (framing != Framing::None && !offers_upgrade).then(|| time_body(&mut request, &conn));
         Answering {
-            entry: Some(OpenEntry::new(conn, ticket)),
+            entry: Some(OpenEntry::new(conn, ticket, offers_upgrade)),
             // A middleware may panic before it returns its future.
             inner: catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok(),
             stalled,
         }
+    }
+}
+
+/// What actix-http has understood of the request's body.
+fn framing(request: &mut Request) -> Framing {
+    if matches!(request.payload(), Payload::None) {
+        return Framing::None;
+    }
+    let length = request.head().headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
+    match length {
+        _ if request.upgrade() => Framing::Open,
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
     }
 }
 
@@ -162,12 +178,24 @@ fn finish<B: MessageBody + 'static>(
         }
         Err(error) => Response::from(error).map_body(|_, body| EitherBody::right(body)),
     };
-    if is_stalled || (entry.conn.closes_with_response() && !response.upgrade()) {
+    // actix-http takes every request that offers an upgrade for a stream without end: where the
+    // offer is not taken, the connection serves nothing more.
+    let is_spent = entry.offers_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    let closes = entry.conn.closes_with_response() && !response.upgrade();
+    if is_stalled || is_spent || closes {
         response
             .head_mut()
             .set_connection_type(ConnectionType::Close);
     }
-    response.map_body(|_, body| Tracked::new(body, entry))
+    // It would be sent all the same, and taken for the beginning of the next response.
+    let has_no_body = matches!(
+        response.status(),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    response.map_body(|_, body| match has_no_body {
+        true => Tracked::new(EitherBody::right(BoxBody::new(())), entry),
+        false => Tracked::new(body, entry),
+    })
 }
 
 fn panicked() -> actix_web::Error {
@@ -195,14 +223,16 @@ impl actix_web::ResponseError for BodyTimeout {
 struct OpenEntry {
     conn: Rc<Conn>,
     ticket: Option<Ticket>,
+    offers_upgrade: bool,
     is_complete: bool,
 }
 
 impl OpenEntry {
-    fn new(conn: Rc<Conn>, ticket: Ticket) -> Self {
+    fn new(conn: Rc<Conn>, ticket: Ticket, offers_upgrade: bool) -> Self {
         Self {
             conn,
             ticket: Some(ticket),
+            offers_upgrade,
             is_complete: false,
         }
     }

@@ -21,7 +21,7 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    books::Books,
+    books::{Books, Victim},
     connection::{self, Conn},
     http1::{NewServe, Serve},
     hub::{Hub, Times},
@@ -61,9 +61,9 @@ pub(crate) struct Drain {
     pub(crate) deadline: Instant,
 }
 
-/// End every connection. Cannot fail.
+/// End every connection. Answers what was in flight, entered as cut. Cannot fail.
 #[derive(Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Vec<Victim>")]
 pub(crate) struct Cut;
 
 /// A worker as others see it.
@@ -210,11 +210,13 @@ impl Handler<Drain> for WorkerActor {
 }
 
 impl Handler<Cut> for WorkerActor {
-    type Result = ();
+    type Result = Vec<Victim>;
 
-    fn handle(&mut self, _: Cut, _: &mut Self::Context) {
+    fn handle(&mut self, _: Cut, _: &mut Self::Context) -> Vec<Victim> {
         self.acceptor.close();
+        let victims = self.hub.books().cut(Instant::now());
         self.hub.cut();
+        victims
     }
 }
 

@@ -3,6 +3,8 @@
 
 use super::diagnostic::REPORTED;
 use super::file;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,6 +56,7 @@ pub(super) struct Finding {
 pub struct Build {
     base: PathBuf,
     read: Mutex<BTreeMap<PathBuf, Option<Sum>>>,
+    opened: Mutex<BTreeMap<PathBuf, Option<Identity>>>,
 }
 
 /// The files that a build read, and what they held.
@@ -62,10 +65,15 @@ pub(crate) struct ReadFiles {
     base: PathBuf,
     /// By the path as it was asked for; `None` for a file that could not be read.
     files: BTreeMap<PathBuf, Option<Sum>>,
+    /// The directories that were opened, likewise.
+    directories: BTreeMap<PathBuf, Option<Identity>>,
 }
 
 /// The SHA-256 of a file's content.
 type Sum = [u8; 32];
+
+/// Which directory a name leads to: its device and inode.
+type Identity = (u64, u64);
 
 impl Findings {
     /// Reports a setting: its dotted key, relative to the author's table (`friends.0`,
@@ -88,7 +96,30 @@ impl Build {
         Build {
             base,
             read: Mutex::default(),
+            opened: Mutex::default(),
         }
+    }
+
+    /// The settings directory; empty for wherever the process works.
+    pub(crate) fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// Opens a directory, to resolve names beneath it; a relative path starts at the settings
+    /// directory.
+    ///
+    /// That another directory has taken its place is a change of the settings; what is in it is
+    /// none, and neither is in the digest.
+    ///
+    /// # Errors
+    /// The directory cannot be opened, or is none.
+    pub(crate) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+        let directory = open_directory(&self.base.join(path));
+        let identity = directory.as_ref().ok().and_then(|fd| identity(fd).ok());
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        // P3: as of files, the first of two openings counts.
+        opened.entry(path.to_owned()).or_insert(identity);
+        directory
     }
 
     /// The content of a file; a relative path starts at the settings directory.
@@ -96,7 +127,7 @@ impl Build {
     /// The digest covers what is read here, and a change of it is a change of the settings.
     ///
     /// # Errors
-    /// The file cannot be read, is no regular file, or has more than 64 MiB.
+    /// The file cannot be read, is no regular file, or has more than 16 MiB.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let content = file::read(&self.base.join(path));
         let sum = content.as_deref().ok().map(sum);
@@ -110,21 +141,29 @@ impl Build {
     /// What has been read until now.
     pub(crate) fn files_read(&self) -> ReadFiles {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         ReadFiles {
             base: self.base.clone(),
             files: read.clone(),
+            directories: opened.clone(),
         }
     }
 }
 
 impl ReadFiles {
-    /// Reads all again: whether each still holds the same. A file that can no longer be read has
-    /// changed, and so has one that now can.
+    /// Reads all again: whether each still holds the same, and each directory is still the same. A
+    /// file that can no longer be read has changed, and so has one that now can.
     pub(crate) fn unchanged(&self) -> bool {
-        self.files.iter().all(|(path, before)| {
+        let same_files = self.files.iter().all(|(path, before)| {
             let content = file::read(&self.base.join(path));
             content.as_deref().ok().map(sum) == *before
-        })
+        });
+        same_files
+            && self.directories.iter().all(|(path, before)| {
+                let directory = open_directory(&self.base.join(path));
+                let now = directory.ok().and_then(|fd| identity(&fd).ok());
+                now == *before
+            })
     }
 
     /// Adds the files to a digest.
@@ -141,6 +180,17 @@ impl ReadFiles {
 
 fn sum(content: &[u8]) -> Sum {
     Sha256::digest(content).into()
+}
+
+/// Only a place in the tree: nothing is read, and nothing but a directory is touched.
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(CWD, path, flags, Mode::empty())?)
+}
+
+fn identity(directory: impl AsFd) -> io::Result<Identity> {
+    let stat = fstat(directory)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 #[cfg(test)]
@@ -167,6 +217,27 @@ mod tests {
         assert!(read.unchanged());
         fs::remove_file(&path).expect("removed");
         assert!(!read.unchanged());
+    }
+
+    #[test]
+    fn another_directory_under_the_name_is_a_change_and_what_is_in_it_is_none() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("one")).expect("made");
+        let build = Build::new(folder.path().to_owned());
+        let _open = build.directory(Path::new("one")).expect("a directory");
+        let known = build.files_read();
+        fs::write(path("one/file"), "a").expect("written");
+        assert!(known.unchanged());
+        fs::rename(path("one"), path("two")).expect("renamed");
+        assert!(!known.unchanged());
+        fs::create_dir(path("one")).expect("made");
+        assert!(!known.unchanged());
+
+        let build = Build::new(folder.path().to_owned());
+        assert!(build.directory(Path::new("two/file")).is_err());
+        assert!(build.directory(Path::new("absent")).is_err());
+        assert!(build.files_read().unchanged());
     }
 
     #[test]

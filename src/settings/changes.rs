@@ -38,7 +38,8 @@ impl Effective {
     }
 
     /// The settings as JSON, keys in order.
-    pub(crate) fn json(&self) -> &Json {
+    #[cfg(test)]
+    pub(super) fn json(&self) -> &Json {
         &self.json
     }
 

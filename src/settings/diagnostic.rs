@@ -185,7 +185,7 @@ impl Lines {
         let line = self.starts.partition_point(|start| *start <= offset);
         let before = &self.text.as_bytes()[self.starts[line - 1]..offset.min(self.text.len())];
         let column = String::from_utf8_lossy(before).chars().count() + 1;
-        // A file has at most 64 MiB, so neither number can be too large.
+        // A file has at most 16 MiB, so neither number can be too large.
         (line as u32, column as u32)
     }
 }

@@ -8,9 +8,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Bytes that a file may have.
-const LIMIT: u64 = 64 * 1024 * 1024;
+const LIMIT: u64 = 16 * 1024 * 1024;
 
-/// The content of a regular file of at most 64 MiB.
+/// The content of a regular file of at most 16 MiB.
 ///
 /// # Errors
 /// The file cannot be opened or read, is no regular file, or is too large.
@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     // One byte more than allowed tells a file that is too large, or grew, from one that just fits.
     file.take(LIMIT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LIMIT {
-        return Err(io::Error::other("larger than 64 MiB"));
+        return Err(io::Error::other("larger than 16 MiB"));
     }
     Ok(bytes)
 }
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_64_mib_is_an_error() {
+    fn more_than_16_mib_is_an_error() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("large");
         let file = File::create(&path).expect("a file");
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(read(&path).expect("just fits").len() as u64, LIMIT);
         file.set_len(LIMIT + 1).expect("a sparse file");
         let error = read(&path).expect_err("too large");
-        assert_eq!(reason(&error), "larger than 64 MiB");
+        assert_eq!(reason(&error), "larger than 16 MiB");
     }
 
     #[test]

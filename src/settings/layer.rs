@@ -56,14 +56,13 @@ pub(super) fn set(source: usize, name: &str, key: &str, value: &str) -> Result<L
         source,
         key: 0,
         value: 0,
-    }
-    .pack();
+    };
     let first = path.remove(0);
     let value = path
         .into_iter()
         .rev()
-        .fold(Value::new(Some(&origin), value), |value, segment| {
-            Value::new(Some(&origin), Map::from_iter([(segment, value)]))
+        .fold(origin.tag(value), |value, segment| {
+            origin.tag(Map::from_iter([(segment, value)]))
         });
     Ok(Layer::new(Map::from_iter([(first, value)])))
 }
@@ -145,7 +144,7 @@ impl Reading<'_> {
             key,
             value: offset,
         };
-        Some(Value::new(Some(&origin.pack()), kind))
+        Some(origin.tag(kind))
     }
 
     fn refuse(&mut self, offset: usize, message: &str) -> Option<Value> {
@@ -246,7 +245,7 @@ mod tests {
     #[test]
     fn a_set_is_a_text_at_its_path() {
         let layer = set(0, "--set", "app.routes.\"/a.b\".status", "200").expect("a good key");
-        let tree = super::super::tree::Tree::new(&[layer], vec![SourceText::bare("--set")]);
+        let tree = super::super::tree::Tree::new(vec![layer], vec![SourceText::bare("--set")]);
         let value = tree.get(&["app", "routes", "/a.b", "status"]).expect("set");
         assert_eq!(tree.bare_text(value), Some("200"));
         let error = set(0, "--set", "a..b", "1").expect_err("a bad key");

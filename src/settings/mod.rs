@@ -154,7 +154,7 @@ fn merge(gathered: Gathered, sets: &[(String, String)]) -> Merged {
     texts.push(SourceText::bare(SET));
     sound_until.push(None);
     Merged {
-        tree: Tree::new(&layers, texts),
+        tree: Tree::new(layers, texts),
         sound_until,
         diagnostics,
     }

@@ -2,18 +2,19 @@
 //! Owns origins and the merge; how a source becomes a layer is `layer.rs`, types are `de.rs`.
 
 use super::diagnostic::{Place, SourceText};
-use config::{Config, ConfigError, Map, Source, Value, ValueKind};
+use config::{Config, Map, Value, ValueKind};
+use std::fmt::Write;
 
 /// A parsed source: later ones win over earlier ones.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Layer {
     table: Value,
 }
 
 /// Where a value stands: its source and the byte offsets of its key and of itself.
 ///
-/// A place is worked out only when it is asked for; the tree carries this, packed into the
-/// value's origin.
+/// A place is worked out only when it is asked for; the tree carries this, as the text that
+/// `config` calls a value's origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
     /// The source's index.
@@ -48,27 +49,14 @@ impl Layer {
     }
 }
 
-impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        self.table.clone().into_table()
-    }
-
-    /// Not as provided: that reads keys as paths (`"a[4000000000]" = 1` would allocate as much),
-    /// forgets where tables stand, and copies each value once for every level above it.
-    fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
-        merge(cache, &self.table);
-        Ok(())
-    }
-}
-
 impl Origin {
-    /// As the text that a value carries.
-    pub(super) fn pack(self) -> String {
-        format!("{} {} {}", self.source, self.key, self.value)
+    /// A value that carries this as its origin.
+    pub(super) fn tag(self, kind: impl Into<ValueKind>) -> Value {
+        // Room for what it mostly takes: it is written for each value of every file.
+        let mut origin = String::with_capacity(24);
+        write!(origin, "{} {} {}", self.source, self.key, self.value)
+            .expect("a text takes all that is written");
+        Value::new(Some(&origin), kind)
     }
 
     /// The byte offset of the key or of the value.
@@ -92,12 +80,10 @@ impl Origin {
 
 impl Tree {
     /// Merges layers: tables key by key, all else is replaced, later layers win.
-    pub(super) fn new(layers: &[Layer], sources: Vec<SourceText>) -> Tree {
+    pub(super) fn new(layers: Vec<Layer>, sources: Vec<SourceText>) -> Tree {
         let mut root = Config::default().cache;
         for layer in layers {
-            layer
-                .collect_to(&mut root)
-                .expect("a layer's merge has no error");
+            merge(&mut root, layer.table);
         }
         Tree { root, sources }
     }
@@ -128,19 +114,29 @@ impl Tree {
     }
 }
 
-fn merge(into: &mut Value, from: &Value) {
-    match (&mut into.kind, &from.kind) {
-        (ValueKind::Table(known), ValueKind::Table(new)) => {
+/// Not as `config::Source::collect_to` does it: that reads keys as paths (`"a[4000000000]" = 1`
+/// would allocate as much), forgets where tables stand, and copies each value once for every level
+/// above it.
+fn merge(into: &mut Value, from: Value) {
+    // An empty table makes room for the other, which is then not copied entry by entry.
+    match (&mut into.kind, from) {
+        (
+            ValueKind::Table(known),
+            Value {
+                kind: ValueKind::Table(new),
+                ..
+            },
+        ) if !known.is_empty() => {
             for (key, value) in new {
-                match known.get_mut(key) {
+                match known.get_mut(&key) {
                     Some(old) => merge(old, value),
                     None => {
-                        known.insert(key.clone(), value.clone());
+                        known.insert(key, value);
                     }
                 }
             }
         }
-        _ => *into = from.clone(),
+        (_, from) => *into = from,
     }
 }
 
@@ -159,7 +155,7 @@ mod tests {
             layers.push(parsed.layer);
             sources.push(source);
         }
-        Tree::new(&layers, sources)
+        Tree::new(layers, sources)
     }
 
     fn at(tree: &Tree, path: &[&str], at: At) -> String {
@@ -202,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_survives_its_packing() {
+    fn a_value_carries_its_origin() {
         let origin = Origin {
             source: 2,
             key: 0,
             value: usize::MAX,
         };
-        let value = Value::new(Some(&origin.pack()), 1);
+        let value = origin.tag(1);
         assert_eq!(Origin::of(&value), Some(origin));
         assert_eq!(Origin::of(&Value::new(None, 1)), None);
     }

@@ -38,14 +38,23 @@ struct Bounded {
     most: u32,
 }
 
-/// Durations, for `#[serde(with = "…")]`: `"0s"` to 365 days.
+/// Durations in an author's settings, for `#[serde(with = "everup::duration")]` and
+/// `#[schemars(with = "String")]`: `"0s"` to 365 days.
 pub mod duration {
     use super::*;
 
+    /// Writes `"250ms"`, `"30s"`, `"1h"`.
+    ///
+    /// # Errors
+    /// Those of the serializer.
     pub fn serialize<S: serde::Serializer>(duration: &Duration, out: S) -> Result<S::Ok, S::Error> {
         out.collect_str(&written(duration))
     }
 
+    /// Reads what [`serialize`] writes, and what else jiff reads as a duration.
+    ///
+    /// # Errors
+    /// Where the text is not a duration, or negative, or longer than 365 days.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         from.deserialize_str(Text {
             expected: "a duration of at most 365 days such as \"250ms\", \"30s\" or \"1h\"",

@@ -1,14 +1,25 @@
 //! The program's own service: answers what its settings say.
 //!
-//! Built on the library as any author's service is, and given nothing that another would not get.
-//! `schema` is its table `[app]`, `table` finds a request's route, `template` fills in a body.
+//! Built on the library as any author's service is, and given nothing that another would not get,
+//! but for a directory's place in the tree (`Build::directory`). `schema` is its table `[app]`,
+//! `pattern` reads patterns and paths, `table` finds a request's route, `route` is one, `respond`,
+//! `redirect` and `files` are what it does, `template` fills in a text.
 
+mod files;
+mod pattern;
+mod redirect;
+mod respond;
+mod route;
 mod schema;
 mod table;
 mod template;
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method, StatusCode, header},
+};
 
+use self::{route::Action, table::Found};
 pub use self::{
     schema::{Respond, Route, Site},
     table::Table,
@@ -17,13 +28,43 @@ use crate::Live;
 
 /// Answers every request of the program.
 pub async fn answer(request: HttpRequest, table: Live<Table>) -> HttpResponse {
-    let Some(found) = table.find(request.path()) else {
-        return HttpResponse::build(StatusCode::NOT_FOUND)
-            .content_type(mime::TEXT_PLAIN_UTF_8)
-            .body("404 Not Found\n");
+    let path = pattern::canonical(request.path());
+    let Some(Found { route, params }) = table.find(&path) else {
+        return not_found();
     };
-    if !found.delay().is_zero() {
-        tokio::time::sleep(found.delay()).await;
+    if let Some(allow) = route.methods.refuses(request.method()) {
+        let mut response = if request.method() == Method::OPTIONS {
+            HttpResponse::NoContent().finish()
+        } else {
+            plain(StatusCode::METHOD_NOT_ALLOWED)
+        };
+        response.headers_mut().insert(header::ALLOW, allow.clone());
+        return response;
     }
-    found.response()
+    match &route.action {
+        Action::Respond(answer) => {
+            if !answer.delay.is_zero() {
+                tokio::time::sleep(answer.delay).await;
+            }
+            answer.response(&params)
+        }
+        Action::Redirect(redirect) => redirect.response(&params),
+        Action::Files(files) => {
+            // An empty rest is not among the params.
+            let below = params.get(files.rest()).unwrap_or_default();
+            files.response(&request, below).await
+        }
+        Action::Pending => not_found(),
+    }
+}
+
+fn not_found() -> HttpResponse {
+    plain(StatusCode::NOT_FOUND)
+}
+
+/// A status in words.
+fn plain(status: StatusCode) -> HttpResponse {
+    HttpResponse::build(status)
+        .content_type(mime::TEXT_PLAIN_UTF_8)
+        .body(format!("{status}\n"))
 }

@@ -1,46 +1,103 @@
 //! The program's table `[app]`: a message, and routes.
 
-use std::{collections::BTreeMap, error::Error, time::Duration};
+use std::{collections::BTreeMap, error::Error, path::PathBuf, sync::Mutex, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::table::{Complaint, Table};
+use super::table::{Complaint, Plan, Table};
 use crate::settings::{Build, Findings, Settings, duration};
 
 /// What the program `everup` answers.
+// The fields are not public: `checked` must be what was made of them.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Site {
     /// Answered at `/`, where no route `/` takes its place; default `"Before hot reload"`.
-    pub message: String,
+    pub(super) message: String,
     /// Routes by their pattern: `{name}` matches one segment, `{name}*` at the end the rest, the
     /// empty rest too. Default: none.
-    pub routes: BTreeMap<String, Route>,
+    pub(super) routes: BTreeMap<String, Route>,
+    #[serde(skip)]
+    checked: Checked,
 }
 
-/// One route.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+/// One route: exactly one of `respond`, `redirect` and `files`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Route {
-    /// The answer. No default.
-    pub respond: Respond,
+    /// An answer that is always the same, but for the pattern's own names in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) respond: Option<Respond>,
+    /// Where to go instead: a path that begins with `/`, or an absolute address. `{name}` in it
+    /// stands for what the pattern's `{name}` matched, percent-encoded. The request's query is not
+    /// passed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) redirect: Option<String>,
+    /// A directory whose files are served, never what leads out of it; dotfiles and all that is no
+    /// regular file are 404. The pattern must end in `{name}*`. A relative path starts at the
+    /// settings directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) files: Option<PathBuf>,
+    /// Of a redirect: 301, 302, 303, 307 or 308; default 308.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<u16>,
+    /// Such as `["GET"]`, which HEAD goes with; others are answered with 405, OPTIONS with what is
+    /// allowed. Default: every method; of `files`, GET.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) methods: Option<Vec<String>>,
 }
 
-/// An answer that is always the same, but for the pattern's own names in it.
+/// An answer that is always the same, but for the pattern's own names in it. At most one of `body`,
+/// `json` and `body_file`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Respond {
     /// From 200 to 599; default 200.
-    pub status: u16,
+    pub(super) status: u16,
     /// `{name}` stands for what the pattern's `{name}` matched, escaped as the content type
     /// demands; other braces stay. Default: empty.
-    pub body: String,
-    /// Default: a `content-type` of plain text.
-    pub headers: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) body: Option<String>,
+    /// Any value, sent as JSON; `{name}` in its texts as in `body`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) json: Option<Value>,
+    /// A file that holds the body, as `body` if it is text; it is read with the settings, and
+    /// counts as part of them. A relative path starts at the settings directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) body_file: Option<PathBuf>,
+    /// Default: a `content-type`: plain text, `application/json` for `json`, by its extension for
+    /// `body_file`.
+    pub(super) headers: BTreeMap<String, String>,
     /// Waited for before the answer; default `"0s"`.
     #[serde(with = "duration")]
     #[schemars(with = "String")]
-    pub delay: Duration,
+    pub(super) delay: Duration,
+}
+
+/// The plan that `check` has made, for the `build` that follows it: a hundred thousand routes are
+/// planned once per reload, not twice.
+#[derive(Debug, Default)]
+struct Checked(Mutex<Option<Plan>>);
+
+impl Clone for Checked {
+    /// A plan is used once: the clone's `build` makes its own.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Checked {
+    fn put(&self, plan: Option<Plan>) {
+        // Whoever panicked with the lock had nothing half done.
+        *self.0.lock().unwrap_or_else(|lock| lock.into_inner()) = plan;
+    }
+
+    fn take(&self) -> Option<Plan> {
+        let mut plan = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
+        plan.take()
+    }
 }
 
 impl Default for Site {
@@ -48,6 +105,7 @@ impl Default for Site {
         Self {
             message: "Before hot reload".into(),
             routes: BTreeMap::new(),
+            checked: Checked::default(),
         }
     }
 }
@@ -56,7 +114,9 @@ impl Default for Respond {
     fn default() -> Self {
         Self {
             status: 200,
-            body: String::new(),
+            body: None,
+            json: None,
+            body_file: None,
             headers: BTreeMap::new(),
             delay: Duration::ZERO,
         }
@@ -68,13 +128,22 @@ impl Settings for Site {
     type State = Table;
 
     fn check(&self, found: &mut Findings) {
-        let complaints = Table::build(self).err().unwrap_or_default();
-        for Complaint { key, expected } in complaints {
-            found.at(&key, expected);
+        match Plan::new(self) {
+            Ok(plan) => self.checked.put(Some(plan)),
+            Err(complaints) => {
+                for Complaint { key, expected } in complaints {
+                    found.at(&key, expected);
+                }
+            }
         }
     }
 
-    async fn build(&self, _: &Build) -> Result<Table, Box<dyn Error>> {
-        Table::build(self).map_err(|_| "the routes were checked, and yet are wrong".into())
+    async fn build(&self, with: &Build) -> Result<Table, Box<dyn Error>> {
+        // Built again, where a file has changed meanwhile, it is planned again too.
+        let plan = match self.checked.take() {
+            Some(plan) => plan,
+            None => Plan::new(self).map_err(|_| "the routes were checked, and yet are wrong")?,
+        };
+        Ok(plan.open(with)?)
     }
 }

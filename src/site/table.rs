@@ -1,302 +1,264 @@
 //! The routes of a generation, as one matchit table behind one catch-all: a hundred thousand of
 //! them are found in under a microsecond, where an App would try one pattern after the other.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
-
-use actix_http::StatusCode;
-use actix_web::{
-    HttpResponse,
-    http::header::{self, HeaderName, HeaderValue},
-};
 use matchit::{InsertError, Params, Router};
 
 use super::{
-    schema::{Respond, Site},
-    template::{Escape, Template},
+    pattern::Pattern,
+    route::{Pending, Served},
+    schema::{Respond, Route, Site},
 };
+use crate::settings::Build;
 
-/// Finds the answer to a path.
+/// Finds what to do with a path.
+#[derive(Debug)]
 pub struct Table {
     router: Router<usize>,
-    answers: Vec<Answer>,
+    routes: Vec<Served>,
 }
 
-struct Answer {
-    status: StatusCode,
-    headers: Vec<(HeaderName, Template)>,
-    body: Template,
-    escape: Escape,
-    delay: Duration,
+/// A table of which some routes wait for what they must read.
+#[derive(Debug)]
+pub(super) struct Plan {
+    table: Table,
+    /// By the index of the route and its key.
+    pending: Vec<(usize, String, Pending)>,
 }
 
 /// What is wrong with a setting, by its key below `[app]`.
+#[derive(Debug)]
 pub(super) struct Complaint {
     pub(super) key: String,
     pub(super) expected: String,
 }
 
-/// A path's answer, and what its pattern's names matched.
-pub struct Found<'a> {
-    answer: &'a Answer,
-    params: Params<'a, 'a>,
+impl Complaint {
+    pub(super) fn new(key: &str, expected: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            expected: expected.to_owned(),
+        }
+    }
 }
 
-impl Table {
-    /// All of the routes, or all that is wrong with them.
-    pub(super) fn build(site: &Site) -> Result<Self, Vec<Complaint>> {
-        let mut table = Self {
-            router: Router::new(),
-            answers: Vec::with_capacity(site.routes.len() + 1),
+/// A path's route, and what its pattern's names matched.
+pub(super) struct Found<'a> {
+    pub(super) route: &'a Served,
+    pub(super) params: Params<'a, 'a>,
+}
+
+/// Errors of files that one build tells.
+const TOLD: usize = 20;
+
+impl Plan {
+    /// All of the routes, or all that is wrong with them; does no I/O.
+    pub(super) fn new(site: &Site) -> Result<Self, Vec<Complaint>> {
+        let mut plan = Self {
+            table: Table {
+                router: Router::new(),
+                routes: Vec::with_capacity(site.routes.len() + 1),
+            },
+            pending: Vec::new(),
         };
         let mut complaints = Vec::new();
         for (pattern, route) in &site.routes {
-            if let Err(expected) = table.add(pattern, &route.respond) {
-                complaints.extend(expected.into_iter().map(|(key, expected)| Complaint {
-                    key: format!("routes.{pattern:?}{key}"),
-                    expected,
+            if let Err(expected) = plan.add(pattern, route) {
+                complaints.extend(expected.into_iter().map(|complaint| Complaint {
+                    key: format!("{}{}", key(pattern), complaint.key),
+                    ..complaint
                 }));
             }
         }
         if !site.routes.contains_key("/") {
-            let respond = Respond {
-                body: site.message.clone(),
+            let message = Respond {
+                body: Some(site.message.clone()),
                 ..Respond::default()
             };
+            let route = Route {
+                respond: Some(message),
+                ..Route::default()
+            };
             // No pattern but `/` itself stands in its way, or it is answered by that one.
-            let _ = table.add("/", &respond);
+            let _ = plan.add("/", &route);
         }
         if complaints.is_empty() {
-            Ok(table)
+            Ok(plan)
         } else {
             Err(complaints)
         }
     }
 
-    /// The answer to a path as it came, percent-encoded.
-    pub fn find<'a>(&'a self, path: &'a str) -> Option<Found<'a>> {
+    /// Reads what the routes wait for, or says what cannot be read.
+    pub(super) fn open(self, with: &Build) -> Result<Table, String> {
+        let Self { mut table, pending } = self;
+        let mut errors = Vec::new();
+        for (index, key, pending) in pending {
+            match pending.open(with) {
+                Ok(action) => table.routes[index].action = action,
+                Err(error) => errors.push(format!("{key}.{error}")),
+            }
+        }
+        if errors.is_empty() {
+            return Ok(table);
+        }
+        let more = errors.len().saturating_sub(TOLD);
+        errors.truncate(TOLD);
+        if more > 0 {
+            errors.push(format!("and {more} more"));
+        }
+        Err(errors.join("; "))
+    }
+
+    fn add(&mut self, pattern: &str, route: &Route) -> Result<(), Vec<Complaint>> {
+        let mut wrong = Vec::new();
+        let index = self.table.routes.len();
+        let read = Pattern::read(pattern).map_err(str::to_owned);
+        let read = read.and_then(|read| {
+            self.table.enter(&read, index)?;
+            Ok(read)
+        });
+        let read = read.unwrap_or_else(|expected| {
+            wrong.push(Complaint {
+                key: String::new(),
+                expected,
+            });
+            Pattern::none()
+        });
+        let (served, pending) = Served::new(route, &read, &mut wrong);
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        self.table.routes.push(served);
+        self.pending
+            .extend(pending.map(|pending| (index, key(pattern), pending)));
+        Ok(())
+    }
+}
+
+/// A route's key below `[app]`.
+fn key(pattern: &str) -> String {
+    format!("routes.{}", serde_json::Value::from(pattern))
+}
+
+impl Table {
+    /// The route of a path in its canonical form.
+    pub(super) fn find<'a>(&'a self, path: &'a str) -> Option<Found<'a>> {
         let matched = self.router.at(path).ok()?;
         Some(Found {
-            answer: &self.answers[*matched.value],
+            route: &self.routes[*matched.value],
             params: matched.params,
         })
     }
 
-    fn add(&mut self, pattern: &str, respond: &Respond) -> Result<(), Vec<(String, String)>> {
-        let mut wrong = Vec::new();
-        let names = match self.insert(pattern, self.answers.len()) {
-            Ok(names) => names,
-            Err(expected) => {
-                wrong.push((String::new(), expected));
-                Vec::new()
-            }
-        };
-        let status = StatusCode::from_u16(respond.status).ok();
-        let status = status.filter(|status| (200..600).contains(&status.as_u16()));
-        if status.is_none() {
-            wrong.push((".respond.status".into(), "a number from 200 to 599".into()));
+    fn enter(&mut self, pattern: &Pattern, route: usize) -> Result<(), String> {
+        for pattern in pattern.without_rest.iter().chain([&pattern.translated]) {
+            self.router
+                .insert(pattern, route)
+                .map_err(|error| match error {
+                    InsertError::Conflict { with } => {
+                        format!("a pattern that does not match what `{with}` matches")
+                    }
+                    other => other.to_string(),
+                })?;
         }
-        let headers = headers(&respond.headers, &names, &mut wrong);
-        let Some(status) = status.filter(|_| wrong.is_empty()) else {
-            return Err(wrong);
-        };
-        self.answers.push(Answer {
-            status,
-            escape: Escape::of(&respond.headers),
-            headers,
-            body: Template::new(&respond.body, &names),
-            delay: respond.delay,
-        });
         Ok(())
-    }
-
-    /// Enters a pattern, and returns its names.
-    fn insert(&mut self, pattern: &str, answer: usize) -> Result<Vec<String>, String> {
-        let Some(rest) = pattern.strip_prefix('/') else {
-            return Err("a pattern that begins with `/`".into());
-        };
-        let mut names = Vec::new();
-        let mut translated = String::with_capacity(pattern.len() + 1);
-        let mut segments = rest.split('/').peekable();
-        while let Some(segment) = segments.next() {
-            translated.push('/');
-            let name = |segment: &str| {
-                let name = segment.strip_prefix('{')?.strip_suffix('}')?;
-                let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-                (!name.is_empty() && name.bytes().all(is_plain)).then(|| name.to_owned())
-            };
-            let tail = segment.strip_suffix('*').and_then(name);
-            if let Some(name) = tail.clone().filter(|_| segments.peek().is_none()) {
-                // matchit's own rest is never empty, so the pattern without it is one more.
-                self.enter(&translated, answer)?;
-                translated.push_str(&format!("{{*{name}}}"));
-                names.push(name);
-            } else if let Some(name) = name(segment) {
-                translated.push_str(segment);
-                names.push(name);
-            } else if segment.contains(['{', '}', '*']) || tail.is_some() {
-                return Err("segments of plain text, `{name}`, or `{name}*` at the end".into());
-            } else {
-                translated.push_str(&encode(segment));
-            }
-        }
-        let mut distinct = names.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        if distinct.len() < names.len() {
-            return Err("a name once only".into());
-        }
-        self.enter(&translated, answer)?;
-        Ok(names)
-    }
-
-    fn enter(&mut self, pattern: &str, answer: usize) -> Result<(), String> {
-        self.router
-            .insert(pattern, answer)
-            .map_err(|error| match error {
-                InsertError::Conflict { with } => {
-                    format!("a pattern that does not match what `{with}` matches")
-                }
-                other => other.to_string(),
-            })
-    }
-}
-
-/// A segment as clients send it (RFC 3986 §3.3).
-fn encode(segment: &str) -> Cow<'_, str> {
-    use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-    const NOT_IN_PATHS: &AsciiSet = &CONTROLS
-        .add(b' ')
-        .add(b'"')
-        .add(b'#')
-        .add(b'<')
-        .add(b'>')
-        .add(b'?')
-        .add(b'`');
-    utf8_percent_encode(segment, NOT_IN_PATHS).into()
-}
-
-fn headers(
-    headers: &BTreeMap<String, String>,
-    names: &[String],
-    wrong: &mut Vec<(String, String)>,
-) -> Vec<(HeaderName, Template)> {
-    let mut made = Vec::with_capacity(headers.len());
-    for (name, value) in headers {
-        let mut complain = |expected: &str| {
-            wrong.push((format!(".respond.headers.{name:?}"), expected.to_owned()));
-        };
-        match HeaderName::try_from(name.as_str()) {
-            Err(_) => complain("a header's name"),
-            Ok(made) if FRAMING.contains(&made) => {
-                complain("a header that is not the server's own (it frames responses)");
-            }
-            Ok(_) if HeaderValue::try_from(value.as_str()).is_err() => {
-                complain("a header's value: no line breaks or other control characters");
-            }
-            Ok(name) => made.push((name, Template::new(value, names))),
-        }
-    }
-    made
-}
-
-/// Headers that say where a response ends, or what becomes of its connection.
-const FRAMING: [HeaderName; 4] = [
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::UPGRADE,
-];
-
-impl Found<'_> {
-    /// How long to wait before the answer.
-    pub fn delay(&self) -> Duration {
-        self.answer.delay
-    }
-
-    /// The answer.
-    pub fn response(&self) -> HttpResponse {
-        let Answer {
-            status,
-            headers,
-            body,
-            escape,
-            ..
-        } = self.answer;
-        let mut response = HttpResponse::build(*status);
-        if *escape == Escape::PlainByDefault {
-            response.content_type(mime::TEXT_PLAIN_UTF_8);
-        }
-        for (name, value) in headers {
-            // As it came: percent-encoded, so it cannot break out of the header.
-            response.append_header((name.clone(), &*value.fill(&self.params, Escape::AsItCame)));
-        }
-        response.body(body.fill(&self.params, *escape).into_owned())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::Route;
+    use crate::site::{pattern::canonical, route::Action};
+    use actix_web::body::MessageBody;
 
-    fn site(routes: &[(&str, &str)]) -> Site {
-        let routes = routes.iter().map(|(pattern, body)| {
-            let respond = Respond {
-                body: (*body).into(),
-                ..Respond::default()
-            };
-            ((*pattern).to_owned(), Route { respond })
-        });
-        Site {
-            routes: routes.collect(),
-            ..Site::default()
-        }
+    /// The site of an `[app]`.
+    fn site(app: &str) -> Site {
+        toml::from_str(app).expect("sound types")
     }
 
-    fn found(table: &Table, path: &str) -> Option<String> {
-        let found = table.find(path)?;
-        Some(
-            found
-                .answer
-                .body
-                .fill(&found.params, found.answer.escape)
-                .into_owned(),
-        )
+    fn respond(routes: &[(&str, &str)]) -> Site {
+        let routes = routes.iter().map(|(pattern, body)| {
+            format!("[routes.{pattern:?}]\nrespond = {{ body = {body:?} }}\n")
+        });
+        site(&routes.collect::<String>())
+    }
+
+    fn table(site: &Site) -> Table {
+        Plan::new(site).expect("sound routes").table
+    }
+
+    /// The body that a path is answered with, and its type.
+    fn found(table: &Table, path: &str) -> Option<(String, String)> {
+        let path = canonical(path);
+        let found = table.find(&path)?;
+        let Action::Respond(answer) = &found.route.action else {
+            panic!("{path} is not answered by `respond`")
+        };
+        let response = answer.response(&found.params);
+        let content_type = response
+            .headers()
+            .get("content-type")
+            .expect("there is one");
+        let content_type = content_type.to_str().expect("text").to_owned();
+        let body = response.into_body().try_into_bytes().expect("at once");
+        Some((String::from_utf8_lossy(&body).into_owned(), content_type))
+    }
+
+    fn keys(site: &Site) -> Vec<String> {
+        let complaints = Plan::new(site).err().unwrap_or_default();
+        let mut keys: Vec<_> = complaints.into_iter().map(|wrong| wrong.key).collect();
+        keys.sort();
+        keys
     }
 
     #[test]
     fn a_path_finds_its_pattern() {
-        let table = Table::build(&site(&[
+        let table = table(&respond(&[
             ("/hello/{name}", "Hello, {name}! {other} {}"),
             ("/files/{path}*", "[{path}]"),
             ("/café", "coffee"),
         ]));
-        let Ok(table) = table else {
-            panic!("the patterns are fine")
-        };
         let cases = [
             ("/", Some("Before hot reload")),
             ("/hello/J%C3%BCrgen", Some("Hello, Jürgen! {other} {}")),
+            ("/hell%6f/you", Some("Hello, you! {other} {}")),
+            ("/hello/a%2fb", Some("Hello, a/b! {other} {}")),
             ("/hello/", None),
             ("/hello/a/b", None),
             ("/files/", Some("[]")),
             ("/files/a/b", Some("[a/b]")),
             ("/files", None),
             ("/caf%C3%A9", Some("coffee")),
+            ("/caf%c3%a9", Some("coffee")),
             ("/none", None),
         ];
         for (path, expected) in cases {
-            assert_eq!(found(&table, path).as_deref(), expected, "{path}");
+            let body = found(&table, path).map(|(body, _)| body);
+            assert_eq!(body.as_deref(), expected, "{path}");
         }
     }
 
     #[test]
     fn a_route_at_the_root_takes_the_place_of_the_message() {
-        let table = Table::build(&site(&[("/", "mine")]));
-        assert_eq!(
-            table.ok().and_then(|table| found(&table, "/")).as_deref(),
-            Some("mine")
-        );
+        let table = table(&respond(&[("/", "mine")]));
+        assert_eq!(found(&table, "/").expect("found").0, "mine");
+    }
+
+    #[test]
+    fn json_is_sent_with_names_in_its_texts_only() {
+        let table = table(&site(
+            "[routes.\"/{n}\"]\nrespond.json = { b = [1, true, 2.5], a = \"<{n}>\", n = {} }\n",
+        ));
+        let (body, content_type) = found(&table, "/%22x%0a").expect("found");
+        assert_eq!(body, r#"{"a":"<\"x\n>","b":[1,true,2.5],"n":{}}"#);
+        assert_eq!(content_type, "application/json");
+    }
+
+    #[test]
+    fn a_large_body_is_whole_too() {
+        let large = "x".repeat(100_000);
+        let table = table(&respond(&[("/large", &large)]));
+        assert_eq!(found(&table, "/large").expect("found").0, large);
     }
 
     #[test]
@@ -310,21 +272,52 @@ mod tests {
             "/{x:[0-9]}",
         ];
         let routes: Vec<_> = wrong.iter().map(|pattern| (*pattern, "")).collect();
-        let complaints = Table::build(&site(&routes)).err().unwrap_or_default();
-        let mut keys: Vec<_> = complaints
-            .into_iter()
-            .map(|complaint| complaint.key)
-            .collect();
         let mut expected: Vec<_> = wrong
             .iter()
             .map(|pattern| format!("routes.{pattern:?}"))
             .collect();
-        keys.sort();
         expected.sort();
-        assert_eq!(keys, expected);
-        assert!(
-            Table::build(&site(&[("/{a}/x", ""), ("/{b}/x", "")])).is_err(),
-            "they overlap"
-        );
+        assert_eq!(keys(&respond(&routes)), expected);
+        let overlap = respond(&[("/{a}/x", ""), ("/{b}/x", "")]);
+        assert_eq!(keys(&overlap), [r#"routes."/{b}/x""#]);
+    }
+
+    #[test]
+    fn settings_that_are_wrong_are_named_by_their_keys() {
+        let cases = [
+            ("", ""),
+            ("respond = {}\nredirect = \"/\"", ""),
+            ("respond = {}\nfiles = \"x\"", ""),
+            ("files = \"x\"", ""),
+            ("respond = {}\nstatus = 301", ".status"),
+            ("redirect = \"/\"\nstatus = 200", ".status"),
+            ("redirect = \"new\"", ".redirect"),
+            ("respond.status = 199", ".respond.status"),
+            ("respond.status = 600", ".respond.status"),
+            (
+                "respond = { status = 204, body = \"x\" }",
+                ".respond.status",
+            ),
+            ("respond = { body = \"x\", json = 1 }", ".respond"),
+            ("respond = { body_file = \"x\", json = 1 }", ".respond"),
+            ("respond.headers.\"a b\" = \"\"", ".respond.headers.\"a b\""),
+            (
+                "respond.headers.connection = \"x\"",
+                ".respond.headers.\"connection\"",
+            ),
+            ("respond.headers.x = \"a\\nb\"", ".respond.headers.\"x\""),
+            ("respond = {}\nmethods = []", ".methods"),
+            ("respond = {}\nmethods = [\"GET\", \"get\"]", ".methods.1"),
+            ("respond = {}\nmethods = [\"G T\"]", ".methods.0"),
+        ];
+        for (route, key) in cases {
+            let site = site(&format!("[routes.\"/x\"]\n{route}\n"));
+            assert!(
+                keys(&site).contains(&format!("routes.\"/x\"{key}")),
+                "{route}"
+            );
+        }
+        let site = site("[routes.\"/{p}*\"]\nfiles = \"x\"\nmethods = [\"POST\"]\n");
+        assert_eq!(keys(&site), [r#"routes."/{p}*".methods.0"#]);
     }
 }

@@ -1,13 +1,17 @@
 //! A text with a pattern's names in it, filled in for each request.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use matchit::Params;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{
+    AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode,
+};
 
 /// A text, cut at the names that are to be filled in.
+#[derive(Debug)]
 pub(super) struct Template(Vec<Piece>);
 
+#[derive(Debug)]
 enum Piece {
     Text(String),
     Name(String),
@@ -18,8 +22,10 @@ enum Piece {
 pub(super) enum Escape {
     /// Percent-encoded, as the client sent it.
     AsItCame,
-    /// Decoded, in plain text: the route names no content type.
-    PlainByDefault,
+    /// Percent-encoded, in the path of an address.
+    Path,
+    /// Percent-encoded, as one value in the query of an address.
+    Query,
     /// Decoded: the route's content type gives no text a meaning.
     Plain,
     /// Decoded, markup escaped.
@@ -29,14 +35,8 @@ pub(super) enum Escape {
 }
 
 impl Escape {
-    /// What a body of the content type among `headers` demands.
-    pub(super) fn of(headers: &BTreeMap<String, String>) -> Self {
-        let content_type = headers
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        let Some((_, content_type)) = content_type else {
-            return Self::PlainByDefault;
-        };
+    /// What a body of a content type demands.
+    pub(super) fn of(content_type: &str) -> Self {
         let content_type = content_type.to_ascii_lowercase();
         let is = |what: &str| content_type.contains(what);
         match () {
@@ -47,13 +47,14 @@ impl Escape {
     }
 
     fn apply(self, matched: &str) -> Cow<'_, str> {
-        if self == Self::AsItCame {
-            return matched.into();
-        }
-        let decoded = percent_decode_str(matched).decode_utf8_lossy();
+        let decoded = || percent_decode_str(matched).decode_utf8_lossy();
         match self {
-            Self::AsItCame | Self::Plain | Self::PlainByDefault => decoded,
-            Self::Markup => decoded
+            Self::AsItCame => matched.into(),
+            Self::Plain => decoded(),
+            // It is encoded as far as the client cared to: `%` stays.
+            Self::Path => utf8_percent_encode(matched, NOT_IN_ADDRESSES).into(),
+            Self::Query => utf8_percent_encode(&decoded(), RESERVED).to_string().into(),
+            Self::Markup => decoded()
                 .chars()
                 .fold(String::new(), |mut escaped, char| {
                     match char {
@@ -68,12 +69,34 @@ impl Escape {
                 })
                 .into(),
             Self::Json => {
-                let quoted = serde_json::Value::from(&*decoded).to_string();
+                let quoted = serde_json::Value::from(&*decoded()).to_string();
                 quoted[1..quoted.len() - 1].to_owned().into()
             }
         }
     }
 }
+
+/// What must not stand as it is in an address's path; `\` is a `/` to browsers.
+const NOT_IN_ADDRESSES: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// All but the unreserved (RFC 3986 §2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 impl Template {
     /// Only `names` are filled in: other braces stay as they are.
@@ -93,22 +116,28 @@ impl Template {
         Self(pieces)
     }
 
-    pub(super) fn fill(&self, params: &Params<'_, '_>, escape: Escape) -> Cow<'_, str> {
+    /// The text, where no name is filled in.
+    pub(super) fn fixed(&self) -> Option<&str> {
         match &*self.0 {
-            [] => "".into(),
-            [Piece::Text(text)] => text.into(),
-            pieces => {
-                let texts = pieces.iter().map(|piece| match piece {
-                    Piece::Text(text) => Cow::from(text),
-                    // The rest of a path may be empty, and is then not among the params.
-                    Piece::Name(name) => escape
-                        .apply(params.get(name).unwrap_or_default())
-                        .into_owned()
-                        .into(),
-                });
-                texts.collect::<String>().into()
-            }
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
         }
+    }
+
+    pub(super) fn fill(&self, params: &Params<'_, '_>, escape: Escape) -> Cow<'_, str> {
+        if let Some(text) = self.fixed() {
+            return text.into();
+        }
+        let texts = self.0.iter().map(|piece| match piece {
+            Piece::Text(text) => Cow::from(text),
+            // The rest of a path may be empty, and is then not among the params.
+            Piece::Name(name) => escape
+                .apply(params.get(name).unwrap_or_default())
+                .into_owned()
+                .into(),
+        });
+        texts.collect::<String>().into()
     }
 }
 
@@ -117,9 +146,13 @@ fn next<'a>(text: &str, names: &'a [String]) -> Option<(usize, &'a str)> {
     let places = text.match_indices('{');
     places
         .filter_map(|(at, _)| {
-            let (inside, _) = text[at + 1..].split_once('}')?;
-            let name = names.iter().find(|name| *name == inside)?;
-            Some((at, name.as_str()))
+            // No further than a name is long: a text of braces that never close takes no longer.
+            let inside = &text[at + 1..];
+            let closes = |name: &&String| {
+                let behind = inside.strip_prefix(name.as_str());
+                behind.is_some_and(|behind| behind.starts_with('}'))
+            };
+            Some((at, names.iter().find(closes)?.as_str()))
         })
         .next()
 }
@@ -135,5 +168,7 @@ mod tests {
         assert_eq!(Escape::Json.apply(sent), r#"<b>\"\n"#);
         assert_eq!(Escape::Plain.apply(sent), "<b>\"\n");
         assert_eq!(Escape::AsItCame.apply(sent), sent);
+        assert_eq!(Escape::Path.apply("%3Cb>\\é"), "%3Cb%3E%5C%C3%A9");
+        assert_eq!(Escape::Query.apply("a&b=%3C/é"), "a%26b%3D%3C%2F%C3%A9");
     }
 }

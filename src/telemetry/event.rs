@@ -49,10 +49,8 @@ impl Event<'_> {
             Self::Serving(_) | Self::Stopped(DrainReport { cut: 0, .. }) => Level::Info,
             Self::Attempt(attempt) if attempt.outcome != Outcome::Rejected => Level::Info,
             Self::Attempt(attempt) if attempt.is_stopping => Level::Info,
-            Self::StopAsked { .. } => Level::Info,
-            Self::Capped { .. } | Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) => {
-                Level::Warn
-            }
+            Self::StopAsked { .. } | Self::Capped { .. } => Level::Info,
+            Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) => Level::Warn,
             Self::Attempt(_) | Self::BooksDiffer(_) => Level::Error,
         }
     }

@@ -17,7 +17,7 @@ use std::{
 use log::{LevelFilter, Record, SetLoggerError};
 use log4rs::{
     append::Append,
-    config::{Appender, Root},
+    config::{Appender, Logger, Root},
     encode::{Encode, pattern::PatternEncoder, writer::simple::SimpleWriter},
 };
 
@@ -58,6 +58,13 @@ impl LogHandle {
         self.log.set_config(config(&self.queue, logging.level));
     }
 
+    /// Writes a line that is no log line, in its turn. A standard error that nobody reads, or that
+    /// fails, hinders nothing.
+    pub(crate) fn say(&self, line: &str) {
+        self.queue
+            .push(Entry::Line(format!("{line}\n").into_bytes()));
+    }
+
     /// Waits until what was logged so far is written, but not for ever.
     pub(crate) fn flush(&self) {
         let (written, is_written) = sync_channel(1);
@@ -74,6 +81,8 @@ fn config(queue: &Queue, level: LevelFilter) -> log4rs::Config {
     };
     log4rs::Config::builder()
         .appender(Appender::builder().build(APPENDER, Box::new(appender)))
+        // It logs each malformed request as an error of ours.
+        .logger(Logger::builder().build("actix_http", LevelFilter::Off))
         .build(Root::builder().appender(APPENDER).build(level))
         .expect("one appender, named once and used by its name")
 }
@@ -106,6 +115,14 @@ impl Queue {
     }
 }
 
+impl Queue {
+    fn push(&self, entry: Entry) {
+        if self.lines.try_send(entry).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 fn write_all(entries: &Receiver<Entry>, lost: &AtomicU64) {
     // A standard error that fails is survived: there is nowhere else to say so.
     let write = |line: &[u8]| drop(std::io::stderr().write_all(line));
@@ -134,9 +151,7 @@ impl Append for ToQueue {
     fn append(&self, record: &Record<'_>) -> anyhow::Result<()> {
         let mut line = SimpleWriter(Vec::with_capacity(256));
         self.encoder.encode(&mut line, record)?;
-        if self.queue.lines.try_send(Entry::Line(line.0)).is_err() {
-            self.queue.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        self.queue.push(Entry::Line(line.0));
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! The whole way from files to typed settings, as an operator meets it.
 
 mod errors;
-mod measure;
 
 use super::*;
 use schemars::JsonSchema;

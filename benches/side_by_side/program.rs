@@ -1,0 +1,110 @@
+//! The program everup, on a settings directory of its own, and its operator.
+
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use crate::{
+    http::Client,
+    process::{Process, Server},
+};
+
+/// Whatever else is set: ports that are free.
+const PORTS: &str = "server.listeners.public.address = '127.0.0.1:0'
+admin.address = '127.0.0.1:0'
+";
+
+pub struct Program {
+    pub server: Server,
+    folder: TempDir,
+    admin: Option<Client>,
+    /// Messages written until now.
+    written: u64,
+}
+
+/// What it says of itself.
+#[derive(Deserialize)]
+pub struct Status {
+    pub generation: u64,
+    pub workers: Vec<Worker>,
+}
+
+#[derive(Deserialize)]
+pub struct Worker {
+    pub connections: u64,
+}
+
+#[derive(Deserialize)]
+struct Attempt {
+    outcome: String,
+}
+
+impl Program {
+    /// Starts it on these settings, in TOML with dotted keys, then tables.
+    pub fn start(settings: &str) -> anyhow::Result<Self> {
+        let folder = TempDir::new()?;
+        fs::write(
+            folder.path().join("default.toml"),
+            format!("{PORTS}{settings}"),
+        )?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_everup"));
+        let server = Server::start(command.arg("--settings").arg(folder.path()))?;
+        Ok(Self {
+            server,
+            folder,
+            admin: None,
+            written: 0,
+        })
+    }
+
+    /// Replaces the message by another of the same length, as an editor should: by rename.
+    pub fn change(&mut self) -> anyhow::Result<String> {
+        self.written += 1;
+        let message = format!("message {:010}", self.written);
+        let (new, path) = (
+            self.folder.path().join("new"),
+            self.folder.path().join("local.toml"),
+        );
+        fs::write(&new, format!("app.message = '{message}'\n"))?;
+        fs::rename(new, path)?;
+        Ok(message)
+    }
+
+    /// Asks for a reload by SIGHUP, and does not wait for it.
+    pub fn hang_up(&self) -> anyhow::Result<()> {
+        self.server.process.signal(Signal::HUP)
+    }
+
+    /// Asks for a reload of what has changed, waits until it is applied, and says how long it took.
+    pub fn reload(&mut self) -> anyhow::Result<Duration> {
+        let start = Instant::now();
+        let answer = self.admin()?.ask("POST /reload")?;
+        let took = start.elapsed();
+        let Attempt { outcome } = serde_json::from_slice(answer)?;
+        ensure!(outcome == "applied", "a reload was {outcome}");
+        Ok(took)
+    }
+
+    pub fn status(&mut self) -> anyhow::Result<Status> {
+        Ok(serde_json::from_slice(self.admin()?.ask("GET /status")?)?)
+    }
+
+    pub fn process(self) -> Process {
+        self.server.process
+    }
+
+    fn admin(&mut self) -> anyhow::Result<&mut Client> {
+        if self.admin.is_none() {
+            let address = self.server.admin.context("the address of the admin API")?;
+            self.admin = Some(Client::connect(address)?);
+        }
+        self.admin.as_mut().context("connected above")
+    }
+}

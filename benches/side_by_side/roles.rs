@@ -1,0 +1,157 @@
+//! What this program is as a child process of itself: a server of either side, or the load.
+//!
+//! Both servers have the same routes, workers and timeouts: they differ in what runs them.
+
+use std::{
+    env,
+    error::Error,
+    io::{self, Read as _},
+    net::SocketAddr,
+    process::{self, Command},
+    thread,
+    time::Duration,
+};
+
+use actix_web::{App, HttpServer, web};
+use anyhow::Context as _;
+use clap::Parser;
+use everup::{Build, Diagnostic, Service, Settings, Sources, StopMode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::load;
+
+/// The first argument of a process in a role.
+const ROLE: &str = "role";
+
+/// Of both servers.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Parser)]
+pub enum Role {
+    /// An author's service on the library.
+    Everup { workers: usize },
+    /// actix-web's own server.
+    Stock { workers: usize },
+    /// Clients that keep a server busy until standard input ends.
+    Load {
+        address: SocketAddr,
+        clients: usize,
+        /// Requests per second, of all clients; without it, as many as they can.
+        #[arg(long)]
+        rate: Option<f64>,
+    },
+}
+
+impl Role {
+    /// The role that this process was started in.
+    pub fn of_this_process() -> Option<Self> {
+        let is_in_role = env::args().nth(1).is_some_and(|first| first == ROLE);
+        is_in_role.then(|| Self::parse_from(env::args().skip(1)))
+    }
+
+    /// What starts this program in that role.
+    pub fn command(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg(ROLE);
+        match self {
+            Self::Everup { workers } => command.args(["everup", &workers.to_string()]),
+            Self::Stock { workers } => command.args(["stock", &workers.to_string()]),
+            Self::Load {
+                address,
+                clients,
+                rate,
+            } => {
+                command.args(["load", &address.to_string(), &clients.to_string()]);
+                command.args(rate.map(|rate| format!("--rate={rate}")))
+            }
+        };
+        Ok(command)
+    }
+
+    pub fn play(self) -> anyhow::Result<()> {
+        match self {
+            Self::Everup { workers } => everup(workers),
+            Self::Stock { workers } => stock(workers),
+            Self::Load {
+                address,
+                clients,
+                rate,
+            } => load::run(address, clients, rate),
+        }
+    }
+}
+
+fn routes(app: &mut web::ServiceConfig) {
+    app.route("/", web::get().to(answer));
+}
+
+async fn answer() -> &'static str {
+    "Before hot reload"
+}
+
+/// A service that has nothing to set.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Plain {}
+
+impl Settings for Plain {
+    const NAME: &'static str = "plain";
+    type State = ();
+
+    async fn build(&self, _: &Build) -> Result<(), Box<dyn Error>> {
+        Ok(())
+    }
+}
+
+fn everup(workers: usize) -> anyhow::Result<()> {
+    let seconds = |duration: Duration| format!("{}s", duration.as_secs());
+    let sources = Sources::builtin()
+        .set("server.workers", &workers.to_string())
+        .set("server.keep_alive", &seconds(KEEP_ALIVE))
+        .set("server.client_request_timeout", &seconds(REQUEST_TIMEOUT))
+        .set("server.listeners.public.address", "127.0.0.1:0")
+        .set("admin.address", "");
+    let running = Service::<Plain>::new(|| App::new().configure(routes))
+        .start(sources)
+        .map_err(|wrong| {
+            let wrong: Vec<String> = wrong.iter().map(Diagnostic::to_string).collect();
+            anyhow::anyhow!(wrong.join("\n"))
+        })?;
+    say_serving(
+        running
+            .address("public")
+            .context("the address of a listener")?,
+    );
+    until_parent_ends();
+    running.control().stop(StopMode::Now);
+    Ok(())
+}
+
+fn stock(workers: usize) -> anyhow::Result<()> {
+    thread::spawn(|| {
+        until_parent_ends();
+        process::exit(0);
+    });
+    actix_web::rt::System::new().block_on(async {
+        let server = HttpServer::new(|| App::new().configure(routes))
+            .workers(workers)
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(REQUEST_TIMEOUT)
+            .bind(("127.0.0.1", 0))?;
+        // It listens already: who connects before it runs waits in the backlog.
+        say_serving(server.addrs()[0]);
+        Ok(server.run().await?)
+    })
+}
+
+fn say_serving(address: SocketAddr) {
+    eprintln!("serving: listener public on {address}");
+}
+
+/// Waits for the end of standard input, which the parent holds open as long as it lives.
+pub fn until_parent_ends() {
+    // An error ends it too.
+    let _ = io::stdin().read_to_end(&mut Vec::new());
+}

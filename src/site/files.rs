@@ -1,0 +1,279 @@
+//! `files`: a directory, and no way out of it. Names are resolved beneath it by the kernel; what is
+//! said of a file (ETag, ranges, type) is actix-files' own.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use actix_files::NamedFile;
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::SizedStream,
+    http::{Method, StatusCode, header},
+    web,
+};
+use futures_util::stream;
+use percent_encoding::percent_decode_str;
+use rustix::{
+    fd::OwnedFd,
+    fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2},
+    io::Errno,
+};
+
+use super::{not_found, plain};
+use crate::settings::Build;
+
+/// A directory whose files are served.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// Opened once per generation: where its name leads elsewhere, a reload follows.
+    root: Arc<OwnedFd>,
+    /// The pattern's name for what is below the root.
+    rest: String,
+}
+
+/// The same before its directory is open.
+#[derive(Debug)]
+pub(super) struct NotOpen {
+    path: PathBuf,
+    rest: String,
+}
+
+/// What a name below the root led to.
+enum Opened {
+    File(Box<NamedFile>),
+    Directory,
+    /// Nothing that is served; why is none of the client's business.
+    Nothing,
+    /// The system has no descriptor or memory to give right now.
+    Busy,
+    Failed(io::Error),
+}
+
+/// What is served in place of a directory.
+const INDEX: &str = "index.html";
+
+/// How often a name is resolved anew where something was renamed meanwhile.
+const ATTEMPTS: usize = 8;
+
+/// Settings files, by their extension.
+const SETTINGS: [&str; 4] = ["toml", "yaml", "yml", "json"];
+
+impl NotOpen {
+    pub(super) fn new(path: PathBuf, rest: String) -> Self {
+        Self { path, rest }
+    }
+
+    /// Opens the directory, unless the settings could be read through it.
+    pub(super) fn open(self, with: &Build) -> Result<Files, String> {
+        let name = self.path.display();
+        let root = with
+            .directory(&self.path)
+            .map_err(|error| format!("cannot open the directory `{name}`: {error}"))?;
+        open_beneath(&root, Path::new("."))
+            .map_err(|error| format!("cannot open names beneath `{name}`: {error}"))?;
+        let holds = holds_settings(&root, with.base())
+            .map_err(|error| format!("cannot tell whether `{name}` holds the settings: {error}"))?;
+        if holds {
+            return Err(format!(
+                "`{name}` holds the settings, which would be served"
+            ));
+        }
+        Ok(Files {
+            root: Arc::new(root),
+            rest: self.rest,
+        })
+    }
+}
+
+/// Whether the settings directory, or a file of it that is a link, lies beneath `root`.
+fn holds_settings(root: &OwnedFd, base: &Path) -> io::Result<bool> {
+    let base = if base.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        base
+    };
+    let base = fs::canonicalize(base)?;
+    if lies_beneath(root, &base)? {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(&base)? {
+        let path = entry?.path();
+        let extension = path.extension().and_then(OsStr::to_str);
+        if !extension.is_some_and(|extension| SETTINGS.contains(&extension)) {
+            continue;
+        }
+        // A link to nowhere holds nothing.
+        let Ok(target) = fs::canonicalize(&path) else {
+            continue;
+        };
+        if lies_beneath(root, &target)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// By what the directories are, not by their names: a bind mount has another one.
+fn lies_beneath(root: &OwnedFd, path: &Path) -> io::Result<bool> {
+    let root = fstat(root)?;
+    for above in path.ancestors() {
+        let above = fs::metadata(above)?;
+        if (above.dev(), above.ino()) == (root.st_dev, root.st_ino) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl Files {
+    /// The pattern's name for what is below the root.
+    pub(super) fn rest(&self) -> &str {
+        &self.rest
+    }
+
+    /// Answers GET and HEAD of what is below the root, as it came: percent-encoded.
+    pub(super) async fn response(&self, request: &HttpRequest, below: &str) -> HttpResponse {
+        let Some(mut name) = relative(below) else {
+            return not_found();
+        };
+        let in_directory = below.is_empty() || below.ends_with('/');
+        if in_directory {
+            name.push(INDEX);
+        }
+        let root = Arc::clone(&self.root);
+        // A disk may be slow, a network's file system may hang: not with the worker.
+        let opened = web::block(move || open(&root, name)).await;
+        match opened.unwrap_or_else(|error| Opened::Failed(io::Error::other(error))) {
+            Opened::File(file) => respond(request, *file),
+            Opened::Directory if !in_directory => to_directory(request),
+            Opened::Directory | Opened::Nothing => not_found(),
+            Opened::Busy => plain(StatusCode::SERVICE_UNAVAILABLE),
+            Opened::Failed(error) => {
+                log::warn!("cannot serve {}: {error}", request.path());
+                plain(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+}
+
+fn respond(request: &HttpRequest, file: NamedFile) -> HttpResponse {
+    let length = file.metadata().len();
+    // Its name is the address's: it is shown or saved as the client pleases.
+    let file = file.disable_content_disposition().prefer_utf8(true);
+    let response = file.into_response(request);
+    if request.method() == Method::HEAD && response.status() == StatusCode::OK {
+        // The length without the reading: actix-http would read all of it, and send nothing.
+        let nothing = SizedStream::new(length, stream::empty::<Result<_, io::Error>>());
+        return response.map_body(|_, _| nothing).map_into_boxed_body();
+    }
+    response
+}
+
+/// To the same with a slash, so that what its index names is found beneath it.
+fn to_directory(request: &HttpRequest) -> HttpResponse {
+    let uri = request.uri();
+    let query = uri.query().map(|query| format!("?{query}"));
+    // Relative: nothing in the path can be taken for another host.
+    let last = uri.path().rsplit('/').next().unwrap_or_default();
+    let to = format!("./{last}/{}", query.unwrap_or_default());
+    HttpResponse::PermanentRedirect()
+        .insert_header((header::LOCATION, to))
+        .finish()
+}
+
+/// The name below the root that a path means, without a slash at its end; `None` for what is not
+/// served whatever there is.
+fn relative(below: &str) -> Option<PathBuf> {
+    let mut name = PathBuf::new();
+    if below.is_empty() {
+        return Some(name);
+    }
+    for segment in below.strip_suffix('/').unwrap_or(below).split('/') {
+        let segment: Vec<u8> = percent_decode_str(segment).collect();
+        // `..` begins with a dot too. No encoded slash makes two names of one, and a backslash is
+        // nobody's name.
+        if segment.is_empty() || segment[0] == b'.' || segment.iter().any(|b| b"/\\\0".contains(b))
+        {
+            return None;
+        }
+        name.push(OsStr::from_bytes(&segment));
+    }
+    Some(name)
+}
+
+/// Opens what a name leads to and looks what it is. Blocks, but on no FIFO.
+fn open(root: &OwnedFd, name: PathBuf) -> Opened {
+    let fd = match open_beneath(root, &name) {
+        Ok(fd) => fd,
+        Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => return Opened::Busy,
+        Err(error @ (Errno::IO | Errno::STALE | Errno::NOSYS)) => {
+            return Opened::Failed(error.into());
+        }
+        Err(_) => return Opened::Nothing,
+    };
+    let stat = match fstat(&fd) {
+        Ok(stat) => stat,
+        Err(error) => return Opened::Failed(error.into()),
+    };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => match NamedFile::from_file(File::from(fd), name) {
+            Ok(file) => Opened::File(Box::new(file)),
+            Err(error) => Opened::Failed(error),
+        },
+        FileType::Directory => Opened::Directory,
+        _ => Opened::Nothing,
+    }
+}
+
+/// Links are followed as long as they stay beneath the root.
+fn open_beneath(root: &OwnedFd, name: &Path) -> Result<OwnedFd, Errno> {
+    // A FIFO would wait for its writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let mut attempts = 1..=ATTEMPTS;
+    loop {
+        attempts.next();
+        match openat2(root, name, flags, Mode::empty(), resolve) {
+            // The kernel cannot tell whether a name still is beneath: something was renamed.
+            Err(Errno::AGAIN | Errno::INTR) if !attempts.is_empty() => {}
+            opened => return opened,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_names_are_looked_for() {
+        for (below, expected) in [
+            ("", Some("")),
+            ("a", Some("a")),
+            ("a/b%20c.txt", Some("a/b c.txt")),
+            ("a/", Some("a")),
+            ("/", None),
+            ("//", None),
+            ("a//b", None),
+            ("a//", None),
+            (".", None),
+            ("..", None),
+            ("%2e%2e/a", None),
+            ("a/../b", None),
+            (".git/config", None),
+            ("a/.env", None),
+            ("a%2f..%2fb", None),
+            ("a%5cb", None),
+            ("a\\b", None),
+            ("a%00", None),
+        ] {
+            assert_eq!(relative(below), expected.map(PathBuf::from), "{below}");
+        }
+    }
+}

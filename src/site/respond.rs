@@ -1,0 +1,192 @@
+//! `respond`: an answer that is always the same, but for the pattern's own names in it.
+
+use std::{path::PathBuf, time::Duration};
+
+use actix_http::StatusCode;
+use actix_web::{
+    HttpResponse,
+    http::header::{self, HeaderName},
+};
+use bytes::Bytes;
+use matchit::Params;
+
+use super::{
+    route,
+    schema::Respond,
+    table::Complaint,
+    template::{Escape, Template},
+};
+use crate::settings::Build;
+
+/// What is answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    /// Where no header names it.
+    content_type: Option<mime::Mime>,
+    headers: Vec<(HeaderName, Template)>,
+    body: Body,
+    pub(super) delay: Duration,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// Copied for each request: workers that count references to one text wait for each other's
+    /// caches, for longer than the copy takes.
+    Copied(Vec<u8>),
+    /// Beyond [`COPIED`], where copying would cost more than that, and memory for each request.
+    Shared(Bytes),
+    Filled(Template, Escape),
+}
+
+/// The largest body that is copied.
+const COPIED: usize = 16 * 1024;
+
+/// An answer whose body may have to be read first.
+pub(super) enum NotRead {
+    Nothing(Box<Answer>),
+    File(Box<BodyFile>),
+}
+
+/// An answer whose body is to be read from a file.
+#[derive(Debug)]
+pub(super) struct BodyFile {
+    path: PathBuf,
+    names: Vec<String>,
+    answer: Answer,
+    escape: Escape,
+}
+
+impl Answer {
+    /// From its settings; what is wrong with them is added.
+    pub(super) fn plan(respond: &Respond, names: &[String], wrong: &mut Vec<Complaint>) -> NotRead {
+        let Respond {
+            body,
+            json,
+            body_file,
+            ..
+        } = respond;
+        let bodies = [body.is_some(), json.is_some(), body_file.is_some()];
+        if bodies.into_iter().filter(|is_given| *is_given).count() > 1 {
+            let expected = "at most one of `body`, `json` and `body_file`";
+            wrong.push(Complaint::new(".respond", expected));
+        }
+        let status = StatusCode::from_u16(respond.status).ok();
+        let status = status.filter(|status| (200..600).contains(&status.as_u16()));
+        let is_empty = json.is_none()
+            && body_file.is_none()
+            && body.as_ref().is_none_or(|body| body.is_empty());
+        let status = status.unwrap_or_else(|| {
+            wrong.push(Complaint::new(
+                ".respond.status",
+                "a number from 200 to 599",
+            ));
+            StatusCode::OK
+        });
+        if !is_empty && !route::has_body(status) {
+            let expected = "a status that comes with a body, as there is one";
+            wrong.push(Complaint::new(".respond.status", expected));
+        }
+        let content_type = respond
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let default = match (json, body_file) {
+            (Some(_), _) => mime::APPLICATION_JSON,
+            (None, Some(path)) => by_extension(path),
+            (None, None) => mime::TEXT_PLAIN_UTF_8,
+        };
+        let escape = match content_type {
+            Some((_, given)) => Escape::of(given),
+            None => Escape::of(default.as_ref()),
+        };
+        let body = match json {
+            Some(json) => {
+                let mut json = json.clone();
+                // The order of keys must not depend on features that other crates ask for.
+                json.sort_all_objects();
+                // In a text of JSON, whatever its type is called.
+                Body::new(&json.to_string(), names, Escape::Json)
+            }
+            None => Body::new(body.as_deref().unwrap_or_default(), names, escape),
+        };
+        let answer = Self {
+            status,
+            content_type: content_type.is_none().then_some(default),
+            headers: route::headers(respond, names, wrong),
+            body,
+            delay: respond.delay,
+        };
+        match body_file {
+            None => NotRead::Nothing(Box::new(answer)),
+            Some(path) => NotRead::File(Box::new(BodyFile {
+                path: path.clone(),
+                names: names.to_owned(),
+                answer,
+                escape,
+            })),
+        }
+    }
+
+    pub(super) fn response(&self, params: &Params<'_, '_>) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if let Some(content_type) = &self.content_type {
+            response.insert_header((header::CONTENT_TYPE, content_type.as_ref()));
+        }
+        for (name, value) in &self.headers {
+            // As it came: percent-encoded, so it cannot break out of the header.
+            response.append_header((name.clone(), &*value.fill(params, Escape::AsItCame)));
+        }
+        match &self.body {
+            Body::Copied(body) => response.body(body.clone()),
+            Body::Shared(body) => response.body(body.clone()),
+            Body::Filled(body, escape) => response.body(body.fill(params, *escape).into_owned()),
+        }
+    }
+}
+
+impl BodyFile {
+    /// Reads the body. One that is not UTF-8 has no names in it.
+    pub(super) fn read(self, with: &Build) -> Result<Answer, String> {
+        let content = with
+            .read(&self.path)
+            .map_err(|error| format!("cannot read `{}`: {error}", self.path.display()))?;
+        let body = match std::str::from_utf8(&content) {
+            Ok(text) if !self.names.is_empty() => Body::new(text, &self.names, self.escape),
+            _ => Body::fixed(content),
+        };
+        Ok(Answer {
+            body,
+            ..self.answer
+        })
+    }
+}
+
+impl Body {
+    fn new(text: &str, names: &[String], escape: Escape) -> Self {
+        let template = Template::new(text, names);
+        match template.fixed() {
+            Some(text) => Self::fixed(text.into()),
+            None => Self::Filled(template, escape),
+        }
+    }
+
+    fn fixed(content: Vec<u8>) -> Self {
+        if content.len() > COPIED {
+            Self::Shared(content.into())
+        } else {
+            Self::Copied(content)
+        }
+    }
+}
+
+/// The type of a file's content, text in UTF-8.
+fn by_extension(path: &std::path::Path) -> mime::Mime {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let guessed = actix_files::file_extension_to_mime(extension.unwrap_or_default());
+    if guessed.type_() == mime::TEXT && guessed.get_param(mime::CHARSET).is_none() {
+        let with_charset = format!("{guessed}; charset=utf-8").parse();
+        return with_charset.unwrap_or(guessed);
+    }
+    guessed
+}

@@ -1,0 +1,225 @@
+//! One route as it is served: which methods it takes, and what it does. Says all that is wrong with
+//! its settings; what must be read first is `Pending`.
+
+use actix_http::StatusCode;
+use actix_web::http::{
+    Method,
+    header::{self, HeaderName, HeaderValue},
+};
+
+use super::{
+    files::Files,
+    pattern::Pattern,
+    redirect::Redirect,
+    respond::{Answer, BodyFile, NotRead},
+    schema::{Respond, Route},
+    table::Complaint,
+    template::Template,
+};
+use crate::settings::Build;
+
+/// A route that serves, or will when its [`Pending`] has been opened.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) methods: Methods,
+    pub(super) action: Action,
+}
+
+/// What a route does.
+#[derive(Debug)]
+pub(super) enum Action {
+    Respond(Box<Answer>),
+    Redirect(Box<Redirect>),
+    Files(Files),
+    /// Nothing yet: its file or directory is not open. In no table that serves.
+    Pending,
+}
+
+/// What a route needs before it can serve.
+#[derive(Debug)]
+pub(super) enum Pending {
+    BodyFile(BodyFile),
+    Files(super::files::NotOpen),
+}
+
+/// The methods that a route takes.
+#[derive(Debug)]
+pub(super) enum Methods {
+    All,
+    These {
+        methods: Vec<Method>,
+        /// What is answered where another one is asked for.
+        allow: HeaderValue,
+    },
+}
+
+impl Pending {
+    /// Reads or opens it; an error begins with the key that it is about, relative to the route's.
+    pub(super) fn open(self, with: &Build) -> Result<Action, String> {
+        match self {
+            Self::BodyFile(file) => file
+                .read(with)
+                .map(|answer| Action::Respond(Box::new(answer)))
+                .map_err(|error| format!("respond.body_file: {error}")),
+            Self::Files(root) => root
+                .open(with)
+                .map(Action::Files)
+                .map_err(|error| format!("files: {error}")),
+        }
+    }
+}
+
+impl Served {
+    /// From its settings; what is wrong with them is added, by its key relative to the route's.
+    pub(super) fn new(
+        route: &Route,
+        pattern: &Pattern,
+        wrong: &mut Vec<Complaint>,
+    ) -> (Self, Option<Pending>) {
+        let mut complain = |key: &str, expected: &str| wrong.push(Complaint::new(key, expected));
+        let kinds = [
+            route.respond.is_some(),
+            route.redirect.is_some(),
+            route.files.is_some(),
+        ];
+        if kinds.into_iter().filter(|is_given| *is_given).count() != 1 {
+            complain("", "exactly one of `respond`, `redirect` and `files`");
+        }
+        if route.status.is_some() && route.redirect.is_none() {
+            complain(".status", "no status beside anything but `redirect`");
+        }
+        let methods = Methods::new(route, wrong);
+        let mut pending = None;
+        let action = match route {
+            Route {
+                respond: Some(respond),
+                ..
+            } => match Answer::plan(respond, &pattern.names, wrong) {
+                NotRead::Nothing(answer) => Action::Respond(answer),
+                NotRead::File(file) => {
+                    pending = Some(Pending::BodyFile(*file));
+                    Action::Pending
+                }
+            },
+            Route {
+                redirect: Some(to), ..
+            } => match Redirect::new(to, route.status, &pattern.names, wrong) {
+                Some(redirect) => Action::Redirect(Box::new(redirect)),
+                None => Action::Pending,
+            },
+            Route {
+                files: Some(root), ..
+            } => {
+                match pattern.rest() {
+                    Some(rest) => {
+                        let root = super::files::NotOpen::new(root.clone(), rest.to_owned());
+                        pending = Some(Pending::Files(root));
+                    }
+                    // What is wrong with a pattern has been said.
+                    None if pattern.translated.is_empty() => {}
+                    None => wrong.push(Complaint::new(
+                        "",
+                        "a pattern for `files` to end in `/{name}*`",
+                    )),
+                }
+                Action::Pending
+            }
+            _ => Action::Pending,
+        };
+        (Self { methods, action }, pending)
+    }
+}
+
+impl Methods {
+    fn new(route: &Route, wrong: &mut Vec<Complaint>) -> Self {
+        let only_read = route.files.is_some();
+        let names = match &route.methods {
+            Some(names) => names.clone(),
+            None if only_read => vec!["GET".into()],
+            None => return Self::All,
+        };
+        if names.is_empty() {
+            wrong.push(Complaint::new(".methods", "one method at least"));
+        }
+        let mut methods = Vec::with_capacity(names.len() + 1);
+        for (index, name) in names.iter().enumerate() {
+            let expected = if only_read {
+                "\"GET\" or \"HEAD\", which files take"
+            } else {
+                "a method in upper case, such as \"GET\""
+            };
+            let is_upper = !name.bytes().any(|byte| byte.is_ascii_lowercase());
+            let method = Method::from_bytes(name.as_bytes()).ok();
+            let method = method.filter(|method| {
+                is_upper && (!only_read || matches!(*method, Method::GET | Method::HEAD))
+            });
+            match method {
+                Some(method) if methods.contains(&method) => {}
+                Some(method) => methods.push(method),
+                None => wrong.push(Complaint::new(&format!(".methods.{index}"), expected)),
+            }
+        }
+        if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+            methods.push(Method::HEAD);
+        }
+        let mut named: Vec<_> = methods.iter().map(Method::as_str).collect();
+        if !methods.contains(&Method::OPTIONS) {
+            named.push("OPTIONS");
+        }
+        let allow = HeaderValue::try_from(named.join(", "));
+        Self::These {
+            methods,
+            allow: allow.expect("a method is made of what a header's value may hold"),
+        }
+    }
+
+    /// What to say is allowed, where this method is not.
+    pub(super) fn refuses(&self, method: &Method) -> Option<&HeaderValue> {
+        match self {
+            Self::These { methods, allow } if !methods.contains(method) => Some(allow),
+            _ => None,
+        }
+    }
+}
+
+/// The headers of an answer.
+pub(super) fn headers(
+    respond: &Respond,
+    names: &[String],
+    wrong: &mut Vec<Complaint>,
+) -> Vec<(HeaderName, Template)> {
+    let mut made = Vec::with_capacity(respond.headers.len());
+    for (name, value) in &respond.headers {
+        let mut complain = |expected: &str| {
+            let key = serde_json::Value::from(name.as_str());
+            wrong.push(Complaint::new(&format!(".respond.headers.{key}"), expected));
+        };
+        match HeaderName::try_from(name.as_str()) {
+            Err(_) => complain("a header's name"),
+            Ok(made) if FRAMING.contains(&made) => {
+                complain("a header that is not the server's own (it frames responses)");
+            }
+            Ok(_) if HeaderValue::try_from(value.as_str()).is_err() => {
+                complain("a header's value: no line breaks or other control characters");
+            }
+            Ok(name) => made.push((name, Template::new(value, names))),
+        }
+    }
+    made
+}
+
+/// Headers that say where a response ends, or what becomes of its connection.
+const FRAMING: [HeaderName; 4] = [
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::UPGRADE,
+];
+
+/// Whether a response of this status may have a body.
+pub(super) fn has_body(status: StatusCode) -> bool {
+    !matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    )
+}

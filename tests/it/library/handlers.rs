@@ -1,0 +1,119 @@
+//! What an author's handlers see, and what becomes of those that fail.
+use super::{Stand, wait};
+use crate::support::{Quiet, eventually, request};
+use everup::StopMode;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_handler_that_panics_costs_its_own_request_a_500_and_nothing_else() {
+    let stand = Stand::open("here", "");
+    let mut conn = stand.connect();
+    assert_eq!(conn.get("/").text(), "here");
+    for _ in 0..3 {
+        assert_eq!(conn.get("/panic").status, 500);
+        assert_eq!(
+            conn.get("/").text(),
+            "here",
+            "the same connection, the same worker"
+        );
+    }
+    conn.send(
+        &[
+            request("GET", "/panic", &[], b""),
+            request("GET", "/", &[], b""),
+        ]
+        .concat(),
+    );
+    assert_eq!(
+        (conn.answer().status, conn.answer().text().as_str()),
+        (500, "here")
+    );
+    let books = stand.settled();
+    assert_eq!((books.received, books.answered), (9, 9), "{books:?}");
+    stand.change("after");
+    assert_eq!(conn.get("/").text(), "after");
+    drop(conn);
+    stand.running.control().stop(StopMode::Graceful);
+    let report = wait(stand.running.finished());
+    assert_eq!((report.aborted, report.cut), (0, 0));
+}
+
+#[test]
+fn live_of_something_that_is_neither_settings_nor_state_is_a_500_that_says_so() {
+    let stand = Stand::open("here", "");
+    let mut conn = stand.connect();
+    let answer = conn.get("/wrong");
+    assert_eq!(answer.status, 500);
+    assert_eq!(conn.get("/").text(), "here");
+}
+
+#[test]
+fn settings_and_state_are_of_one_generation() {
+    let stand = Stand::open("a", "");
+    let mut conn = stand.connect();
+    assert_eq!(conn.get("/sign").text(), "1 a [a]");
+    stand.change("b");
+    assert_eq!(conn.get("/sign").text(), "2 b [b]");
+}
+
+#[test]
+fn a_handler_sees_the_drain_and_its_deadline() {
+    let stand = Stand::open("here", "");
+    let mut conn = stand.connect();
+    conn.send(&request("GET", "/drain", &[], b""));
+    eventually("a request in flight", || {
+        (stand.status()["requests"]["in_flight"] == 1).then_some(())
+    });
+    let control = stand.running.control();
+    control.stop(StopMode::Graceful);
+    let answer = conn.answer();
+    assert_eq!(
+        answer.text(),
+        "deadline before false, ahead true, after true"
+    );
+    assert!(answer.closes());
+    let report = wait(stand.running.finished());
+    assert_eq!((report.answered, report.aborted, report.cut), (1, 0, 0));
+}
+
+#[test]
+fn a_body_that_stalls_is_408_though_the_handler_waits_for_it() {
+    let stand = Stand::open("here", "");
+    let mut conn = stand.connect();
+    conn.send(&request("POST", "/echo", &[], b"whole"));
+    assert_eq!(conn.answer().text(), "whole");
+
+    let stand = Stand::open("here", "server.body_timeout = \"300ms\"");
+    let mut conn = stand.connect();
+    conn.send(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc");
+    assert_eq!(conn.answer().status, 408);
+    conn.rest();
+    let books = stand.settled();
+    assert_eq!(
+        (books.received, books.answered, books.aborted),
+        (1, 1, 0),
+        "{books:?}"
+    );
+}
+
+#[test]
+fn a_body_that_comes_in_pieces_is_waited_for_piece_by_piece() {
+    let stand = Stand::open("here", "server.body_timeout = \"1s\"");
+    let mut conn = stand.connect();
+    let begun = Instant::now();
+    conn.send(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n");
+    for _ in 0..10 {
+        let waited = Instant::now();
+        let quiet = conn.quiet(Duration::from_millis(150));
+        if waited.elapsed() > Duration::from_millis(500) {
+            return; // a machine that stands still proves nothing about the timer
+        }
+        assert_eq!(quiet, Quiet::Open);
+        conn.send(b"x");
+    }
+    assert_eq!(conn.answer().text(), "xxxxxxxxxx");
+    assert!(
+        begun.elapsed() > Duration::from_secs(1),
+        "longer in all than between two pieces"
+    );
+}

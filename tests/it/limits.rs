@@ -1,0 +1,87 @@
+//! Limits: connections beyond them wait, and nothing else suffers.
+use crate::support::{Kind, Load, Program, Quiet, Setup, request};
+use std::time::Duration;
+
+#[test]
+fn the_third_client_of_two_waits_until_a_slot_is_free() {
+    let mut program =
+        Program::serve("[server]\nworkers = 1\nmax_connections = 2\n[app]\nmessage = \"here\"\n");
+    let mut first = program.connect();
+    let mut second = program.connect();
+    first.get("/");
+    second.get("/");
+    let mut third = program.connect();
+    third.send(&request("GET", "/", &[], b""));
+    for _ in 0..50 {
+        first.get("/");
+        second.get("/");
+    }
+    assert_eq!(
+        third.quiet(Duration::ZERO),
+        Quiet::Open,
+        "two connections are served, the third is not"
+    );
+    drop(first);
+    assert_eq!(third.answer().text(), "here");
+    second.get("/");
+    drop((second, third));
+    program.stop();
+}
+
+#[test]
+fn a_client_that_waits_for_a_slot_does_not_hold_up_a_reload() {
+    let program =
+        Program::serve("[server]\nworkers = 1\nmax_connections = 1\n[app]\nmessage = \"before\"\n");
+    let mut first = program.connect();
+    first.get("/");
+    let mut second = program.connect();
+    second.send(&request("GET", "/", &[], b""));
+    program.edit("[server]\nworkers = 1\nmax_connections = 1\n[app]\nmessage = \"after\"\n");
+    program.reload_applied();
+    assert_eq!(first.get("/").text(), "after");
+    drop(first);
+    assert_eq!(second.answer().text(), "after");
+}
+
+#[test]
+fn with_more_clients_than_descriptors_it_serves_on_and_still_reloads() {
+    let settings =
+        |message: &str| format!("[server]\nworkers = 1\n[app]\nmessage = \"{message}\"\n");
+    let mut program = Setup::new(&settings("before"))
+        .shell("ulimit -n 64")
+        .serve();
+    let mut conns: Vec<_> = (0..120).map(|_| program.connect()).collect();
+    for conn in &mut conns {
+        conn.send(&request("GET", "/", &[], b""));
+    }
+    let mut rest = conns.split_off(1);
+    let mut first = conns.pop().expect("there are 120");
+    assert_eq!(first.answer().text(), "before");
+    program.edit(&settings("after"));
+    program.reload_applied();
+    assert_eq!(program.status()["state"], "serving");
+    assert_eq!(first.get("/").text(), "after");
+    drop(first);
+    // Those beyond the limit are answered as those before them go.
+    for mut conn in rest.drain(..) {
+        let answer = conn.answer();
+        assert!(
+            ["before", "after"].contains(&answer.text().as_str()),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(program.get("/").text(), "after");
+    program.stop();
+}
+
+#[test]
+fn a_load_over_few_descriptors_loses_nothing() {
+    let mut program = Setup::new("[server]\nworkers = 2\n[app]\nmessage = \"here\"\n")
+        .shell("ulimit -n 64")
+        .serve();
+    let load = Load::of(100, Kind::PerRequest).start(program.public());
+    load.wait_answered(1_000);
+    assert_eq!(program.reload().0, 200);
+    let books = load.stop();
+    program.stop().assert_agrees(&books, 0);
+}

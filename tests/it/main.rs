@@ -1,0 +1,17 @@
+//! The promises, from outside: the built program, real signals, real connections, many clients at once.
+//!
+//! Each test waits for an event, never for a time, and runs alone or beside others.
+mod admin;
+mod books;
+mod burst;
+mod framing;
+mod library;
+mod limits;
+mod rejected;
+mod reload;
+mod settings;
+mod signals;
+mod site;
+mod stop;
+mod support;
+mod timers;

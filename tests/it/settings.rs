@@ -1,0 +1,211 @@
+//! Starting on settings: where they come from, and what is said where they cannot be served.
+use crate::support::{Conn, Program, Setup};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+/// Starts on these bytes, which must be refused as settings; the log.
+fn refused(settings: &[u8]) -> String {
+    let (code, log) = Setup::raw(settings).run();
+    assert_eq!(code, 78, "{:?}: {log}", String::from_utf8_lossy(settings));
+    assert!(!log.contains("serving: "), "{log}");
+    log
+}
+
+fn assert_says(log: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(log.contains(part), "{part:?} is not in\n{log}");
+    }
+}
+
+#[test]
+fn garbage_exits_78_and_says_where() {
+    assert_says(
+        &refused(b"[server]\nworkers = = 2\n"),
+        &["settings/default.toml:2:11"],
+    );
+    assert_says(&refused(b"\x00\x01\x02\xff"), &["settings/default.toml"]);
+}
+
+#[test]
+fn half_a_file_exits_78_and_says_where() {
+    assert_says(
+        &refused(b"[app]\nmessage = \"Befo"),
+        &["settings/default.toml:2:"],
+    );
+    assert_says(
+        &refused(b"[server]\nworkers = 2\n[server.listen"),
+        &["settings/default.toml:3:"],
+    );
+}
+
+#[test]
+fn a_mistyped_key_is_named_with_the_one_that_was_meant() {
+    let log = refused(b"[server]\nkeepalive = \"75s\"\n");
+    assert_says(
+        &log,
+        &["settings/default.toml:2:1: server.keepalive: unknown key (did you mean keep_alive?)"],
+    );
+}
+
+#[test]
+fn several_errors_come_at_once() {
+    let log = refused(b"[server]\nworkers = \"many\"\nkeepalive = \"5s\"\n[app]\nmesage = \"x\"\n");
+    assert_says(
+        &log,
+        &[
+            "settings/default.toml:2:11: server.workers: expected a number from 0 to 512, found \"many\"",
+            "settings/default.toml:3:1: server.keepalive: unknown key",
+            "settings/default.toml:5:1: app.mesage: unknown key (did you mean message?)",
+        ],
+    );
+}
+
+#[test]
+fn errors_of_two_files_name_each_its_file() {
+    let (code, log) = Setup::new("[server]\nkeepalive = \"5s\"\n")
+        .file("local.toml", "[server]\nworkers = 513\n")
+        .run();
+    assert_eq!(code, 78, "{log}");
+    assert_says(
+        &log,
+        &[
+            "settings/default.toml:2:1: server.keepalive",
+            "settings/local.toml:2:11: server.workers",
+        ],
+    );
+}
+
+#[test]
+fn of_a_hundred_errors_no_more_than_20_are_shown() {
+    let lines: String = (0..100)
+        .map(|number| format!("nonsense_{number} = 1\n"))
+        .collect();
+    let log = refused(format!("[app]\n{lines}").as_bytes());
+    let shown = (0..100).filter(|number| log.contains(&format!("app.nonsense_{number}:")));
+    assert_eq!(shown.count(), 20, "{log}");
+}
+
+#[test]
+fn a_named_path_that_is_missing_is_an_error() {
+    let (code, log) = Setup::empty()
+        .unnamed()
+        .arg("--settings")
+        .arg("nowhere")
+        .run();
+    assert_eq!(code, 78, "{log}");
+    assert_says(&log, &["nowhere"]);
+}
+
+#[test]
+fn one_file_can_be_named_in_place_of_a_folder() {
+    let program = Setup::new("[app]\nmessage = \"one file\"\n")
+        .unnamed()
+        .arg("--settings")
+        .arg("settings/default.toml")
+        .serve();
+    assert_eq!(program.get("/").text(), "one file");
+}
+
+#[test]
+fn settings_is_the_folder_where_none_is_named() {
+    let program = Setup::new("[app]\nmessage = \"found\"\n").unnamed().serve();
+    assert_eq!(program.get("/").text(), "found");
+}
+
+#[test]
+fn a_local_file_wins_over_the_default_one_and_a_reload_reads_both() {
+    let program = Setup::new(
+        "[app]\nmessage = \"default\"\n[app.routes.\"/d\"]\nrespond = { body = \"d\" }\n",
+    )
+    .file(
+        "local.toml",
+        "[app.routes.\"/l\"]\nrespond = { body = \"l\" }\n",
+    )
+    .serve();
+    assert_eq!(program.get("/").text(), "default");
+    for name in ["d", "l"] {
+        assert_eq!(
+            program.get(&format!("/{name}")).text(),
+            name,
+            "tables merge"
+        );
+    }
+    program.write("local.toml", "[app]\nmessage = \"local\"\n");
+    program.reload_applied();
+    assert_eq!(program.get("/").text(), "local");
+    assert_eq!(program.get("/l").status, 404);
+    assert_eq!(program.get("/d").text(), "d");
+}
+
+#[test]
+fn a_port_in_use_exits_1_and_names_it() {
+    let first = Program::serve("[app]\nmessage = \"first\"\n");
+    let taken = first.public().to_string();
+    for text in [
+        format!("[server.listeners.public]\naddress = \"{taken}\"\n"),
+        format!(
+            "[server.listeners.public]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"{taken}\"\n"
+        ),
+    ] {
+        let (code, log) = Setup::new(&text).run();
+        assert_eq!(code, 1, "{log}");
+        assert_says(&log, &[&taken]);
+    }
+    assert_eq!(first.get("/").text(), "first");
+}
+
+#[test]
+fn an_admin_for_everybody_needs_a_token() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8081"] {
+        let log = refused(format!("[admin]\naddress = \"{address}\"\n").as_bytes());
+        assert_says(&log, &["settings/default.toml:2:11: admin.address"]);
+    }
+}
+
+#[test]
+fn a_fifo_as_settings_is_an_error_at_once() {
+    let setup = Setup::empty();
+    let path = setup.settings().join("default.toml");
+    mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("make a FIFO");
+    let (code, log) = setup.run();
+    assert_eq!(code, 78, "{log}");
+    assert_says(&log, &["settings/default.toml"]);
+}
+
+#[test]
+fn two_listeners_are_both_served_and_named() {
+    let mut program = Program::serve(
+        "[server]\nworkers = 2\n[server.listeners.inner]\naddress = \"127.0.0.1:0\"\n\
+         [server.listeners.outer]\naddress = \"127.0.0.1:0\"\n[app]\nmessage = \"both\"\n",
+    );
+    for name in ["inner", "outer"] {
+        let mut conn = Conn::open(program.listener(name));
+        assert_eq!(conn.get("/").text(), "both", "{name}");
+    }
+    let status = program.status();
+    let named = |name: &str| {
+        let listeners = status["listeners"].as_array().expect("listeners");
+        listeners
+            .iter()
+            .find(|listener| listener["name"] == name)
+            .cloned()
+            .expect("each is listed")
+    };
+    for name in ["inner", "outer"] {
+        assert_eq!(named(name)["address"], program.listener(name).to_string());
+        assert_eq!(named(name)["requests"]["received"], 1);
+    }
+    program.stop();
+}
+
+#[test]
+fn one_address_for_two_listeners_is_a_fault_of_the_settings() {
+    let one = "address = \"127.0.0.1:1\"";
+    let log = refused(
+        format!("[server.listeners.a]\n{one}\n[server.listeners.b]\n{one}\n[admin]\naddress = \"127.0.0.1:0\"\n")
+            .as_bytes(),
+    );
+    assert_says(
+        &log,
+        &["default.toml:4:11", "server.listeners.a.address already"],
+    );
+}
