@@ -1,4 +1,4 @@
-//! The handle behind every trigger: reload, stop, inspect.
+//! The handle behind every trigger: reload, roll back, stop, inspect.
 
 use std::sync::Arc;
 
@@ -8,8 +8,11 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
-    config::{Attempt, ConfigActor, End, Recall, Reload, Trigger, TriggerKind},
-    server::{Inspect, Inspection, ServerActor, Stop, Urge},
+    config::{
+        Attempt, ConfigActor, Consult, Consulted, End, Errand, Recall, Reload, Review, Trigger,
+        TriggerKind,
+    },
+    server::{Inspect, Inspection, Readiness, ServerActor, Stop, Urge},
 };
 
 /// Drives a running service, from any thread and any runtime. Signals and the admin API go the
@@ -18,6 +21,7 @@ use crate::{
 pub struct Control {
     config: Addr<ConfigActor>,
     server: Addr<ServerActor>,
+    readiness: Readiness,
     service: &'static str,
     started_at: Timestamp,
 }
@@ -64,11 +68,13 @@ impl Control {
     pub(crate) fn new(
         config: Addr<ConfigActor>,
         server: Addr<ServerActor>,
+        readiness: Readiness,
         service: &'static str,
     ) -> Self {
         Self {
             config,
             server,
+            readiness,
             service,
             started_at: Timestamp::now(),
         }
@@ -81,7 +87,29 @@ impl Control {
     /// [`Stopped`] where the service is gone. One that is still stopping answers with an attempt,
     /// rejected.
     pub async fn reload(&self) -> Result<Arc<Attempt>, Stopped> {
-        self.ask(Trigger::new(TriggerKind::Control)).await
+        let trigger = Trigger::new(TriggerKind::Control);
+        self.ask(Errand::default(), trigger).await
+    }
+
+    /// Serves what the generation of this number was made of, as a new generation, until the next
+    /// reload. Nothing is read or built anew: the state that was built then is served again.
+    /// `reload.history` says how many generations are kept.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the service is gone. Where the generation is not kept, the attempt is
+    /// rejected.
+    pub async fn rollback(&self, generation: u64) -> Result<Arc<Attempt>, Stopped> {
+        let trigger = Trigger::new(TriggerKind::Rollback);
+        self.ask(Errand::rollback(generation), trigger).await
+    }
+
+    /// The newest attempts, newest first: 100, or fewer where they changed more than 10,000
+    /// settings together.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the service is gone.
+    pub async fn history(&self) -> Result<Vec<Arc<Attempt>>, Stopped> {
+        self.config.send(Review).await.map_err(|_| Stopped)
     }
 
     /// Ends the service; [`Running::finished`](crate::Running::finished) tells when it has ended.
@@ -115,25 +143,49 @@ impl Control {
         })
     }
 
+    /// The settings that are served.
+    pub(crate) async fn consult(&self) -> Result<Consulted, Stopped> {
+        let consulted = self.config.send(Consult).await;
+        consulted.ok().flatten().ok_or(Stopped)
+    }
+
+    /// Whether the service serves and nobody has asked for its end; asks no actor.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.readiness.is_ready()
+    }
+
     /// Asks for an attempt, whoever it is that asks.
-    pub(crate) async fn ask(&self, trigger: Trigger) -> Result<Arc<Attempt>, Stopped> {
-        self.request(trigger).await.map_err(|_| Stopped)
+    pub(crate) async fn ask(
+        &self,
+        errand: Errand,
+        trigger: Trigger,
+    ) -> Result<Arc<Attempt>, Stopped> {
+        self.request(errand, trigger).await.map_err(|_| Stopped)
     }
 
     /// Asks for an attempt, and leaves it to the caller whether to wait for it.
-    pub(crate) fn request(&self, trigger: Trigger) -> oneshot::Receiver<Arc<Attempt>> {
+    pub(crate) fn request(
+        &self,
+        errand: Errand,
+        trigger: Trigger,
+    ) -> oneshot::Receiver<Arc<Attempt>> {
         let (asker, answer) = oneshot::channel();
-        self.config.do_send(Reload { trigger, asker });
+        self.config.do_send(Reload {
+            errand,
+            trigger,
+            asker,
+        });
         answer
     }
 
     /// Asks for the end, whoever it is that asks.
     pub(crate) fn end(&self, urge: Urge, trigger: Trigger, is_failure: bool) {
-        let by = trigger.to_string();
-        self.config.do_send(End(Stop {
+        self.readiness.ends();
+        let stop = Stop {
             urge,
-            by,
+            by: trigger.to_string(),
             is_failure,
-        }));
+        };
+        self.config.do_send(End::new(stop, self.server.clone()));
     }
 }

@@ -26,7 +26,7 @@ mod signals;
 pub mod site;
 mod telemetry;
 
-pub use config::{Attempt, Confirmations, Outcome, Trigger, TriggerKind};
+pub use config::{Attempt, Confirmations, Outcome, Refused, Trigger, TriggerKind};
 pub use control::{Control, Status, StopMode, Stopped};
 pub use server::{
     DrainReport, Inspection, Lifecycle, ListenerStatus, Live, Requests, Shared, State, WorkerStatus,

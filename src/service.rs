@@ -24,9 +24,11 @@ use tokio::{runtime::Handle, sync::oneshot, task::LocalSet};
 
 use crate::{
     admin, cli,
-    config::{AnySettings, Author, ConfigActor, NewConfig, Outcome, Reaper, Trigger, TriggerKind},
+    config::{
+        AnySettings, Author, ConfigActor, Errand, NewConfig, Outcome, Reaper, Trigger, TriggerKind,
+    },
     control::Control,
-    server::{DrainReport, NewServe, ServerActor, new_serve},
+    server::{DrainReport, NewServe, Readiness, ServerActor, new_serve},
     settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load},
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
@@ -262,12 +264,13 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
         Err(error) => return tell(Err(cannot_start(error))),
     };
     let (over, mut is_over) = oneshot::channel();
-    let server = ServerActor::new(over).start();
+    let readiness = Readiness::default();
+    let server = ServerActor::new(readiness.clone(), over).start();
     let name = author.name();
     let mut control = None;
     ConfigActor::create(|ctx| {
         use actix::AsyncContext as _;
-        let handle = Control::new(ctx.address(), server.clone(), name);
+        let handle = Control::new(ctx.address(), server.clone(), readiness.clone(), name);
         control = Some(handle.clone());
         ConfigActor::new(NewConfig {
             author,
@@ -275,6 +278,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
             reaper,
             admin: admin::new_serve(handle),
             server,
+            readiness,
             log,
         })
     });
@@ -283,13 +287,16 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
         SignalActor::start(signals, control.clone());
     }
 
-    let Ok(attempt) = control.ask(Trigger::new(TriggerKind::Start)).await else {
+    let Ok(attempt) = control
+        .ask(Errand::default(), Trigger::new(TriggerKind::Start))
+        .await
+    else {
         return tell(Err(cannot_start("stopped before it served")));
     };
-    if attempt.outcome != Outcome::Applied && !attempt.is_stopping {
+    if attempt.outcome != Outcome::Applied && !attempt.is_stopping() {
         return tell(Err(attempt.errors.clone()));
     }
-    if attempt.is_stopping {
+    if attempt.is_stopping() {
         if let Ok(report) = (&mut is_over).await {
             tell(Ok(Launched::Stopped(report)));
         }

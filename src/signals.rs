@@ -17,7 +17,7 @@ use signal_hook::{
 use signal_hook_tokio::SignalsInfo;
 
 use crate::{
-    config::{Trigger, TriggerKind},
+    config::{Errand, Trigger, TriggerKind},
     control::Control,
     server::Urge,
     telemetry::{Event, emit},
@@ -106,7 +106,7 @@ impl StreamHandler<Origin> for SignalActor {
         let trigger = trigger(signal, &origin);
         match signal.action {
             // The log has the outcome; a signal has nobody else to tell.
-            Action::Reload => drop(self.control.request(trigger)),
+            Action::Reload => drop(self.control.request(Errand::default(), trigger)),
             Action::Stop(urge) => self.control.end(urge, trigger, false),
             Action::StopFailed => self.control.end(Urge::Graceful, trigger, true),
             Action::Ignored => {}

@@ -1,10 +1,18 @@
 //! What the admin API's endpoints answer. All of it is JSON, errors too.
 
-use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError as _, error::InternalError, web};
-use serde::{Deserialize, Serialize};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError as _,
+    error::InternalError,
+    http::header::{self, HeaderName},
+    web,
+};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
+use super::conditions::Tags;
 use crate::{
-    config::{Outcome, Trigger, TriggerKind},
+    config::{
+        Condition, Consulted, Errand, Outcome, Refused, SharedSettings, Trigger, TriggerKind,
+    },
     control::{Control, Stopped},
     server::{State, Urge},
 };
@@ -46,18 +54,151 @@ pub(super) async fn unknown_path() -> HttpResponse {
 #[serde(deny_unknown_fields)]
 pub(super) struct NoQuery {}
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReloadQuery {
+    /// Load and prepare, and change nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// Prepare anew though nothing has changed.
+    #[serde(default)]
+    force: bool,
+}
+
 pub(super) async fn reload(
+    control: web::Data<Control>,
+    query: web::Query<ReloadQuery>,
+    request: HttpRequest,
+) -> actix_web::Result<HttpResponse> {
+    let errand = Errand {
+        is_dry_run: query.dry_run,
+        is_forced: query.force,
+        condition: condition(&request)?,
+        ..Errand::default()
+    };
+    attempt(&control, errand, TriggerKind::Http).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RollbackQuery {
+    generation: u64,
+}
+
+pub(super) async fn rollback(
+    control: web::Data<Control>,
+    query: web::Query<RollbackQuery>,
+    request: HttpRequest,
+) -> actix_web::Result<HttpResponse> {
+    let errand = Errand {
+        condition: condition(&request)?,
+        ..Errand::rollback(query.generation)
+    };
+    attempt(&control, errand, TriggerKind::Rollback).await
+}
+
+/// What must be served when the attempt begins.
+fn condition(request: &HttpRequest) -> actix_web::Result<Option<Condition>> {
+    Ok(tags(request, &header::IF_MATCH)?.map(Tags::into_condition))
+}
+
+fn tags(request: &HttpRequest, name: &HeaderName) -> actix_web::Result<Option<Tags>> {
+    Tags::of(request.headers(), name).map_err(|reason| {
+        let answer = error(HttpResponse::BadRequest(), &reason);
+        InternalError::from_response(reason, answer).into()
+    })
+}
+
+async fn attempt(
+    control: &Control,
+    errand: Errand,
+    kind: TriggerKind,
+) -> actix_web::Result<HttpResponse> {
+    let attempt = control.ask(errand, Trigger::new(kind)).await?;
+    let mut answer = match (attempt.outcome, attempt.refused) {
+        (_, Some(Refused::Stopping)) => HttpResponse::ServiceUnavailable(),
+        (_, Some(Refused::Busy)) => {
+            let mut busy = HttpResponse::ServiceUnavailable();
+            busy.insert_header((header::RETRY_AFTER, "1"));
+            busy
+        }
+        (_, Some(Refused::Condition)) => HttpResponse::PreconditionFailed(),
+        (_, Some(Refused::NotKept(_))) => HttpResponse::NotFound(),
+        (Outcome::Rejected, None) => HttpResponse::UnprocessableEntity(),
+        (Outcome::Applied, None) if !attempt.workers.late.is_empty() => HttpResponse::Accepted(),
+        (Outcome::Applied | Outcome::Unchanged | Outcome::WouldApply, None) => HttpResponse::Ok(),
+    };
+    written(&mut answer, attempt).await
+}
+
+/// Written on a thread of its own: a hundred thousand routes take their time, and who asks for
+/// readiness meanwhile is not to wait.
+async fn written(
+    answer: &mut HttpResponseBuilder,
+    value: impl Serialize + Send + 'static,
+) -> actix_web::Result<HttpResponse> {
+    let text = web::block(move || serde_json::to_vec(&value)).await??;
+    Ok(answer.content_type(mime::APPLICATION_JSON).body(text))
+}
+
+pub(super) async fn history(
     control: web::Data<Control>,
     _: web::Query<NoQuery>,
 ) -> actix_web::Result<HttpResponse> {
-    let attempt = control.ask(Trigger::new(TriggerKind::Http)).await?;
-    let mut answer = match attempt.outcome {
-        Outcome::Rejected if attempt.is_stopping => HttpResponse::ServiceUnavailable(),
-        Outcome::Rejected => HttpResponse::UnprocessableEntity(),
-        Outcome::Applied if !attempt.workers.late.is_empty() => HttpResponse::Accepted(),
-        Outcome::Applied | Outcome::Unchanged => HttpResponse::Ok(),
+    written(&mut HttpResponse::Ok(), control.history().await?).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfigQuery {
+    /// Where each value comes from, too.
+    #[serde(default)]
+    origin: bool,
+}
+
+pub(super) async fn config(
+    control: web::Data<Control>,
+    query: web::Query<ConfigQuery>,
+    request: HttpRequest,
+) -> actix_web::Result<HttpResponse> {
+    let with_origins = query.origin;
+    let known = tags(&request, &header::IF_NONE_MATCH)?;
+    let Consulted { settings, digest } = control.consult().await?;
+    // Settings that have moved within their files have the digest that they had.
+    let is_known = !with_origins && known.is_some_and(|known| known.name(&digest));
+    let mut answer = match is_known {
+        true => HttpResponse::NotModified(),
+        false => HttpResponse::Ok(),
     };
-    Ok(answer.json(&*attempt))
+    answer.insert_header((header::ETAG, format!("\"{digest}\"")));
+    answer.insert_header((header::CACHE_CONTROL, "no-cache"));
+    if is_known {
+        return Ok(answer.finish());
+    }
+    let shown = Shown {
+        settings,
+        with_origins,
+    };
+    written(&mut answer, shown).await
+}
+
+/// The settings that are served, as they may be shown.
+struct Shown {
+    settings: SharedSettings,
+    with_origins: bool,
+}
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let effective = &self.settings.effective;
+        if !self.with_origins {
+            return effective.to_json().serialize(serializer);
+        }
+        let mut shown = serializer.serialize_struct("Shown", 2)?;
+        shown.serialize_field("settings", &effective.to_json())?;
+        shown.serialize_field("origins", &effective.origins())?;
+        shown.end()
+    }
 }
 
 #[derive(Deserialize)]
@@ -84,8 +225,11 @@ struct Stopping {
     state: State,
 }
 
-pub(super) async fn status(control: web::Data<Control>) -> actix_web::Result<HttpResponse> {
-    Ok(HttpResponse::Ok().json(control.status().await?))
+pub(super) async fn status(
+    control: web::Data<Control>,
+    _: web::Query<NoQuery>,
+) -> actix_web::Result<HttpResponse> {
+    written(&mut HttpResponse::Ok(), control.status().await?).await
 }
 
 #[derive(Serialize)]
@@ -98,10 +242,10 @@ pub(super) async fn livez() -> HttpResponse {
 }
 
 pub(super) async fn readyz(control: web::Data<Control>) -> HttpResponse {
-    let status = control.status().await;
-    if status.is_ok_and(|status| status.inspection.state == State::Serving) {
-        HttpResponse::Ok().json(Probe { ok: true })
-    } else {
-        HttpResponse::ServiceUnavailable().json(Probe { ok: false })
-    }
+    let ok = control.is_ready();
+    let mut answer = match ok {
+        true => HttpResponse::Ok(),
+        false => HttpResponse::ServiceUnavailable(),
+    };
+    answer.json(Probe { ok })
 }

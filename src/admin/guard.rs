@@ -1,4 +1,5 @@
-//! Who may ask the admin API: no page of a browser that was lured to its address.
+//! Who may ask the admin API: whoever bears the token, where there is one, and no page of a browser
+//! that was lured to its address.
 //!
 //! A name that was rebound to our address shows in Host, another site's script in Origin or
 //! Sec-Fetch-Site (Fetch Standard; W3C Fetch Metadata).
@@ -6,48 +7,90 @@
 use std::net::IpAddr;
 
 use actix_web::{
-    Error, HttpResponse,
+    Error, HttpMessage as _, HttpResponse,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::{self, HeaderMap},
     middleware::Next,
 };
+use futures_util::StreamExt as _;
 
 use super::{LIVEZ, READYZ, answers};
+use crate::{config::Access, server::pinned};
 
-/// Lets a request through, or answers 403 with the reason.
+/// Bytes that a request's body may have: no endpoint reads any.
+const MOST_BODY: usize = 64 * 1024;
+
+/// Lets a request through, or answers with the reason.
 pub(super) async fn admit(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    match refusal(&request) {
+    let refused = match refusal(&request) {
+        Some(refused) => Some(refused),
+        None => read_away(&mut request).await?,
+    };
+    match refused {
         None => Ok(next.call(request).await?.map_into_boxed_body()),
-        Some(reason) => {
-            Ok(request.into_response(answers::error(HttpResponse::Forbidden(), reason)))
-        }
+        Some(refused) => Ok(request.into_response(refused)),
     }
 }
 
-fn refusal(request: &ServiceRequest) -> Option<&'static str> {
+fn refusal(request: &ServiceRequest) -> Option<HttpResponse> {
     if [LIVEZ, READYZ].contains(&request.path()) {
         return None;
     }
+    let forbidden = |reason| Some(answers::error(HttpResponse::Forbidden(), reason));
+    // The generation of this request: who asks is held to the settings of one moment.
+    let Some(generation) = pinned(request.request()) else {
+        return forbidden("nothing is served yet");
+    };
+    let access = &generation.access;
     let headers = request.headers();
     // Who reaches a unix socket has been let in by its mode.
     let is_tcp = request.peer_addr().is_some();
-    if is_tcp
-        && !headers
-            .get_all(header::HOST)
-            .all(|host| host.to_str().is_ok_and(is_ours))
-    {
-        return Some("Host is not a name of the admin API");
+    if is_tcp && !has_our_name(request, access) {
+        return forbidden("Host is not a name of the admin API (`admin.hosts` adds some)");
     }
-    let is_foreign = !request.method().is_safe() && !is_same_origin(headers);
-    is_foreign.then_some("asked by another site's page")
+    if !bears_token(headers, access) {
+        let mut unauthorized = HttpResponse::Unauthorized();
+        unauthorized.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        let reason = "expected `Authorization: Bearer` with the token of `admin.token_file`";
+        return Some(answers::error(unauthorized, reason));
+    }
+    if !request.method().is_safe() && !is_same_origin(headers) {
+        return forbidden("asked by another site's page");
+    }
+    None
 }
 
-/// Whether a Host is one that no other site's name can be: an IP literal, or localhost.
-fn is_ours(host: &str) -> bool {
+/// Reads a body that nobody will read, so that the connection can go on; not without bound.
+async fn read_away(request: &mut ServiceRequest) -> Result<Option<HttpResponse>, Error> {
+    let mut body = request.take_payload();
+    let mut length = 0;
+    while let Some(piece) = body.next().await {
+        length += piece?.len();
+        if length > MOST_BODY {
+            let mut too_large = HttpResponse::PayloadTooLarge();
+            too_large.force_close();
+            let reason = "no endpoint takes a body of more than 64 KiB";
+            return Ok(Some(answers::error(too_large, reason)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the request is for us by every name that it gives.
+fn has_our_name(request: &ServiceRequest, access: &Access) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST);
+    let authority = request.head().uri.authority();
+    hosts.all(|host| host.to_str().is_ok_and(|host| is_ours(host, access)))
+        && authority.is_none_or(|authority| is_ours(authority.as_str(), access))
+}
+
+/// Whether a Host is one that no other site's name can be, an IP literal or localhost, or one that
+/// the settings name.
+fn is_ours(host: &str, access: &Access) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
         _ => host,
@@ -55,8 +98,31 @@ fn is_ours(host: &str) -> bool {
     let literal = name
         .strip_prefix('[')
         .and_then(|name| name.strip_suffix(']'));
-    name.eq_ignore_ascii_case("localhost") || literal.unwrap_or(name).parse::<IpAddr>().is_ok()
+    let is_known = |known: &str| name.eq_ignore_ascii_case(known);
+    is_known("localhost")
+        || literal.unwrap_or(name).parse::<IpAddr>().is_ok()
+        || access.hosts.iter().any(|host| is_known(host))
 }
+
+/// Whether the request bears the token, if one is asked for: once, or it is not clear which counts.
+fn bears_token(headers: &HeaderMap, access: &Access) -> bool {
+    let Some(token) = &access.token else {
+        return true;
+    };
+    let mut given = headers.get_all(header::AUTHORIZATION);
+    let (Some(value), None) = (given.next(), given.next()) else {
+        return false;
+    };
+    let value = value.as_bytes();
+    match value.split_at_checked(BEARER.len()) {
+        Some((scheme, presented)) if scheme.eq_ignore_ascii_case(BEARER) => {
+            token.is(presented.trim_ascii_start())
+        }
+        _ => false,
+    }
+}
+
+const BEARER: &[u8] = b"Bearer ";
 
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let host = headers
@@ -87,6 +153,10 @@ mod tests {
 
     #[test]
     fn a_host_is_ours_where_no_site_can_claim_it() {
+        let access = Access {
+            token: None,
+            hosts: vec!["admin.example".to_owned()],
+        };
         for ours in [
             "localhost",
             "LocalHost:8081",
@@ -94,8 +164,10 @@ mod tests {
             "127.0.0.1:8081",
             "[::1]:8081",
             "[::1]",
+            "Admin.Example",
+            "admin.example:80",
         ] {
-            assert!(is_ours(ours), "{ours}");
+            assert!(is_ours(ours, &access), "{ours}");
         }
         for foreign in [
             "",
@@ -104,8 +176,10 @@ mod tests {
             "127.0.0.1.evil.example",
             "[::1",
             "a:b",
+            "admin.example.evil.example",
+            "evil.admin.example",
         ] {
-            assert!(!is_ours(foreign), "{foreign}");
+            assert!(!is_ours(foreign, &access), "{foreign}");
         }
     }
 

@@ -1,8 +1,10 @@
 //! The admin API: a trigger like the others, on a listener and an arbiter of its own.
 //!
-//! What each endpoint answers is in `answers`; who may ask at all is in `guard`.
+//! What each endpoint answers is in `answers`, under which `conditions` beside; who may ask at all
+//! is in `guard`.
 
 mod answers;
+mod conditions;
 mod guard;
 
 use std::time::Duration;
@@ -22,7 +24,8 @@ use crate::{
 /// The times of admin connections; those of `[server]` are for the service's own clients.
 pub(crate) const TIMES: Times = Times {
     keep_alive: Duration::from_secs(75),
-    request: Duration::from_secs(5),
+    // Who asks here has the whole head at hand.
+    request: Duration::from_secs(2),
     body: Duration::from_secs(5),
     write: Duration::from_secs(30),
 };
@@ -35,7 +38,10 @@ pub(crate) fn new_serve(control: Control) -> NewServe {
             .app_data(answers::query_errors())
             .wrap(from_fn(guard::admit))
             .service(endpoint("/reload", Method::POST, answers::reload))
+            .service(endpoint("/rollback", Method::POST, answers::rollback))
             .service(endpoint("/stop", Method::POST, answers::stop))
+            .service(endpoint("/config", Method::GET, answers::config))
+            .service(endpoint("/history", Method::GET, answers::history))
             .service(endpoint("/status", Method::GET, answers::status))
             .service(endpoint(LIVEZ, Method::GET, answers::livez))
             .service(endpoint(READYZ, Method::GET, answers::readyz))

@@ -1,8 +1,8 @@
 //! ConfigActor: owns the configuration: what is served, the attempt under way and the one waiting,
 //! and the history.
 //!
-//! Takes [`Reload`], [`End`] and [`Recall`]. Sends [`Publish`] and [`Stop`] to the ServerActor,
-//! the one address that it knows.
+//! Takes [`Reload`], [`End`], [`Recall`], [`Review`] and [`Consult`]. Sends [`Publish`] and [`Stop`]
+//! to the ServerActor, the one address that it knows.
 
 use std::{sync::Arc, time::Instant};
 
@@ -14,32 +14,60 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    attempt::{Attempt, Confirmations, Outcome, Took, Trigger},
-    attempts::{Asked, Attempts, Order},
+    attempt::{Attempt, Confirmations, Outcome, Refused, Took, Trigger},
+    attempts::{Asked, Attempts, Errand, From, Order},
+    content::{SharedSettings, Task},
     generation::Reaper,
+    history::History,
     prepare::{Author, Candidate, Current, Job, Prepared, prepare},
 };
 use crate::{
-    server::{NewServe, Publish, ServerActor, Stop},
+    server::{NewServe, Publish, Readiness, ServerActor, Stop},
     settings::{Diagnostic, Fault, Sources},
     telemetry::{Event, LogHandle, emit},
 };
 
-/// Read the settings anew and serve them. From every trigger alike; says who asks, never what for.
+/// Make another generation the one that is served. From every trigger alike; says how, never with
+/// what: sources are read when the attempt begins.
 ///
 /// The answer goes to `asker`, so that who loses interest takes nothing back: dropping the future
 /// of an actix `send` cancels a message that has not been handled.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Reload {
+    pub(crate) errand: Errand,
     pub(crate) trigger: Trigger,
     pub(crate) asker: oneshot::Sender<Arc<Attempt>>,
 }
 
 /// Begin no reload any more, reject what has not been published, then let the ServerActor stop.
+///
+/// The stop arrives there in any case: also where the ConfigActor is gone, or goes before it comes
+/// to this message.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct End(pub(crate) Stop);
+pub(crate) struct End {
+    /// `None` once it is under way.
+    stop: Option<Stop>,
+    server: Addr<ServerActor>,
+}
+
+impl End {
+    pub(crate) fn new(stop: Stop, server: Addr<ServerActor>) -> Self {
+        Self {
+            stop: Some(stop),
+            server,
+        }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            self.server.do_send(stop);
+        }
+    }
+}
 
 /// Tell of the newest attempt.
 #[derive(Message)]
@@ -53,6 +81,22 @@ pub(crate) struct Recalled {
     pub(crate) last_reload: Option<Arc<Attempt>>,
 }
 
+/// Tell of the attempts of before, newest first.
+#[derive(Message)]
+#[rtype(result = "Vec<Arc<Attempt>>")]
+pub(crate) struct Review;
+
+/// Hand out the settings that are served; `None` where none are yet.
+#[derive(Message)]
+#[rtype(result = "Option<Consulted>")]
+pub(crate) struct Consult;
+
+/// Settings that are served. To be written out elsewhere: there may be a great many.
+pub(crate) struct Consulted {
+    pub(crate) settings: SharedSettings,
+    pub(crate) digest: Arc<str>,
+}
+
 /// What a ConfigActor is made of.
 pub(crate) struct NewConfig {
     pub(crate) author: Arc<dyn Author>,
@@ -61,6 +105,7 @@ pub(crate) struct NewConfig {
     /// Serves the admin API.
     pub(crate) admin: NewServe,
     pub(crate) server: Addr<ServerActor>,
+    pub(crate) readiness: Readiness,
     /// The process's log, where it is ours.
     pub(crate) log: Option<LogHandle>,
 }
@@ -76,7 +121,9 @@ pub(crate) struct ConfigActor {
     preparing: Option<SpawnHandle>,
     /// The attempt whose thread has not come back, and since when.
     stuck: Option<(u64, Instant)>,
+    /// The newest attempt that says how what is served stands to the settings.
     last: Option<Arc<Attempt>>,
+    history: History,
     begun: Begun,
 }
 
@@ -92,7 +139,7 @@ struct Verdict {
     changes: Vec<crate::settings::Change>,
     errors: Vec<Diagnostic>,
     workers: Confirmations,
-    is_stopping: bool,
+    refused: Option<Refused>,
 }
 
 impl Verdict {
@@ -103,11 +150,11 @@ impl Verdict {
         }
     }
 
-    fn stopping() -> Self {
-        let stopping = Diagnostic::new(Fault::System, "", "stopping");
+    fn refused(refused: Refused) -> Self {
+        let reason = Diagnostic::new(Fault::System, "", refused.to_string());
         Self {
-            is_stopping: true,
-            ..Self::rejected(vec![stopping])
+            refused: Some(refused),
+            ..Self::rejected(vec![reason])
         }
     }
 
@@ -117,7 +164,7 @@ impl Verdict {
             changes: Vec::new(),
             errors: Vec::new(),
             workers: Confirmations::default(),
-            is_stopping: false,
+            refused: None,
         }
     }
 }
@@ -131,6 +178,7 @@ impl ConfigActor {
             preparing: None,
             stuck: None,
             last: None,
+            history: History::default(),
             begun: Begun {
                 number: 0,
                 at: Timestamp::UNIX_EPOCH,
@@ -143,21 +191,19 @@ impl ConfigActor {
             number,
             at: Timestamp::now(),
         };
-        if let Some((stuck, since)) = self.stuck {
-            let message = format!(
-                "attempt {stuck} has not returned for {:.1} s; until it does nothing can be reloaded",
-                since.elapsed().as_secs_f64()
-            );
-            let stuck = Diagnostic::new(Fault::Build, "", message);
-            return self.conclude(Verdict::rejected(vec![stuck]), Took::default(), ctx);
-        }
+        let task = match self.task(self.attempts.errand()) {
+            Ok(task) => task,
+            Err(verdict) => return self.conclude(verdict, Took::default(), ctx),
+        };
         let job = Job {
             author: self.new.author.clone(),
             admin: self.new.admin.clone(),
             sources: self.new.sources.clone(),
             reaper: self.new.reaper.clone(),
+            readiness: self.new.readiness.clone(),
             begun: Instant::now(),
             current: self.current.clone(),
+            task,
         };
         let preparing = async move {
             let mut took = Took::default();
@@ -175,10 +221,55 @@ impl ConfigActor {
         })));
     }
 
+    /// What the attempt works with, or what is to be said of it at once.
+    fn task(&self, errand: &Errand) -> Result<Task, Verdict> {
+        let condition = errand.condition.as_ref();
+        if condition.is_some_and(|condition| !condition.holds(&self.digest())) {
+            return Err(Verdict::refused(Refused::Condition));
+        }
+        match errand.from {
+            From::Kept(number) if number == self.generation() => {
+                Err(Verdict::of(Outcome::Unchanged))
+            }
+            From::Kept(number) => match self.history.kept(number) {
+                Some(content) => Ok(Task::TakeUp(content.clone())),
+                None => Err(Verdict::refused(Refused::NotKept(number))),
+            },
+            From::Sources => match self.stuck {
+                None => Ok(Task::Read {
+                    is_forced: errand.is_forced,
+                }),
+                Some((stuck, since)) => {
+                    let message = format!(
+                        "attempt {stuck} has not returned for {:.1} s; until it does nothing can \
+                         be reloaded",
+                        since.elapsed().as_secs_f64()
+                    );
+                    let stuck = Diagnostic::new(Fault::Build, "", message);
+                    Err(Verdict::rejected(vec![stuck]))
+                }
+            },
+        }
+    }
+
     fn prepared(&mut self, prepared: Prepared, took: Took, ctx: &mut Context<Self>) {
+        let is_dry_run = self.attempts.errand().is_dry_run;
         match prepared {
+            Prepared::Ready(candidate) if is_dry_run => {
+                let verdict = Verdict {
+                    changes: candidate.changes,
+                    ..Verdict::of(Outcome::WouldApply)
+                };
+                self.conclude(verdict, took, ctx);
+            }
             Prepared::Ready(candidate) => self.publish(*candidate, took, ctx),
-            Prepared::Unchanged => self.conclude(Verdict::of(Outcome::Unchanged), took, ctx),
+            Prepared::Unchanged(settings) => {
+                if let Some(current) = self.current.as_mut().filter(|_| !is_dry_run) {
+                    current.facts = settings.facts.clone();
+                    current.content.settings = settings;
+                }
+                self.conclude(Verdict::of(Outcome::Unchanged), took, ctx);
+            }
             Prepared::Rejected { errors, stuck } => {
                 if let Some(stuck) = stuck {
                     self.stuck = Some((self.begun.number, Instant::now()));
@@ -193,21 +284,22 @@ impl ConfigActor {
     fn publish(&mut self, candidate: Candidate, mut took: Took, ctx: &mut Context<Self>) {
         let begun = Instant::now();
         if let Some(log) = &self.new.log {
-            log.apply(&candidate.current.settings.tables.logging);
+            log.apply(&candidate.current.content.settings.tables.logging);
         }
         let published = self.new.server.send(Publish {
             snapshot: candidate.current.snapshot.clone(),
             shares: candidate.shares,
             admin: candidate.admin_share,
-            patience: candidate.current.settings.tables.reload.timeout,
+            patience: candidate.current.content.settings.tables.reload.timeout,
         });
         let (current, changes) = (candidate.current, candidate.changes);
         ctx.spawn(published.into_actor(self).map(move |workers, this, ctx| {
             took.publish = begun.elapsed();
             let Ok(workers) = workers else {
                 // The service has ended meanwhile.
-                return this.conclude(Verdict::stopping(), took, ctx);
+                return this.conclude(Verdict::refused(Refused::Stopping), took, ctx);
             };
+            let kept = current.content.settings.tables.reload.history;
             let before = this.current.replace(current);
             let verdict = Verdict {
                 changes,
@@ -216,6 +308,13 @@ impl ConfigActor {
             };
             this.conclude(verdict, took, ctx);
             this.tell_of(before.as_ref());
+            if let Some(Current {
+                snapshot, content, ..
+            }) = before
+            {
+                let number = snapshot.generation.number;
+                this.history.keep(number, content, kept.into());
+            }
         }));
     }
 
@@ -224,7 +323,7 @@ impl ConfigActor {
         let Some(current) = &self.current else {
             return;
         };
-        let asked = |of: &Current| of.settings.tables.server.max_connections;
+        let asked = |of: &Current| of.content.settings.tables.server.max_connections;
         let given = current.snapshot.max_connections;
         let is_capped = given < asked(current) as usize;
         if is_capped && before.is_none_or(|before| asked(before) != asked(current)) {
@@ -254,7 +353,8 @@ impl ConfigActor {
         mut verdict: Verdict,
         took: Took,
     ) {
-        if verdict.outcome == Outcome::Unchanged {
+        // Whatever the workers pin next is the generation told of.
+        if matches!(verdict.outcome, Outcome::Unchanged | Outcome::WouldApply) {
             let total = self
                 .current
                 .as_ref()
@@ -281,11 +381,18 @@ impl ConfigActor {
             publish_ms: 0.0,
             at,
             others: triggers.collect(),
-            is_stopping: verdict.is_stopping,
+            refused: verdict.refused,
+            is_dry_run: order.errand.is_dry_run,
         };
         let attempt = Arc::new(attempt.took(took));
         emit(&Event::Attempt(&attempt));
-        self.last = Some(attempt.clone());
+        if attempt.is_telling() {
+            self.last = Some(attempt.clone());
+        }
+        // Who is told to come again later must not push out what there is to tell.
+        if attempt.refused != Some(Refused::Busy) {
+            self.history.enter(attempt.clone());
+        }
         for asker in order.askers {
             // Who has hung up meanwhile has the log.
             let _ = asker.send(attempt.clone());
@@ -293,15 +400,10 @@ impl ConfigActor {
     }
 
     /// Tells those whom no attempt will answer.
-    fn refuse(&mut self, order: Order<Trigger, Asker>) {
+    fn refuse(&mut self, order: Order<Trigger, Asker>, refused: Refused) {
         let number = self.attempts.number_refused();
-        self.answer(
-            number,
-            Timestamp::now(),
-            order,
-            Verdict::stopping(),
-            Took::default(),
-        );
+        let verdict = Verdict::refused(refused);
+        self.answer(number, Timestamp::now(), order, verdict, Took::default());
     }
 
     fn generation(&self) -> u64 {
@@ -313,7 +415,7 @@ impl ConfigActor {
     fn digest(&self) -> Arc<str> {
         self.current
             .as_ref()
-            .map_or_else(|| "".into(), |current| current.digest.clone())
+            .map_or_else(|| "".into(), |current| current.content.digest.clone())
     }
 }
 
@@ -325,10 +427,15 @@ impl Handler<Reload> for ConfigActor {
     type Result = ();
 
     fn handle(&mut self, reload: Reload, ctx: &mut Context<Self>) {
-        match self.attempts.ask(reload.trigger, reload.asker) {
+        let Reload {
+            errand,
+            trigger,
+            asker,
+        } = reload;
+        match self.attempts.ask(errand, trigger, asker) {
             Asked::Begin(number) => self.begin(number, ctx),
             Asked::Waits => {}
-            Asked::Refused(trigger, asker) => self.refuse(Order::new(trigger, asker)),
+            Asked::Refused(refusal, order) => self.refuse(order, refusal.into()),
         }
     }
 }
@@ -336,18 +443,21 @@ impl Handler<Reload> for ConfigActor {
 impl Handler<End> for ConfigActor {
     type Result = ();
 
-    fn handle(&mut self, End(stop): End, ctx: &mut Context<Self>) {
+    fn handle(&mut self, mut end: End, ctx: &mut Context<Self>) {
         let waiting = self.attempts.end();
         if let Some(preparing) = self.preparing.take() {
             // What it has opened is closed as it is dropped; a blocking thread is left behind.
             ctx.cancel_future(preparing);
-            self.conclude(Verdict::stopping(), Took::default(), ctx);
+            let verdict = Verdict::refused(Refused::Stopping);
+            self.conclude(verdict, Took::default(), ctx);
         }
-        if let Some(waiting) = waiting {
-            self.refuse(waiting);
+        for order in waiting {
+            self.refuse(order, Refused::Stopping);
         }
         // After a Publish that is under way: messages keep their order.
-        self.new.server.do_send(stop);
+        if let Some(stop) = end.stop.take() {
+            self.new.server.do_send(stop);
+        }
     }
 }
 
@@ -360,5 +470,25 @@ impl Handler<Recall> for ConfigActor {
             digest: self.digest(),
             last_reload: self.last.clone(),
         }
+    }
+}
+
+impl Handler<Review> for ConfigActor {
+    type Result = Vec<Arc<Attempt>>;
+
+    fn handle(&mut self, _: Review, _: &mut Context<Self>) -> Self::Result {
+        self.history.attempts()
+    }
+}
+
+impl Handler<Consult> for ConfigActor {
+    type Result = Option<Consulted>;
+
+    fn handle(&mut self, _: Consult, _: &mut Context<Self>) -> Self::Result {
+        let content = &self.current.as_ref()?.content;
+        Some(Consulted {
+            settings: content.settings.clone(),
+            digest: content.digest.clone(),
+        })
     }
 }

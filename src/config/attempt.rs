@@ -6,6 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::attempts;
 use crate::settings::{Change, Diagnostic};
 
 /// What came of an attempt.
@@ -19,6 +20,8 @@ pub enum Outcome {
     Unchanged,
     /// Nothing was changed anywhere; [`Attempt::errors`] say why.
     Rejected,
+    /// A dry run: it would have been applied. Nothing was changed.
+    WouldApply,
 }
 
 impl fmt::Display for Outcome {
@@ -27,6 +30,7 @@ impl fmt::Display for Outcome {
             Self::Applied => "applied",
             Self::Unchanged => "unchanged",
             Self::Rejected => "rejected",
+            Self::WouldApply => "would_apply",
         })
     }
 }
@@ -60,9 +64,54 @@ pub struct Attempt {
     /// What asked too: the first few of those folded.
     #[serde(skip)]
     pub others: Vec<Trigger>,
-    /// A stop overtook it: nothing is wrong with the settings.
+    /// Nothing was tried, and why.
     #[serde(skip)]
-    pub is_stopping: bool,
+    pub refused: Option<Refused>,
+    /// Whether it was to change nothing, whatever came of it.
+    #[serde(skip)]
+    pub is_dry_run: bool,
+}
+
+/// Why an [`Attempt`] was rejected before anything was tried: nothing is wrong with the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The service is stopping.
+    Stopping,
+    /// Too many wait already.
+    Busy,
+    /// What is served is not what was to be served at that time.
+    Condition,
+    /// The generation of this number is not kept.
+    NotKept(u64),
+}
+
+/// What the one error of the attempt says.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopping => f.write_str("stopping"),
+            Self::Busy => write!(
+                f,
+                "{} dry runs, rollbacks and conditional reloads wait already: try again later",
+                attempts::SINGLES
+            ),
+            Self::Condition => f.write_str("`If-Match` is not the digest that is served"),
+            Self::NotKept(generation) => write!(
+                f,
+                "generation {generation} is not kept (`reload.history` says how many are)"
+            ),
+        }
+    }
+}
+
+impl From<attempts::Refusal> for Refused {
+    fn from(refusal: attempts::Refusal) -> Self {
+        match refusal {
+            attempts::Refusal::Stopping => Self::Stopping,
+            attempts::Refusal::Busy => Self::Busy,
+        }
+    }
 }
 
 /// Which workers have taken up a generation.
@@ -99,6 +148,8 @@ pub enum TriggerKind {
     Http,
     /// The library: [`Control`](crate::Control).
     Control,
+    /// A rollback, whoever asked for it.
+    Rollback,
 }
 
 impl Trigger {
@@ -119,6 +170,7 @@ impl fmt::Display for Trigger {
             TriggerKind::Start => f.write_str("start")?,
             TriggerKind::Http => f.write_str("the admin API")?,
             TriggerKind::Control => f.write_str("the program")?,
+            TriggerKind::Rollback => f.write_str("a rollback")?,
             TriggerKind::Signal => f.write_str(self.signal.unwrap_or("a signal"))?,
         }
         if let Some(pid) = self.pid {
@@ -148,7 +200,7 @@ impl fmt::Display for Attempt {
         if !self.digest.is_empty() {
             write!(f, ", digest {}", self.digest)?;
         }
-        if self.outcome == Outcome::Applied {
+        if matches!(self.outcome, Outcome::Applied | Outcome::WouldApply) {
             let keys: Vec<&str> = self
                 .changes
                 .iter()
@@ -159,6 +211,9 @@ impl fmt::Display for Attempt {
         if !self.errors.is_empty() {
             let errors: Vec<String> = self.errors.iter().map(ToString::to_string).collect();
             write!(f, ", errors: {}", errors.join("; "))?;
+        }
+        if self.is_dry_run {
+            f.write_str(", a dry run")?;
         }
         write!(f, ", by {}", self.trigger)?;
         for other in self.others.iter().take(SENDERS_NAMED - 1) {
@@ -218,6 +273,17 @@ pub(crate) struct Took {
 }
 
 impl Attempt {
+    /// Whether a stop overtook it.
+    pub fn is_stopping(&self) -> bool {
+        self.refused == Some(Refused::Stopping)
+    }
+
+    /// Whether it says how what is served stands to the settings: no dry run, and nothing that was
+    /// refused for how it was asked.
+    pub(super) fn is_telling(&self) -> bool {
+        !self.is_dry_run && matches!(self.refused, None | Some(Refused::Stopping))
+    }
+
     pub(crate) fn took(mut self, took: Took) -> Self {
         let millis = |took: Duration| took.as_secs_f64() * 1e3;
         self.load_ms = millis(took.load);

@@ -1,20 +1,57 @@
-//! One attempt under way, one waiting: who asks for a reload is answered by which attempt.
+//! One attempt under way, the others waiting: who asks for what is answered by which attempt.
 //!
 //! Deciding only: no I/O, no clock, no actor. `T` is what asked, `A` the asker's way back.
 
-/// The reloads of a service: at most one attempt under way and one waiting, whatever the burst.
+use std::collections::VecDeque;
+
+/// What an attempt is to do. One that only reads the sources and serves them is plain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Errand {
+    pub from: From,
+    /// Load and prepare, then forget it: nothing is served.
+    pub is_dry_run: bool,
+    /// Prepare anew although nothing has changed.
+    pub is_forced: bool,
+    /// Only where this holds when the attempt begins.
+    pub condition: Option<Condition>,
+}
+
+/// Where what is to be served comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum From {
+    /// The sources, read anew.
+    #[default]
+    Sources,
+    /// The generation of this number, kept in the history.
+    Kept(u64),
+}
+
+/// What must be served when an attempt begins (`If-Match` of RFC 9110 §13.1.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// Anything at all.
+    Any,
+    /// What has one of these digests.
+    OneOf(Vec<String>),
+}
+
+/// The reloads of a service: at most one attempt under way, and a bounded number waiting.
+///
+/// Plain reloads fold: a burst of them costs one under way and one waiting, however large it is.
+/// All else waits singly, [`SINGLES`] at most.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attempts<T, A> {
     /// The newest number given, to an attempt begun or a request refused.
     begun: u64,
     under_way: Option<Order<T, A>>,
-    waiting: Option<Order<T, A>>,
+    waiting: VecDeque<Order<T, A>>,
     ended: bool,
 }
 
 /// Those that one attempt answers, the first to ask first. There is always one trigger at least.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Order<T, A> {
+    pub errand: Errand,
     pub triggers: Vec<T>,
     pub askers: Vec<A>,
     /// Requests that this attempt answers beside the first.
@@ -28,40 +65,103 @@ pub enum Asked<T, A> {
     Begin(u64),
     /// An attempt is under way, which may have read its sources already: another will answer (P4).
     Waits,
-    /// The service is stopping: no attempt will be made.
-    Refused(T, A),
+    /// No attempt will be made.
+    Refused(Refusal, Order<T, A>),
+}
+
+/// Why no attempt is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The service is stopping.
+    Stopping,
+    /// [`SINGLES`] wait already.
+    Busy,
 }
 
 /// How many triggers an order keeps; the rest is counted in [`Order::folded`].
 pub const TRIGGERS_KEPT: usize = 6;
+
+/// How many dry runs, rollbacks and conditional reloads may wait.
+pub const SINGLES: usize = 16;
+
+impl Errand {
+    /// To go back to a generation that is kept.
+    pub fn rollback(generation: u64) -> Self {
+        Self {
+            from: From::Kept(generation),
+            ..Self::default()
+        }
+    }
+
+    /// Whether one attempt can do this for many.
+    pub fn folds(&self) -> bool {
+        self.from == From::Sources && !self.is_dry_run && self.condition.is_none()
+    }
+}
+
+impl Condition {
+    pub fn holds(&self, digest: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(digests) => digests.iter().any(|known| known == digest),
+        }
+    }
+}
 
 impl<T, A> Default for Attempts<T, A> {
     fn default() -> Self {
         Self {
             begun: 0,
             under_way: None,
-            waiting: None,
+            waiting: VecDeque::new(),
             ended: false,
         }
     }
 }
 
 impl<T, A> Attempts<T, A> {
-    /// Somebody asks for a reload.
-    pub fn ask(&mut self, trigger: T, asker: A) -> Asked<T, A> {
+    /// Somebody asks for an attempt.
+    pub fn ask(&mut self, errand: Errand, trigger: T, asker: A) -> Asked<T, A> {
+        let order = Order::new(errand, trigger, asker);
         if self.ended {
-            return Asked::Refused(trigger, asker);
+            return Asked::Refused(Refusal::Stopping, order);
         }
         if self.under_way.is_none() {
-            self.under_way = Some(Order::new(trigger, asker));
+            self.under_way = Some(order);
             self.begun += 1;
             return Asked::Begin(self.begun);
         }
-        match &mut self.waiting {
-            Some(order) => order.fold(trigger, asker),
-            None => self.waiting = Some(Order::new(trigger, asker)),
+        if order.errand.folds() {
+            match self.foldable() {
+                Some(earlier) => earlier.fold(order),
+                None => self.waiting.push_back(order),
+            }
+            return Asked::Waits;
         }
+        let singles = self.waiting.iter().filter(|order| !order.errand.folds());
+        if singles.count() >= SINGLES {
+            return Asked::Refused(Refusal::Busy, order);
+        }
+        self.waiting.push_back(order);
         Asked::Waits
+    }
+
+    /// The waiting order that a plain reload may join: what it asks for must not be undone by a
+    /// rollback that was asked for before it. So no more of them wait than rollbacks, and one.
+    fn foldable(&mut self) -> Option<&mut Order<T, A>> {
+        let after_rollbacks = self.waiting.iter_mut().rev();
+        after_rollbacks
+            .take_while(|order| order.errand.from == From::Sources)
+            .find(|order| order.errand.folds())
+    }
+
+    /// What the attempt under way is to do.
+    ///
+    /// # Panics
+    /// Where no attempt is under way.
+    pub fn errand(&self) -> &Errand {
+        let under_way = self.under_way.as_ref();
+        &under_way.expect("an attempt is under way").errand
     }
 
     /// The attempt under way has its outcome: those whom it answers, and the number of the attempt
@@ -74,7 +174,7 @@ impl<T, A> Attempts<T, A> {
             .under_way
             .take()
             .expect("only an attempt under way finishes");
-        self.under_way = self.waiting.take();
+        self.under_way = self.waiting.pop_front();
         let next = self.under_way.is_some().then(|| {
             self.begun += 1;
             self.begun
@@ -84,9 +184,9 @@ impl<T, A> Attempts<T, A> {
 
     /// The service stops: nothing begins any more. Those who wait, in the order of their attempts;
     /// an attempt under way stays until [`finish`](Self::finish).
-    pub fn end(&mut self) -> Option<Order<T, A>> {
+    pub fn end(&mut self) -> VecDeque<Order<T, A>> {
         self.ended = true;
-        self.waiting.take()
+        std::mem::take(&mut self.waiting)
     }
 
     /// A number for the record of a request that no attempt will answer.
@@ -97,19 +197,21 @@ impl<T, A> Attempts<T, A> {
 }
 
 impl<T, A> Order<T, A> {
-    pub fn new(trigger: T, asker: A) -> Self {
+    fn new(errand: Errand, trigger: T, asker: A) -> Self {
         Self {
+            errand,
             triggers: vec![trigger],
             askers: vec![asker],
             folded: 0,
         }
     }
 
-    fn fold(&mut self, trigger: T, asker: A) {
-        if self.triggers.len() < TRIGGERS_KEPT {
-            self.triggers.push(trigger);
-        }
-        self.askers.push(asker);
+    fn fold(&mut self, later: Self) {
+        // Who asked for no more than a plain reload gets one all the same.
+        self.errand.is_forced |= later.errand.is_forced;
+        let room = TRIGGERS_KEPT.saturating_sub(self.triggers.len());
+        self.triggers.extend(later.triggers.into_iter().take(room));
+        self.askers.extend(later.askers);
         self.folded += 1;
     }
 }
@@ -118,12 +220,35 @@ impl<T, A> Order<T, A> {
 mod tests {
     use super::*;
 
+    fn dry_run() -> Errand {
+        Errand {
+            is_dry_run: true,
+            ..Errand::default()
+        }
+    }
+
+    fn plain() -> Errand {
+        Errand::default()
+    }
+
+    /// The askers of each attempt, from the one under way on.
+    fn play(mut attempts: Attempts<&str, u32>) -> Vec<Vec<u32>> {
+        let mut answered = Vec::new();
+        loop {
+            let (done, next) = attempts.finish();
+            answered.push(done.askers);
+            if next.is_none() {
+                return answered;
+            }
+        }
+    }
+
     #[test]
     fn a_burst_costs_one_under_way_and_one_waiting() {
         let mut attempts = Attempts::default();
-        assert_eq!(attempts.ask("a", 1), Asked::Begin(1));
+        assert_eq!(attempts.ask(plain(), "a", 1), Asked::Begin(1));
         for asker in 2..=100 {
-            assert_eq!(attempts.ask("b", asker), Asked::Waits);
+            assert_eq!(attempts.ask(plain(), "b", asker), Asked::Waits);
         }
         let (first, next) = attempts.finish();
         assert_eq!((first.askers, first.folded), (vec![1], 0));
@@ -137,22 +262,85 @@ mod tests {
     #[test]
     fn who_asks_during_an_attempt_is_answered_by_a_later_one() {
         let mut attempts = Attempts::default();
-        attempts.ask("a", 1);
-        attempts.ask("b", 2);
+        attempts.ask(plain(), "a", 1);
+        attempts.ask(plain(), "b", 2);
         let (first, _) = attempts.finish();
         assert_eq!(first.askers, vec![1]);
-        attempts.ask("c", 3);
+        attempts.ask(plain(), "c", 3);
         let (second, _) = attempts.finish();
         assert_eq!(second.askers, vec![2]);
     }
 
     #[test]
+    fn what_is_not_plain_waits_singly_and_not_without_bound() {
+        let mut attempts = Attempts::default();
+        attempts.ask(plain(), "a", 0);
+        for asker in 1..=16 {
+            let asked = attempts.ask(dry_run(), "b", asker);
+            assert_eq!(asked, Asked::Waits, "{asker}");
+        }
+        let refused = attempts.ask(Errand::rollback(1), "c", 17);
+        let Asked::Refused(Refusal::Busy, order) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(order.askers, vec![17]);
+        assert_eq!(attempts.ask(plain(), "d", 18), Asked::Waits);
+        let answered = play(attempts);
+        assert_eq!(answered.len(), 18);
+        assert!(answered.iter().all(|askers| askers.len() == 1));
+    }
+
+    #[test]
+    fn a_plain_reload_passes_dry_runs_but_is_not_undone_by_an_earlier_rollback() {
+        let mut attempts = Attempts::default();
+        for (asker, errand) in [
+            plain(),
+            plain(),
+            dry_run(),
+            plain(),
+            Errand::rollback(1),
+            plain(),
+            dry_run(),
+            plain(),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            attempts.ask(errand, "a", asker as u32);
+        }
+        let expected = vec![vec![0], vec![1, 3], vec![2], vec![4], vec![5, 7], vec![6]];
+        assert_eq!(play(attempts), expected);
+    }
+
+    #[test]
+    fn one_who_forces_forces_for_all_who_wait_with_them() {
+        let mut attempts = Attempts::default();
+        attempts.ask(plain(), "a", 1);
+        attempts.ask(plain(), "a", 2);
+        let forced = Errand {
+            is_forced: true,
+            ..Errand::default()
+        };
+        attempts.ask(forced, "a", 3);
+        attempts.finish();
+        assert!(attempts.errand().is_forced);
+        assert_eq!(play(attempts), [[2, 3]]);
+    }
+
+    #[test]
     fn a_stop_hands_back_who_waits_and_refuses_who_comes() {
         let mut attempts = Attempts::default();
-        attempts.ask("a", 1);
-        attempts.ask("b", 2);
-        assert_eq!(attempts.end().map(|order| order.askers), Some(vec![2]));
-        assert_eq!(attempts.ask("c", 3), Asked::Refused("c", 3));
+        attempts.ask(plain(), "a", 1);
+        attempts.ask(plain(), "b", 2);
+        attempts.ask(dry_run(), "b", 3);
+        let waiting: Vec<_> = attempts
+            .end()
+            .into_iter()
+            .map(|order| order.askers)
+            .collect();
+        assert_eq!(waiting, [[2], [3]]);
+        let refused = attempts.ask(plain(), "c", 4);
+        assert!(matches!(refused, Asked::Refused(Refusal::Stopping, _)));
         let (first, next) = attempts.finish();
         assert_eq!((first.askers, next), (vec![1], None));
     }

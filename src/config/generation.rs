@@ -1,10 +1,13 @@
-//! What a request sees, and how a worker gets hold of it: [`Generation`], [`Slot`], [`Pin`], [`Reaper`].
+//! What a request sees, and how a worker gets hold of it: [`Generation`], [`Slot`],
+//! [`Pin`], [`Reaper`].
 //!
 //! A generation is immutable and holds no socket, so a request of yesterday keeps no port open. It
 //! does not know where it came from, nor who serves it.
 
 use std::{
     any::Any,
+    ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, mpsc},
     thread,
@@ -12,7 +15,8 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::settings::{Server, Shutdown};
+use super::access::{Access, Token};
+use crate::settings::{Server, Shutdown, Tables};
 
 /// One published configuration: its number, the service's settings and the state built from them.
 pub(crate) struct Generation {
@@ -20,49 +24,57 @@ pub(crate) struct Generation {
     pub(crate) number: u64,
     pub(crate) server: Server,
     pub(crate) shutdown: Shutdown,
-    /// The author's; `None` only while it is being dropped.
-    insides: Option<Insides>,
-    reaper: Reaper,
+    /// Who may ask the admin API.
+    pub(crate) access: Access,
+    /// The author's; a rollback shares them between generations.
+    insides: Arc<Insides>,
+    /// The prefixes of those listeners that answer probes.
+    probes: Vec<(String, String)>,
 }
 
 /// The author's part of a generation, behind `dyn Any` so that no actor is generic.
 pub(crate) struct Insides {
-    pub(crate) settings: Box<dyn Any + Send + Sync>,
-    pub(crate) state: Box<dyn Any + Send + Sync>,
+    pub(crate) settings: Reaped<Box<dyn Any + Send + Sync>>,
+    pub(crate) state: Reaped<Box<dyn Any + Send + Sync>>,
 }
 
 impl Generation {
-    pub(crate) fn new(
+    pub(crate) fn new<A>(
         number: u64,
-        server: Server,
-        shutdown: Shutdown,
-        insides: Insides,
-        reaper: Reaper,
+        tables: &Tables<A>,
+        token: Option<Token>,
+        insides: Arc<Insides>,
     ) -> Self {
+        let listeners = tables.server.listeners.iter();
+        let probes = listeners.filter_map(|(name, listener)| {
+            let prefix = listener.probes.as_ref()?;
+            Some((name.clone(), prefix.clone()))
+        });
         Self {
             number,
-            server,
-            shutdown,
-            insides: Some(insides),
-            reaper,
+            probes: probes.collect(),
+            server: tables.server.clone(),
+            shutdown: tables.shutdown.clone(),
+            access: Access {
+                token,
+                hosts: tables.admin.hosts.clone(),
+            },
+            insides,
         }
     }
 
     /// The settings or the state, whichever is a `T`.
     pub(crate) fn find<T: 'static>(&self) -> Option<&T> {
-        let insides = self.insides.as_ref()?;
-        insides
-            .settings
-            .downcast_ref()
-            .or_else(|| insides.state.downcast_ref())
+        let Insides { settings, state } = &*self.insides;
+        settings.downcast_ref().or_else(|| state.downcast_ref())
     }
-}
 
-impl Drop for Generation {
-    fn drop(&mut self) {
-        if let Some(insides) = self.insides.take() {
-            self.reaper.bury(insides);
-        }
+    /// What a path asks of a listener beneath its prefix for probes, where it has one.
+    pub(crate) fn probe<'a>(&self, listener: &str, path: &'a str) -> Option<&'a str> {
+        // Mostly there are none: then this is all that a request pays.
+        let mut prefixes = self.probes.iter();
+        let (_, prefix) = prefixes.find(|(name, _)| name == listener)?;
+        path.strip_prefix(prefix.as_str())
     }
 }
 
@@ -70,7 +82,7 @@ impl Drop for Generation {
 /// worker, where freeing 100,000 routes would stop every request for 80 ms, and where state that
 /// owns a runtime would panic.
 #[derive(Clone)]
-pub(crate) struct Reaper(mpsc::Sender<Insides>);
+pub(crate) struct Reaper(mpsc::Sender<Box<dyn Any + Send>>);
 
 impl Reaper {
     /// The thread ends with the last clone.
@@ -82,18 +94,46 @@ impl Reaper {
         thread::Builder::new()
             .name("everup-reaper".into())
             .spawn(move || {
-                for insides in buried {
+                for held in buried {
                     // An author's `Drop` that panics must not end the reaper.
-                    let drop_it = std::panic::AssertUnwindSafe(move || drop::<Insides>(insides));
-                    let _ = std::panic::catch_unwind(drop_it);
+                    let drop_it = AssertUnwindSafe(move || drop::<Box<dyn Any + Send>>(held));
+                    let _ = catch_unwind(drop_it);
                 }
             })?;
         Ok(Self(bury))
     }
+}
 
-    fn bury(&self, insides: Insides) {
-        // The receiver outlives every sender; were it gone, the insides are freed right here.
-        let _ = self.0.send(insides);
+/// What is freed by the reaper, wherever it is let go of.
+pub(crate) struct Reaped<T: Send + 'static> {
+    /// `None` only while it is being dropped.
+    held: Option<T>,
+    reaper: Reaper,
+}
+
+impl<T: Send + 'static> Reaped<T> {
+    pub(crate) fn new(held: T, reaper: &Reaper) -> Self {
+        Self {
+            held: Some(held),
+            reaper: reaper.clone(),
+        }
+    }
+}
+
+impl<T: Send + 'static> Deref for Reaped<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.held.as_ref().expect("it is taken only by drop")
+    }
+}
+
+impl<T: Send + 'static> Drop for Reaped<T> {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            // The receiver outlives every sender; were it gone, it is freed right here.
+            let _ = self.reaper.0.send(Box::new(held));
+        }
     }
 }
 

@@ -1,19 +1,27 @@
 //! Owns the configuration: load, prepare, publish.
 //!
-//! Taken: [`Reload`], [`End`], [`Recall`]. Reading order: `attempts` (who is answered by which
-//! attempt), `actor`, `prepare`, `generation` (what a request sees), `attempt` (the record).
+//! Taken: [`Reload`], [`End`], [`Recall`],
+//! [`Review`], [`Consult`]. Reading order: `attempts` (who is answered
+//! by which attempt), `actor`, `content` and `prepare`, `generation` (what a request sees), `attempt`
+//! (the record), `history`.
 
+mod access;
 mod actor;
 mod attempt;
 mod attempts;
 mod background;
+mod content;
 mod descriptors;
 mod generation;
+mod history;
 #[cfg(test)]
 mod model;
 mod prepare;
 
-pub(crate) use actor::{ConfigActor, End, NewConfig, Recall, Reload};
-pub use attempt::{Attempt, Confirmations, Outcome, Trigger, TriggerKind};
+pub(crate) use access::Access;
+pub(crate) use actor::{ConfigActor, Consult, Consulted, End, NewConfig, Recall, Reload, Review};
+pub use attempt::{Attempt, Confirmations, Outcome, Refused, Trigger, TriggerKind};
+pub(crate) use attempts::{Condition, Errand};
+pub(crate) use content::SharedSettings;
 pub(crate) use generation::{Generation, Pin, Reaper, Slot};
 pub(crate) use prepare::{AnySettings, Author, Snapshot};

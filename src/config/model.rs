@@ -12,7 +12,7 @@ use std::{
 
 use stateright::{Checker, Model, Property};
 
-use super::attempts::{Asked, Attempts};
+use super::attempts::{Asked, Attempts, Errand};
 use crate::server::{Drain, DrainLimits, Phase, Step, Urge};
 
 const WORKERS: usize = 2;
@@ -231,10 +231,10 @@ impl Model for Protocol {
             Action::Edit => world.sources += 1,
             Action::Ask(asker) => {
                 world.askers[asker] = Asking::Waits(world.sources);
-                match world.attempts.ask((), asker) {
+                match world.attempts.ask(Errand::default(), (), asker) {
                     Asked::Begin(_) => world.under = Under::Loading,
                     Asked::Waits => {}
-                    Asked::Refused((), asker) => world.answer(asker, None),
+                    Asked::Refused(_, order) => world.answer(order.askers[0], None),
                 }
             }
             Action::Die => world.workers[0].is_dead = true,

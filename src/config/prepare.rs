@@ -16,15 +16,16 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     attempt::Took,
-    background::{Undone, blocking, bounded, in_background},
+    background::Undone,
+    content::{Content, Made, SharedSettings, Task, make},
     descriptors::{Budget, Room},
-    generation::{Generation, Insides, Reaper},
+    generation::{Generation, Reaper},
 };
 use crate::{
-    server::{Address, Listener, NewServe, NewWorker, Share, Times, Worker},
+    server::{Address, Crowd, Listener, NewServe, NewWorker, Readiness, Share, Times, Worker},
     settings::{
-        Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles,
-        Server, Sources, changes,
+        Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, Server,
+        Sources,
     },
 };
 
@@ -36,7 +37,7 @@ pub(crate) trait Author: Send + Sync {
         sources: &Sources,
         previous: Option<&Facts>,
         deadline: Instant,
-    ) -> Result<Read, Vec<Diagnostic>>;
+    ) -> Result<(Loaded<()>, AnySettings), Vec<Diagnostic>>;
 
     /// Builds the state of a generation. Blocks; needs a runtime's context; may panic.
     fn build(
@@ -49,9 +50,6 @@ pub(crate) trait Author: Send + Sync {
 
     fn new_serve(&self) -> NewServe;
 }
-
-/// everup's own tables, and the author's.
-pub(crate) type Read = (Loaded<()>, AnySettings);
 
 /// The author's settings, behind `dyn Any`.
 pub(crate) type AnySettings = Box<dyn Any + Send + Sync>;
@@ -82,9 +80,9 @@ pub(crate) struct AdminServer {
 #[derive(Clone)]
 pub(crate) struct Current {
     pub(crate) snapshot: Snapshot,
-    pub(crate) settings: Arc<Loaded<()>>,
-    pub(crate) files: ReadFiles,
-    pub(crate) digest: Arc<str>,
+    pub(crate) content: Content,
+    /// Of the newest reading of the sources, also where a rollback was made since.
+    pub(crate) facts: Facts,
 }
 
 /// What an attempt works with.
@@ -93,15 +91,17 @@ pub(crate) struct Job {
     pub(crate) admin: NewServe,
     pub(crate) sources: Arc<Sources>,
     pub(crate) reaper: Reaper,
+    pub(crate) readiness: Readiness,
     pub(crate) begun: Instant,
     pub(crate) current: Option<Current>,
+    pub(crate) task: Task,
 }
 
 /// What an attempt has come to, short of publishing.
 pub(crate) enum Prepared {
     Ready(Box<Candidate>),
-    /// Nothing differs; the facts about the sources may.
-    Unchanged,
+    /// Nothing differs, but perhaps where it stands: the settings as they were read this time.
+    Unchanged(SharedSettings),
     Rejected {
         errors: Vec<Diagnostic>,
         /// A thread that did not come back in time.
@@ -138,68 +138,34 @@ impl From<Vec<Diagnostic>> for Prepared {
 /// Until the settings say otherwise.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Loads and prepares. Runs on the control arbiter; waits for blocking threads.
+/// Loads and prepares. Runs on the control arbiter; what is slow does not.
 pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let timeout = job.current.as_ref().map_or(START_TIMEOUT, |current| {
-        current.settings.tables.reload.timeout
+        current.content.settings.tables.reload.timeout
     });
-    let deadline = job.begun + timeout;
-    let loading = in_background(load(&job, deadline));
-    let loaded = bounded(deadline, "reading the settings", loading).await;
-    took.load = job.begun.elapsed();
-    let loaded = loaded.map_err(Prepared::from);
-    let read = match loaded.and_then(|loaded| loaded.map_err(Prepared::from)) {
-        Ok(Some(read)) => read,
-        Ok(None) => return Prepared::Unchanged,
-        Err(rejected) => return rejected,
+    let made = match make(&job, job.begun + timeout, took).await {
+        Ok(made) => made,
+        Err(prepared) => return prepared,
     };
-
     let begun = Instant::now();
-    let deadline = job.begun + read.0.tables.reload.timeout;
-    let prepared = match build(&job, read, deadline).await {
-        Ok(built) => {
-            let opened = tokio::time::timeout_at(deadline.into(), open(&job, built)).await;
-            // An App that is never made is dropped, with the workers that waited for it.
-            let late = "the App was not made within `reload.timeout`";
-            opened
-                .unwrap_or_else(|_| Err(vec![Diagnostic::new(Fault::Build, "", late)]))
-                .unwrap_or_else(Prepared::from)
-        }
-        Err(rejected) => rejected,
-    };
-    took.prepare = begun.elapsed();
-    prepared
-}
-
-/// The settings, or `None` where nothing differs from what is served.
-fn load(
-    job: &Job,
-    deadline: Instant,
-) -> impl FnOnce() -> Result<Option<Read>, Vec<Diagnostic>> + Send + 'static {
-    let (author, sources) = (job.author.clone(), job.sources.clone());
-    let current = job.current.clone();
-    move || {
-        let previous = current.as_ref().map(|current| &current.settings.facts);
-        let read = author.load(&sources, previous, deadline)?;
-        let Some(current) = current else {
-            return Ok(Some(read));
-        };
-        let is_same = read.0.effective.digest(&current.files) == *current.digest;
-        if is_same && current.files.unchanged() {
-            return Ok(None);
-        }
-        frozen(&current.settings, &read.0)?;
-        Ok(Some(read))
-    }
+    let deadline = job.begun + made.content.settings.tables.reload.timeout;
+    let opened = tokio::time::timeout_at(deadline.into(), open(&job, made)).await;
+    took.prepare += begun.elapsed();
+    // An App that is never made is dropped, with the workers that waited for it.
+    let late = "the App was not made within `reload.timeout`";
+    let opened = opened.unwrap_or_else(|_| Err(vec![Diagnostic::new(Fault::Build, "", late)]));
+    opened.map_or_else(Prepared::from, |candidate| {
+        Prepared::Ready(Box::new(candidate))
+    })
 }
 
 /// What cannot change while the process runs.
-fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<Diagnostic>> {
+pub(super) fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<Diagnostic>> {
     let (was, is) = (&current.tables, &next.tables);
     let fixed = [
         (
             "server.listeners",
-            was.server.listeners != is.server.listeners,
+            !addresses(&was.server).eq(addresses(&is.server)),
         ),
         ("server.workers", was.server.workers != is.server.workers),
         ("admin.address", was.admin.address != is.admin.address),
@@ -219,95 +185,48 @@ fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<Diagnostic>
     }
 }
 
-/// A generation's insides, built from settings.
-struct Built {
-    settings: Loaded<()>,
-    app: AnySettings,
-    state: Box<dyn Any + Send + Sync>,
-    files: ReadFiles,
-}
-
-/// Builds the author's state, again where a file that it read has changed meanwhile (P3).
-async fn build(job: &Job, (settings, mut app): Read, deadline: Instant) -> Result<Built, Prepared> {
-    loop {
-        let (author, base) = (job.author.clone(), job.sources.base());
-        let building = move || {
-            let with = Build::new(base);
-            let state = author.build(&app, &with);
-            let files = with.files_read();
-            let is_stable = files.unchanged();
-            (app, state, files, is_stable)
-        };
-        let (same, state, files, is_stable) =
-            bounded(deadline, "the build", blocking(building)).await?;
-        let state = state.map_err(|error| {
-            let diagnostic = Diagnostic::new(Fault::Build, "app", error);
-            Prepared::from(vec![diagnostic])
-        })?;
-        if is_stable {
-            return Ok(Built {
-                settings,
-                app: same,
-                state,
-                files,
-            });
-        }
-        if Instant::now() >= deadline {
-            let error = "the files that the build reads do not stand still";
-            return Err(vec![Diagnostic::new(Fault::Build, "app", error)].into());
-        }
-        app = same;
-    }
+/// What the listeners are, without what they answer.
+fn addresses(server: &Server) -> impl Iterator<Item = (&String, SocketAddr)> {
+    let listeners = server.listeners.iter();
+    listeners.map(|(name, listener)| (name, listener.address))
 }
 
 /// Opens what the snapshot needs and does not have yet.
-async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
-    let Built {
-        settings,
-        app,
-        state,
-        files,
-    } = built;
-    let settings = Arc::new(settings);
-    let tables = &settings.tables;
-    let digest: Arc<str> = settings.effective.digest(&files).into();
+async fn open(job: &Job, made: Made) -> Result<Candidate, Vec<Diagnostic>> {
+    let Made {
+        content,
+        facts,
+        changes,
+    } = made;
+    let tables = &content.settings.tables;
     let known = job.current.as_ref();
     let generation = Arc::new(Generation::new(
         known.map_or(1, |known| known.snapshot.generation.number + 1),
-        tables.server.clone(),
-        tables.shutdown.clone(),
-        Insides {
-            settings: app,
-            state,
-        },
-        job.reaper.clone(),
+        tables,
+        content.token.clone(),
+        content.insides.clone(),
     ));
-    let (snapshot, shares, admin_share, changes) = match known {
+    let (snapshot, shares, admin_share) = match known {
         Some(known) => {
             let mut snapshot = known.snapshot.clone();
             snapshot.generation = generation;
-            let asked = settings.tables.server.max_connections as usize;
+            let asked = tables.server.max_connections as usize;
             let room = snapshot.budget.room(asked, snapshot.workers.len());
             snapshot.max_connections = room.per_worker;
-            let changes = changes(&known.settings.effective, &settings.effective);
-            (snapshot, Vec::new(), Vec::new(), changes)
+            (snapshot, Vec::new(), Vec::new())
         }
-        None => {
-            let opened = start(job, generation, &settings).await?;
-            (opened.0, opened.1, opened.2, Vec::new())
-        }
+        None => start(job, generation, &content.settings).await?,
     };
-    Ok(Prepared::Ready(Box::new(Candidate {
+    Ok(Candidate {
         current: Current {
             snapshot,
-            settings,
-            files,
-            digest,
+            content,
+            facts,
         },
         changes,
         shares,
         admin_share,
-    })))
+    })
 }
 
 type Opened = (Snapshot, Vec<Vec<Share>>, Vec<Share>);
@@ -337,6 +256,8 @@ async fn start(
             address: serving_at.unwrap_or(NOWHERE),
             times: |generation| Times::from(&generation.server),
             max_connections: room.per_worker,
+            crowd: Crowd::Waits,
+            readiness: job.readiness.clone(),
         }));
     }
     let workers = futures_util::future::join_all(workers).await;
@@ -400,6 +321,9 @@ async fn start_admin(
         address: listener.address().tcp().unwrap_or(NOWHERE),
         times: |_| crate::admin::TIMES,
         max_connections: room.admin,
+        // Whoever keeps connections open must not keep the operator out.
+        crowd: Crowd::MakesRoom,
+        readiness: job.readiness.clone(),
     });
     let worker = worker.await.map_err(cannot)?;
     let share = listener.share(&worker.runtime).map_err(cannot)?;

@@ -21,6 +21,7 @@ use super::{
     drain::{self, Drain, Phase, Step, Urge},
     handshakes,
     listener::{Listener, Share},
+    readiness::Readiness,
     worker::{self, Adopt, CloseListeners, Cut, Delay, Worker},
 };
 use crate::{
@@ -141,6 +142,7 @@ const HANDSHAKES_TICK: Duration = Duration::from_millis(5);
 /// The actor that serves.
 pub(crate) struct ServerActor {
     snapshot: Option<Snapshot>,
+    readiness: Readiness,
     drain: Drain,
     /// The books when the stop began.
     before: Requests,
@@ -150,9 +152,10 @@ pub(crate) struct ServerActor {
 
 impl ServerActor {
     /// `finished` gets the report when all is over.
-    pub(crate) fn new(finished: oneshot::Sender<DrainReport>) -> Self {
+    pub(crate) fn new(readiness: Readiness, finished: oneshot::Sender<DrainReport>) -> Self {
         Self {
             snapshot: None,
+            readiness,
             drain: Drain::new(),
             before: Requests::default(),
             is_failure: false,
@@ -386,6 +389,7 @@ impl Handler<Publish> for ServerActor {
         } = publish;
         // P2: from here on, whatever a worker pins is this generation.
         snapshot.published.send_replace(snapshot.generation.clone());
+        self.readiness.serves();
         let total = snapshot.workers.len();
         let waits = shares.iter().any(|shares| !shares.is_empty());
         let max_connections = snapshot.max_connections;

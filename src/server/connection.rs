@@ -11,6 +11,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -33,6 +34,7 @@ const DISCARD: Duration = Duration::from_millis(500);
 /// under way: the clock is read once a poll.
 pub(crate) struct Conn {
     hub: Rc<Hub>,
+    listener: Arc<str>,
     account: AccountId,
     peer: Option<SocketAddr>,
     /// Accepted before a stop was asked for.
@@ -40,6 +42,8 @@ pub(crate) struct Conn {
     now: Cell<Instant>,
     waker: RefCell<Option<Waker>>,
     cut: Cell<bool>,
+    /// Another needs its place: it ends as soon as a last look finds nothing.
+    leaving: Cell<bool>,
 
     /// The generation of the request under way: HTTP/1 answers one after the other. Here and not in
     /// the request's extensions, which would cost an allocation and a hash table a request.
@@ -82,16 +86,23 @@ enum Due {
 }
 
 impl Conn {
-    pub(crate) fn new(hub: Rc<Hub>, account: AccountId, peer: Option<SocketAddr>) -> Rc<Self> {
+    pub(crate) fn new(
+        hub: Rc<Hub>,
+        listener: Arc<str>,
+        account: AccountId,
+        peer: Option<SocketAddr>,
+    ) -> Rc<Self> {
         let now = Instant::now();
         Rc::new(Self {
             before_stop: matches!(hub.standing(), Standing::Serving),
             hub,
+            listener,
             account,
             peer,
             now: Cell::new(now),
             waker: RefCell::default(),
             cut: Cell::default(),
+            leaving: Cell::default(),
             pin: RefCell::default(),
             open: Cell::default(),
             encoded: RefCell::default(),
@@ -108,6 +119,23 @@ impl Conn {
 
     pub(crate) fn hub(&self) -> &Rc<Hub> {
         &self.hub
+    }
+
+    /// The name of the listener that it came from.
+    pub(crate) fn listener(&self) -> &str {
+        &self.listener
+    }
+
+    /// Since when it has had nothing to do; `None` where it has, or is about to end.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        let is_idle = self.awaits_head() && !self.leaving.get();
+        is_idle.then(|| self.idle_since.get())
+    }
+
+    /// Gives its place to another, unless something has arrived.
+    pub(crate) fn make_room(&self) {
+        self.leaving.set(true);
+        self.wake();
     }
 
     /// Something changed that the connection's task should look at.
@@ -203,6 +231,7 @@ impl Conn {
 
     /// More of a head has arrived, at the last moment: its time begins anew.
     pub(crate) fn head_goes_on(&self) {
+        self.leaving.set(false);
         self.head_since.set(Some(self.now.get()));
     }
 
@@ -229,9 +258,8 @@ impl Conn {
     }
 
     pub(crate) fn has_discarded(&self) -> bool {
-        self.discarding
-            .get()
-            .is_some_and(|until| self.now.get() >= until)
+        let until = self.discarding.get();
+        self.leaving.get() || until.is_some_and(|until| self.now.get() >= until)
     }
 
     pub(crate) fn take_verdict(&self) -> Option<Verdict> {
@@ -287,16 +315,24 @@ impl Conn {
             .write_blocked_since
             .get()
             .map(|since| (since + times.write, Due::Drop));
-        // P5: what has arrived and waits its turn is not idle.
-        let awaits_head = self.open.get() == 0 && !self.ended.get() && !self.has_more.get();
-        let read = awaits_head.then(|| match self.head_since.get() {
-            Some(since) => (since + times.request, Due::Give(Verdict::HeadTimeout)),
-            None => (
-                self.idle_until(times.keep_alive),
-                Due::Give(Verdict::CloseIdle),
-            ),
+        let read = self.awaits_head().then(|| {
+            let (until, verdict) = match self.head_since.get() {
+                Some(since) => (since + times.request, Verdict::HeadTimeout),
+                None => (self.idle_until(times.keep_alive), Verdict::CloseIdle),
+            };
+            let at = if self.leaving.get() {
+                self.now.get()
+            } else {
+                until
+            };
+            (at, Due::Give(verdict))
         });
         [write, read].into_iter().flatten().min_by_key(|due| due.0)
+    }
+
+    /// P5: what has arrived and waits its turn is not idle.
+    fn awaits_head(&self) -> bool {
+        self.open.get() == 0 && !self.ended.get() && !self.has_more.get()
     }
 
     fn idle_until(&self, keep_alive: Duration) -> Instant {

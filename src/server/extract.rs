@@ -57,11 +57,8 @@ impl<T: 'static> FromRequest for Live<T> {
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let pinned = request
-            .conn_data::<Rc<Conn>>()
-            .and_then(|conn| conn.pinned())
-            .filter(|pin| pin.find::<T>().is_some());
-        ready(pinned.map_or_else(
+        let known = pinned(request).filter(|pin| pin.find::<T>().is_some());
+        ready(known.map_or_else(
             || Err(ErrorInternalServerError(unknown::<T>())),
             |pin| {
                 Ok(Self {
@@ -98,6 +95,11 @@ fn found<T: 'static>(generation: &Generation) -> &T {
     generation
         .find()
         .expect("`from_request` has found it, and a generation never changes")
+}
+
+/// The generation of a request.
+pub(crate) fn pinned(request: &HttpRequest) -> Option<Pin> {
+    request.conn_data::<Rc<Conn>>()?.pinned()
 }
 
 fn unknown<T>() -> String {

@@ -10,7 +10,7 @@ use std::{
 use slab::Slab;
 use tokio::sync::{Notify, watch};
 
-use super::{books::Books, connection::Conn, extract::Lifecycle};
+use super::{books::Books, connection::Conn, extract::Lifecycle, readiness::Readiness};
 use crate::settings::Server;
 
 /// The times of `[server]` that every connection keeps.
@@ -33,6 +33,19 @@ impl From<&Server> for Times {
     }
 }
 
+/// What a worker does where connections wait and it has as many as it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crowd {
+    /// They stay in the queue, where another worker may take them.
+    Waits,
+    /// One more is taken, and the connection that was idle for the longest is closed in its place,
+    /// after a last look.
+    MakesRoom,
+}
+
+/// How soon a worker looks again for a connection to close where none was idle.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// Where a worker stands in a stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Standing {
@@ -51,6 +64,8 @@ pub(crate) struct Hub {
     books: Arc<Books>,
     times: Cell<Times>,
     max_connections: Cell<usize>,
+    crowd: Crowd,
+    readiness: Readiness,
     standing: Cell<Standing>,
     connections: RefCell<Slab<Rc<Conn>>>,
     /// A connection has ended, or there is room for more.
@@ -61,11 +76,19 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(books: Arc<Books>, times: Times, max_connections: usize) -> Rc<Self> {
+    pub(crate) fn new(
+        books: Arc<Books>,
+        times: Times,
+        max_connections: usize,
+        crowd: Crowd,
+        readiness: Readiness,
+    ) -> Rc<Self> {
         Rc::new(Self {
             books,
             times: Cell::new(times),
             max_connections: Cell::new(max_connections),
+            crowd,
+            readiness,
             standing: Cell::new(Standing::Serving),
             connections: RefCell::default(),
             room: Notify::new(),
@@ -79,6 +102,10 @@ impl Hub {
 
     pub(crate) fn times(&self) -> Times {
         self.times.get()
+    }
+
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
     }
 
     pub(crate) fn standing(&self) -> Standing {
@@ -101,8 +128,29 @@ impl Hub {
 
     /// Waits until there is room for one connection more.
     pub(crate) async fn has_room(&self) {
-        while self.connections.borrow().len() >= self.max_connections.get() {
-            self.room.notified().await;
+        match self.crowd {
+            Crowd::Waits => {
+                while self.connections.borrow().len() >= self.max_connections.get() {
+                    self.room.notified().await;
+                }
+            }
+            Crowd::MakesRoom => {
+                while self.connections.borrow().len() > self.max_connections.get() {
+                    self.close_longest_idle();
+                    // Either way it is looked again: what was idle may have received something.
+                    let _ = tokio::time::timeout(LOOK_AGAIN, self.room.notified()).await;
+                }
+            }
+        }
+    }
+
+    fn close_longest_idle(&self) {
+        let connections = self.connections.borrow();
+        let idle = connections
+            .iter()
+            .filter_map(|(_, conn)| Some((conn.idle_since()?, conn)));
+        if let Some((_, conn)) = idle.min_by_key(|(since, _)| *since) {
+            conn.make_room();
         }
     }
 

@@ -15,6 +15,8 @@ mod http1;
 mod hub;
 mod io;
 mod listener;
+mod probes;
+mod readiness;
 mod request;
 mod worker;
 
@@ -25,8 +27,10 @@ pub(crate) use books::Victim;
 #[cfg(test)]
 pub(crate) use drain::{Drain, Limits as DrainLimits, Phase};
 pub(crate) use drain::{Step, Urge};
+pub(crate) use extract::pinned;
 pub use extract::{Lifecycle, Live, Shared};
 pub(crate) use http1::{NewServe, new_serve};
-pub(crate) use hub::Times;
+pub(crate) use hub::{Crowd, Times};
 pub(crate) use listener::{Address, Listener, Share};
+pub(crate) use readiness::Readiness;
 pub(crate) use worker::{NewWorker, Worker};

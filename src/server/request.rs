@@ -25,7 +25,7 @@ use futures_util::{Stream, future::LocalBoxFuture};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{books::Ticket, connection::Conn, gate::Framing};
+use super::{books::Ticket, connection::Conn, gate::Framing, probes};
 use crate::config::Slot;
 
 /// Makes a [`Track`] around each service that `inner` makes.
@@ -89,13 +89,22 @@ where
         let offers_upgrade = request.upgrade();
         // P1, P2: the head is complete, and no handler or middleware has seen the request.
         let pin = self.slot.borrow_mut().pin();
+        let asked = pin.probe(conn.listener(), request.path());
+        let probe =
+            asked.and_then(|asked| probes::answer(asked, request.method(), conn.hub().readiness()));
         let ticket = conn.receive(&request, framing, pin);
         let stalled =
             (framing != Framing::None && !offers_upgrade).then(|| time_body(&mut request, &conn));
         Answering {
             entry: Some(OpenEntry::new(conn, ticket, offers_upgrade)),
-            // A middleware may panic before it returns its future.
-            inner: catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok(),
+            handling: match probe {
+                Some(answer) => Handling::done(answer),
+                // A middleware may panic before it returns its future.
+                None => catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).map_or_else(
+                    |_| Handling::done(panicked().into()),
+                    |future| Handling::App { future },
+                ),
+            },
             stalled,
         }
     }
@@ -135,8 +144,26 @@ pin_project! {
     pub(crate) struct Answering<F> {
         entry: Option<OpenEntry>,
         #[pin]
-        inner: Option<F>,
+        handling: Handling<F>,
         stalled: Option<Rc<Cell<bool>>>,
+    }
+}
+
+pin_project! {
+    /// Who answers a request.
+    #[project = HandlingView]
+    enum Handling<F> {
+        App { #[pin] future: F },
+        /// Nobody any more: this is the answer, until it is taken.
+        Done { answer: Option<Response<BoxBody>> },
+    }
+}
+
+impl<F> Handling<F> {
+    fn done(answer: Response<BoxBody>) -> Self {
+        Self::Done {
+            answer: Some(answer),
+        }
     }
 }
 
@@ -148,16 +175,20 @@ where
     type Output = Result<Response<Tracked<B>>, actix_web::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let polled = match this.inner.as_mut().as_pin_mut() {
+        let this = self.project();
+        let polled = match this.handling.project() {
             // A handler that panics costs its own request a 500 and nobody else anything.
-            Some(inner) => catch_unwind(AssertUnwindSafe(|| inner.poll(cx)))
-                .unwrap_or_else(|_| Poll::Ready(Err(panicked()))),
-            None => Poll::Ready(Err(panicked())),
+            HandlingView::App { future } => catch_unwind(AssertUnwindSafe(|| future.poll(cx)))
+                .unwrap_or_else(|_| Poll::Ready(Err(panicked())))
+                .map(response),
+            HandlingView::Done { answer } => {
+                let answer = answer.take().expect("polled again after its answer");
+                Poll::Ready(answer.map_body(|_, body| EitherBody::right(body)))
+            }
         };
         let is_stalled = this.stalled.as_ref().is_some_and(|stalled| stalled.get());
         let answer = if is_stalled {
-            Err(BodyTimeout.into())
+            response(Err(BodyTimeout.into()))
         } else {
             ready!(polled)
         };
@@ -166,18 +197,20 @@ where
     }
 }
 
+/// What the App has come to, as the response that it is.
+fn response<B>(answer: Result<ServiceResponse<B>, actix_web::Error>) -> Response<EitherBody<B>> {
+    match answer {
+        Ok(response) => Response::from(response).map_body(|_, body| EitherBody::left(body)),
+        Err(error) => Response::from(error).map_body(|_, body| EitherBody::right(body)),
+    }
+}
+
 /// The response, with its body entered in the books.
 fn finish<B: MessageBody + 'static>(
-    answer: Result<ServiceResponse<B>, actix_web::Error>,
+    mut response: Response<EitherBody<B>>,
     entry: OpenEntry,
     is_stalled: bool,
 ) -> Response<Tracked<B>> {
-    let mut response = match answer {
-        Ok(response) => {
-            Response::from(response).map_body(|_, body| EitherBody::<B, BoxBody>::left(body))
-        }
-        Err(error) => Response::from(error).map_body(|_, body| EitherBody::right(body)),
-    };
     // actix-http takes every request that offers an upgrade for a stream without end: where the
     // offer is not taken, the connection serves nothing more.
     let is_spent = entry.offers_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS;

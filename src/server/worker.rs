@@ -24,9 +24,10 @@ use super::{
     books::{Books, Victim},
     connection::{self, Conn},
     http1::{NewServe, Serve},
-    hub::{Hub, Times},
+    hub::{Crowd, Hub, Times},
     io::Io,
     listener::{Accepted, Queue, Share, is_clients_fault, is_shut},
+    readiness::Readiness,
 };
 use crate::config::{Generation, Slot};
 
@@ -97,6 +98,8 @@ pub(crate) struct NewWorker {
     /// The times that its connections keep in each generation.
     pub(crate) times: fn(&Generation) -> Times,
     pub(crate) max_connections: usize,
+    pub(crate) crowd: Crowd,
+    pub(crate) readiness: Readiness,
 }
 
 impl Worker {
@@ -147,7 +150,7 @@ impl WorkerActor {
     ) {
         let mut slot = Slot::new(new.published);
         let times = (new.times)(&slot.pin());
-        let hub = Hub::new(books, times, new.max_connections);
+        let hub = Hub::new(books, times, new.max_connections, new.crowd, new.readiness);
         let slot = Rc::new(RefCell::new(slot));
         let making = (new.new_serve)(hub.clone(), slot.clone(), new.address);
         let Some(serve) = making.await else {
@@ -315,7 +318,7 @@ impl Acceptor {
 
     fn open(&self, listener: &Arc<str>, (stream, peer): Accepted) {
         let account = self.hub.books().account(listener);
-        let conn = Conn::new(self.hub.clone(), account, peer);
+        let conn = Conn::new(self.hub.clone(), listener.clone(), account, peer);
         let dispatcher = self.serve.serve(Io::new(stream, conn.clone()), peer);
         actix_rt::spawn(connection::drive(conn, dispatcher));
     }

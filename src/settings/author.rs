@@ -56,6 +56,7 @@ pub(super) struct Finding {
 pub struct Build {
     base: PathBuf,
     read: Mutex<BTreeMap<PathBuf, Option<Sum>>>,
+    secrets: Mutex<BTreeMap<PathBuf, Option<Sum>>>,
     opened: Mutex<BTreeMap<PathBuf, Option<Identity>>>,
 }
 
@@ -65,6 +66,8 @@ pub(crate) struct ReadFiles {
     base: PathBuf,
     /// By the path as it was asked for; `None` for a file that could not be read.
     files: BTreeMap<PathBuf, Option<Sum>>,
+    /// Those that hold secrets, likewise: in no digest that is published.
+    secrets: BTreeMap<PathBuf, Option<Sum>>,
     /// The directories that were opened, likewise.
     directories: BTreeMap<PathBuf, Option<Identity>>,
 }
@@ -96,6 +99,7 @@ impl Build {
         Build {
             base,
             read: Mutex::default(),
+            secrets: Mutex::default(),
             opened: Mutex::default(),
         }
     }
@@ -129,22 +133,43 @@ impl Build {
     /// # Errors
     /// The file cannot be read, is no regular file, or has more than 16 MiB.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read_into(&self.read, path)
+    }
+
+    /// As [`read`](Self::read), of a secret: the digest that is published leaves it out.
+    pub(crate) fn read_secret(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read_into(&self.secrets, path)
+    }
+
+    fn read_into(
+        &self,
+        files: &Mutex<BTreeMap<PathBuf, Option<Sum>>>,
+        path: &Path,
+    ) -> io::Result<Vec<u8>> {
         let content = file::read(&self.base.join(path));
         let sum = content.as_deref().ok().map(sum);
         // A panic elsewhere leaves the map as whole as it was.
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = files.lock().unwrap_or_else(PoisonError::into_inner);
         // P3: the first of two readings counts; where they differ, so does `unchanged`.
         read.entry(path.to_owned()).or_insert(sum);
         content
     }
 
+    /// Where the secrets are that have been read until now.
+    pub(crate) fn secrets(&self) -> Vec<PathBuf> {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.keys().map(|path| self.base.join(path)).collect()
+    }
+
     /// What has been read until now.
     pub(crate) fn files_read(&self) -> ReadFiles {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         ReadFiles {
             base: self.base.clone(),
             files: read.clone(),
+            secrets: secrets.clone(),
             directories: opened.clone(),
         }
     }
@@ -154,7 +179,8 @@ impl ReadFiles {
     /// Reads all again: whether each still holds the same, and each directory is still the same. A
     /// file that can no longer be read has changed, and so has one that now can.
     pub(crate) fn unchanged(&self) -> bool {
-        let same_files = self.files.iter().all(|(path, before)| {
+        let mut files = self.files.iter().chain(&self.secrets);
+        let same_files = files.all(|(path, before)| {
             let content = file::read(&self.base.join(path));
             content.as_deref().ok().map(sum) == *before
         });
@@ -166,7 +192,7 @@ impl ReadFiles {
             })
     }
 
-    /// Adds the files to a digest.
+    /// Adds the files to a digest, but for the secret ones.
     pub(super) fn digest(&self, digest: &mut Sha256) {
         for (path, sum) in &self.files {
             let path = path.as_os_str().as_encoded_bytes();

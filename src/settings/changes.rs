@@ -8,6 +8,7 @@ use super::tree::{At, Tree};
 use serde::Serialize;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// What is in force, defaults included, and where each value comes from.
@@ -41,6 +42,35 @@ impl Effective {
     #[cfg(test)]
     pub(super) fn json(&self) -> &Json {
         &self.json
+    }
+
+    /// The settings as they may be shown, keys in order.
+    pub(crate) fn to_json(&self) -> Json {
+        self.json.clone()
+    }
+
+    /// Where each value comes from that no default gives, by its key.
+    pub(crate) fn origins(&self) -> BTreeMap<String, String> {
+        let mut origins = BTreeMap::new();
+        self.origins_of(&self.json, &mut Vec::new(), &mut origins);
+        origins
+    }
+
+    fn origins_of<'a>(
+        &'a self,
+        value: &'a Json,
+        path: &mut Vec<&'a str>,
+        origins: &mut BTreeMap<String, String>,
+    ) {
+        if let Json::Object(table) = value {
+            for (key, value) in table {
+                path.push(key);
+                self.origins_of(value, path, origins);
+                path.pop();
+            }
+        } else if let Some(place) = self.place(path) {
+            origins.insert(key::join(path), place.to_string());
+        }
     }
 
     /// A hash of the settings and of the content of the files that they name: `sha256:…`.

@@ -107,6 +107,7 @@ pub(crate) fn load<S: Settings>(
     };
     let effective = Effective::new(json, tree);
     check(&tables.app, &effective, &mut diagnostics);
+    check_admin(&tables.admin, &effective, &mut diagnostics);
     if diagnostics.is_empty() {
         Ok(Loaded {
             tables,
@@ -196,6 +197,16 @@ fn check(app: &impl Settings, effective: &Effective, diagnostics: &mut Vec<Diagn
         if sound || (diagnostic.place.is_some() && !known) {
             diagnostics.push(diagnostic);
         }
+    }
+}
+
+/// What no single value says.
+fn check_admin(admin: &Admin, effective: &Effective, diagnostics: &mut Vec<Diagnostic>) {
+    // One that is named and wrong has its own diagnostic.
+    let has_token = effective.found(&["admin", "token_file"]).is_some();
+    if admin.address.is_open() && !has_token {
+        let message = "other machines can reach this address, so it needs `admin.token_file`";
+        diagnostics.push(effective.diagnostic(Fault::Settings, "admin.address", message));
     }
 }
 

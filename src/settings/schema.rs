@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// All settings of a service: everup's own tables and the author's.
@@ -86,16 +87,33 @@ pub struct Listener {
     #[serde(deserialize_with = "units::address")]
     #[schemars(with = "String")]
     pub address: SocketAddr,
+    /// A path such as `"/-/"`, beneath which `livez` and `readyz` are answered here too, for load
+    /// balancers that cannot reach the admin API. Default: none.
+    #[serde(
+        default,
+        deserialize_with = "units::probes",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<String>")]
+    pub probes: Option<String>,
 }
 
 /// The admin API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Admin {
-    /// A loopback address and a port, `"unix:PATH"`, or `""` for none; default
-    /// `"127.0.0.1:8081"`.
+    /// An IP address and a port, `"unix:PATH"`, or `""` for none; default `"127.0.0.1:8081"`.
+    /// Beyond loopback it needs `token_file`.
     #[schemars(with = "String")]
     pub address: AdminAddress,
+    /// A file that holds the token which requests must bear, of at least 16 bytes. A relative path
+    /// starts at the settings directory. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// Names that `Host` may carry, beside IP addresses and `localhost`. Default: none.
+    #[serde(deserialize_with = "units::hosts")]
+    #[schemars(with = "Vec<String>")]
+    pub hosts: Vec<String>,
 }
 
 /// How settings are reloaded.
@@ -106,6 +124,10 @@ pub struct Reload {
     #[serde(with = "units::positive_duration")]
     #[schemars(with = "String")]
     pub timeout: Duration,
+    /// Generations kept for a rollback, beside the one that is served, at most 1000; default 16.
+    #[serde(deserialize_with = "units::history")]
+    #[schemars(range(max = 1000))]
+    pub history: u16,
 }
 
 /// How the service stops.
@@ -154,6 +176,8 @@ impl Default for Admin {
     fn default() -> Self {
         Admin {
             address: AdminAddress::Tcp((Ipv4Addr::LOCALHOST, 8081).into()),
+            token_file: None,
+            hosts: Vec::new(),
         }
     }
 }
@@ -162,6 +186,7 @@ impl Default for Reload {
     fn default() -> Self {
         Reload {
             timeout: Duration::from_secs(10),
+            history: 16,
         }
     }
 }
@@ -186,7 +211,11 @@ impl Default for Logging {
 
 fn built_in_listeners() -> BTreeMap<String, Listener> {
     let address = (Ipv4Addr::LOCALHOST, 8080).into();
-    BTreeMap::from([("public".to_owned(), Listener { address })])
+    let listener = Listener {
+        address,
+        probes: None,
+    };
+    BTreeMap::from([("public".to_owned(), listener)])
 }
 
 /// The listeners that are named; the built-in one only where none is.

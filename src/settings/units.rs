@@ -20,7 +20,7 @@ const NAME: usize = 64;
 pub enum AdminAddress {
     /// Nowhere: `""`.
     Off,
-    /// On an address of this machine only: `127.0.0.1:8081`; port 0 picks one.
+    /// On an address such as `127.0.0.1:8081`; port 0 picks one.
     Tcp(SocketAddr),
     /// On a unix socket: `unix:PATH`.
     Unix(PathBuf),
@@ -113,11 +113,57 @@ pub(super) fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, 
 
 /// How many workers.
 pub(super) fn workers<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    up_to(512, from)
+}
+
+/// How many generations.
+pub(super) fn history<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    up_to(1000, from)
+}
+
+fn up_to<'de, D: Deserializer<'de>>(most: u16, from: D) -> Result<u16, D::Error> {
     let number = from.deserialize_u32(Bounded {
         least: 0,
-        most: 512,
+        most: most.into(),
     })?;
     u16::try_from(number).map_err(D::Error::custom)
+}
+
+/// A path beneath which probes are answered.
+pub(super) fn probes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let read = from.deserialize_str(Text {
+        expected: "a path that begins and ends with a slash, such as \"/-/\"",
+        read: |text| {
+            // As it comes in a request: what would be encoded there never matches.
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+            let good = text.starts_with('/') && text.ends_with('/') && text.bytes().all(plain);
+            good.then(|| text.to_owned())
+        },
+    });
+    read.map(Some)
+}
+
+/// Names that Host may carry.
+pub(super) fn hosts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let hosts = <Vec<HostName> as serde::Deserialize>::deserialize(from)?;
+    Ok(hosts.into_iter().map(|host| host.0).collect())
+}
+
+/// A name as it stands in Host, without its port.
+struct HostName(String);
+
+impl<'de> serde::Deserialize<'de> for HostName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Text {
+            expected: "a host name without a port such as \"admin.example\"",
+            read: |text| {
+                let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+                // RFC 1035 §2.3.4: 255 octets, two of which are not written.
+                let fits = (1..=253).contains(&text.len()) && text.bytes().all(good);
+                fits.then(|| HostName(text.to_ascii_lowercase()))
+            },
+        })
+    }
 }
 
 /// A number above zero.
@@ -145,6 +191,16 @@ impl<'de> serde::Deserialize<'de> for ListenerName {
     }
 }
 
+impl AdminAddress {
+    /// Whether others than this machine's own users can reach it.
+    pub(crate) fn is_open(&self) -> bool {
+        match self {
+            AdminAddress::Off | AdminAddress::Unix(_) => false,
+            AdminAddress::Tcp(address) => !address.ip().to_canonical().is_loopback(),
+        }
+    }
+}
+
 impl serde::Serialize for AdminAddress {
     fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -158,8 +214,8 @@ impl serde::Serialize for AdminAddress {
 impl<'de> serde::Deserialize<'de> for AdminAddress {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_str(Text {
-            expected: "a loopback address and a port such as \"127.0.0.1:8081\" (others would \
-                       need tokens, which there are not yet), \"unix:PATH\" or \"\" for none",
+            expected: "an IP address and a port such as \"127.0.0.1:8081\", \"unix:PATH\" or \"\" \
+                       for none",
             read: admin_address_of,
         })
     }
@@ -174,9 +230,7 @@ fn admin_address_of(text: &str) -> Option<AdminAddress> {
         let good = !path.is_empty() && !path.contains('\0');
         return good.then(|| AdminAddress::Unix(path.into()));
     }
-    let address: SocketAddr = text.parse().ok()?;
-    let local = address.ip().to_canonical().is_loopback();
-    local.then_some(AdminAddress::Tcp(address))
+    text.parse().ok().map(AdminAddress::Tcp)
 }
 
 fn duration_of(text: &str) -> Option<Duration> {
@@ -259,24 +313,34 @@ mod tests {
     }
 
     #[test]
-    fn an_admin_address_is_off_unix_or_on_this_machine() {
-        let local = |text: &str| Some(AdminAddress::Tcp(text.parse().expect("an address")));
+    fn an_admin_address_is_off_unix_or_an_address() {
+        let tcp = |text: &str| Some(AdminAddress::Tcp(text.parse().expect("an address")));
         assert_eq!(admin_address_of(""), Some(AdminAddress::Off));
-        assert_eq!(admin_address_of("127.0.0.1:0"), local("127.0.0.1:0"));
-        assert_eq!(admin_address_of("[::1]:1"), local("[::1]:1"));
+        assert_eq!(admin_address_of("127.0.0.1:0"), tcp("127.0.0.1:0"));
+        assert_eq!(admin_address_of("[::1]:1"), tcp("[::1]:1"));
         assert_eq!(
             admin_address_of("unix:/run/a.sock"),
             Some(AdminAddress::Unix("/run/a.sock".into()))
         );
-        for text in [
-            "0.0.0.0:1",
-            "[::]:1",
-            "10.0.0.1:1",
-            "localhost:1",
-            "unix:",
-            "127.0.0.1",
-        ] {
+        for text in ["localhost:1", "unix:", "127.0.0.1"] {
             assert_eq!(admin_address_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_admin_address_is_open_where_other_machines_reach_it() {
+        for (text, open) in [
+            ("", false),
+            ("unix:/run/a.sock", false),
+            ("127.9.9.9:1", false),
+            ("[::1]:1", false),
+            ("[::ffff:127.0.0.1]:1", false),
+            ("0.0.0.0:1", true),
+            ("[::]:1", true),
+            ("10.0.0.1:1", true),
+        ] {
+            let address = admin_address_of(text).expect(text);
+            assert_eq!(address.is_open(), open, "{text}");
         }
     }
 }

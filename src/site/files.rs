@@ -84,6 +84,14 @@ impl NotOpen {
                 "`{name}` holds the settings, which would be served"
             ));
         }
+        for secret in with.secrets() {
+            if may_hold(&root, &secret) {
+                return Err(format!(
+                    "`{name}` holds the secret {}, which would be served",
+                    secret.display()
+                ));
+            }
+        }
         Ok(Files {
             root: Arc::new(root),
             rest: self.rest,
@@ -117,6 +125,14 @@ fn holds_settings(root: &OwnedFd, base: &Path) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Whether a file lies beneath `root`, by its name or by where that leads; true where that cannot
+/// be told.
+fn may_hold(root: &OwnedFd, path: &Path) -> bool {
+    let beneath = |path: io::Result<PathBuf>| path.and_then(|path| lies_beneath(root, &path));
+    let named = std::path::absolute(path);
+    beneath(named).unwrap_or(true) || beneath(fs::canonicalize(path)).unwrap_or(true)
 }
 
 /// By what the directories are, not by their names: a bind mount has another one.

@@ -48,7 +48,7 @@ impl Event<'_> {
         match self {
             Self::Serving(_) | Self::Stopped(DrainReport { cut: 0, .. }) => Level::Info,
             Self::Attempt(attempt) if attempt.outcome != Outcome::Rejected => Level::Info,
-            Self::Attempt(attempt) if attempt.is_stopping => Level::Info,
+            Self::Attempt(attempt) if attempt.refused.is_some() => Level::Info,
             Self::StopAsked { .. } | Self::Capped { .. } => Level::Info,
             Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) => Level::Warn,
             Self::Attempt(_) | Self::BooksDiffer(_) => Level::Error,

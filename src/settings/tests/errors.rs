@@ -36,9 +36,8 @@ fn all_errors_of_all_layers_come_at_once_in_the_order_of_the_sources() {
             "default.toml:11:11: server.listeners.y.address: expected an IP address and a port \
              such as \"127.0.0.1:8080\" or \"[::1]:8080\", found \"localhost\""
                 .to_owned(),
-            "default.toml:13:11: admin.address: expected a loopback address and a port such as \
-             \"127.0.0.1:8081\" (others would need tokens, which there are not yet), \
-             \"unix:PATH\" or \"\" for none, found \"0.0.0.0:1\""
+            "default.toml:13:11: admin.address: other machines can reach this address, so it \
+             needs `admin.token_file`"
                 .to_owned(),
             "default.toml:14:2: servr: unknown key (did you mean server?)".to_owned(),
             "local.toml:2:13: server.workers: expected a number from 0 to 512, found 513"

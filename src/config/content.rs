@@ -1,0 +1,256 @@
+//! What a generation is made of: read, built, and compared with what is served. All of it on threads
+//! beside the control arbiter, which signals and probes wait for. Sockets are `prepare`'s.
+
+use std::{sync::Arc, time::Instant};
+
+use serde_json::Value as Json;
+
+use super::{
+    access::Token,
+    attempt::Took,
+    background::{blocking, bounded, in_background},
+    generation::{Insides, Reaped},
+    prepare::{AnySettings, Current, Job, Prepared, frozen},
+};
+use crate::settings::{Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, changes};
+
+/// everup's own tables as they were read, and all that is known of every setting.
+pub(crate) type SharedSettings = Arc<Reaped<Loaded<()>>>;
+
+/// What a generation is made of, whatever its number: a rollback takes it up again.
+#[derive(Clone)]
+pub(crate) struct Content {
+    pub(crate) settings: SharedSettings,
+    pub(crate) insides: Arc<Insides>,
+    pub(crate) token: Option<Token>,
+    pub(crate) files: Arc<Reaped<ReadFiles>>,
+    pub(crate) digest: Arc<str>,
+}
+
+/// What an attempt is to make its generation of.
+pub(crate) enum Task {
+    /// The sources, also where nothing in them has changed, if that is asked for.
+    Read { is_forced: bool },
+    /// What a generation of before was made of.
+    TakeUp(Content),
+}
+
+/// The next generation's content, and how it stands to what is served.
+pub(super) struct Made {
+    pub(super) content: Content,
+    pub(super) facts: Facts,
+    pub(super) changes: Vec<Change>,
+}
+
+/// What the sources hold: everup's own tables, and the author's.
+struct Read {
+    settings: SharedSettings,
+    app: Reaped<AnySettings>,
+}
+
+/// What the load of an attempt has found.
+enum Found {
+    New(Read),
+    /// Nothing differs from what is served, but perhaps where it stands.
+    Same(SharedSettings),
+}
+
+/// A generation's content, but for its digest.
+struct Built {
+    settings: SharedSettings,
+    insides: Insides,
+    token: Option<Token>,
+    files: ReadFiles,
+}
+
+/// Makes the content of the next generation, within `reload.timeout`. `Err` where there will be
+/// none.
+pub(super) async fn make(job: &Job, deadline: Instant, took: &mut Took) -> Result<Made, Prepared> {
+    let begun = Instant::now();
+    if let Task::TakeUp(content) = &job.task {
+        let current = job.current.as_ref();
+        let current = current.expect("what is kept was served before");
+        frozen(&current.content.settings, &content.settings)?;
+        let (content, current) = (content.clone(), current.clone());
+        let comparing = in_background(move || Made {
+            changes: compare(Some(&current), &content.settings),
+            content,
+            facts: current.facts,
+        });
+        let made = bounded(deadline, "comparing the settings", comparing).await;
+        took.prepare = begun.elapsed();
+        return Ok(made?);
+    }
+    let loading = in_background(load(job, deadline));
+    let loaded = bounded(deadline, "reading the settings", loading).await;
+    took.load = job.begun.elapsed();
+    let read = match loaded?? {
+        Found::New(read) => read,
+        Found::Same(settings) => return Err(Prepared::Unchanged(settings)),
+    };
+    let begun = Instant::now();
+    let deadline = job.begun + read.settings.tables.reload.timeout;
+    let made = finish(job, read, deadline).await;
+    took.prepare = begun.elapsed();
+    made
+}
+
+/// Reads and checks the settings.
+fn load(
+    job: &Job,
+    deadline: Instant,
+) -> impl FnOnce() -> Result<Found, Vec<Diagnostic>> + Send + 'static {
+    let (author, sources) = (job.author.clone(), job.sources.clone());
+    let (current, reaper) = (job.current.clone(), job.reaper.clone());
+    let is_forced = matches!(job.task, Task::Read { is_forced: true });
+    move || {
+        let previous = current.as_ref().map(|current| &current.facts);
+        let (settings, app) = author.load(&sources, previous, deadline)?;
+        let read = Read {
+            settings: Arc::new(Reaped::new(settings, &reaper)),
+            app: Reaped::new(app, &reaper),
+        };
+        let Some(Current { content, .. }) = current else {
+            return Ok(Found::New(read));
+        };
+        let is_same = || {
+            let digest = read.settings.effective.digest(&content.files);
+            digest == *content.digest && content.files.unchanged()
+        };
+        if !is_forced && is_same() {
+            return Ok(Found::Same(read.settings));
+        }
+        frozen(&content.settings, &read.settings)?;
+        Ok(Found::New(read))
+    }
+}
+
+/// Builds what the settings ask for, and compares it with what is served.
+async fn finish(job: &Job, read: Read, deadline: Instant) -> Result<Made, Prepared> {
+    let facts = read.settings.facts.clone();
+    let built = build(job, read, deadline).await?;
+    let (current, reaper) = (job.current.clone(), job.reaper.clone());
+    let comparing = in_background(move || Made {
+        changes: compare(current.as_ref(), &built.settings),
+        facts,
+        content: Content {
+            digest: built.settings.effective.digest(&built.files).into(),
+            settings: built.settings,
+            insides: Arc::new(built.insides),
+            token: built.token,
+            files: Arc::new(Reaped::new(built.files, &reaper)),
+        },
+    });
+    Ok(bounded(deadline, "comparing the settings", comparing).await?)
+}
+
+/// Reads the token and builds the author's state, again where a file that was read has changed
+/// meanwhile (P3).
+async fn build(job: &Job, read: Read, deadline: Instant) -> Result<Built, Prepared> {
+    let Read { settings, mut app } = read;
+    loop {
+        let (author, base) = (job.author.clone(), job.sources.base());
+        let (reaper, of) = (job.reaper.clone(), settings.clone());
+        let building = move || {
+            let with = Build::new(base);
+            // First, so that nothing that the author's build opens can show it.
+            let token = token(&of, &with);
+            let state = token.and_then(|token| {
+                let state = author.build(&app, &with);
+                let failed = |error| vec![Diagnostic::new(Fault::Build, "app", error)];
+                Ok((token, Reaped::new(state.map_err(failed)?, &reaper)))
+            });
+            let files = with.files_read();
+            let is_stable = files.unchanged();
+            (app, state, files, is_stable)
+        };
+        let (same, state, files, is_stable) =
+            bounded(deadline, "the build", blocking(building)).await?;
+        let (token, state) = state?;
+        if is_stable {
+            let insides = Insides {
+                settings: same,
+                state,
+            };
+            return Ok(Built {
+                settings,
+                insides,
+                token,
+                files,
+            });
+        }
+        if Instant::now() >= deadline {
+            let error = "the files that the build reads do not stand still";
+            return Err(vec![Diagnostic::new(Fault::Build, "app", error)].into());
+        }
+        app = same;
+    }
+}
+
+/// The admin API's token, where the settings name one.
+fn token(settings: &Loaded<()>, with: &Build) -> Result<Option<Token>, Vec<Diagnostic>> {
+    let Some(path) = &settings.tables.admin.token_file else {
+        return Ok(None);
+    };
+    Token::read(path, with).map(Some).map_err(|reason| {
+        let effective = &settings.effective;
+        vec![effective.diagnostic(Fault::Settings, "admin.token_file", &reason)]
+    })
+}
+
+/// What differs from what is served.
+fn compare(current: Option<&Current>, next: &Loaded<()>) -> Vec<Change> {
+    let Some(current) = current else {
+        return Vec::new();
+    };
+    let served = &current.content.settings;
+    let mut changes = changes(&served.effective, &next.effective);
+    for change in &mut changes {
+        shorten(&mut change.from);
+        shorten(&mut change.to);
+    }
+    changes
+}
+
+/// Bytes that a value has at the most where a change is told: every status repeats it.
+const TOLD: usize = 1024;
+
+/// A value that is too long becomes the beginning of its text, and says how long it was.
+fn shorten(value: &mut Json) {
+    let text = match &*value {
+        Json::String(text) if text.len() <= TOLD => return,
+        Json::String(text) => text.clone(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => return,
+        other => other.to_string(),
+    };
+    if text.len() > TOLD {
+        let beginning = &text[..text.floor_char_boundary(TOLD)];
+        *value = format!("{beginning}… ({} bytes)", text.len()).into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_are_told_by_their_beginning() {
+        let mut short = Json::from("a".repeat(TOLD));
+        let before = short.clone();
+        shorten(&mut short);
+        assert_eq!(short, before);
+
+        let mut long = Json::from("ä".repeat(TOLD));
+        shorten(&mut long);
+        let text = long.as_str().expect("a text");
+        assert!(text.ends_with("ä… (2048 bytes)"), "{text}");
+
+        let mut list = Json::from(vec!["abc"; 1000]);
+        shorten(&mut list);
+        let text = list.as_str().expect("a text");
+        assert!(text.starts_with(r#"["abc","#) && text.ends_with("… (6001 bytes)"));
+        let mut few = Json::from(vec![1, 2]);
+        shorten(&mut few);
+        assert_eq!(few, Json::from(vec![1, 2]));
+    }
+}

@@ -1,0 +1,58 @@
+//! The history: attempts and what came of them, and the generations that a rollback may go back to.
+//! Keeps and finds; decides nothing, and does no I/O.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{attempt::Attempt, content::Content};
+
+/// Attempts that are told of, at the most.
+const ATTEMPTS: usize = 100;
+
+/// Changes in all of them together, at the most; the newest attempt is told of however many it has.
+const CHANGES: usize = 10_000;
+
+/// What has been.
+#[derive(Default)]
+pub(super) struct History {
+    /// Newest first.
+    attempts: VecDeque<Arc<Attempt>>,
+    /// How many changes they tell of.
+    changes: usize,
+    /// Newest first; without the one that is served.
+    generations: VecDeque<Kept>,
+}
+
+/// A generation of before.
+struct Kept {
+    number: u64,
+    content: Content,
+}
+
+impl History {
+    pub(super) fn enter(&mut self, attempt: Arc<Attempt>) {
+        self.changes += attempt.changes.len();
+        self.attempts.push_front(attempt);
+        while self.attempts.len() > ATTEMPTS || (self.changes > CHANGES && self.attempts.len() > 1)
+        {
+            let oldest = self.attempts.pop_back();
+            self.changes -= oldest.map_or(0, |oldest| oldest.changes.len());
+        }
+    }
+
+    /// Newest first.
+    pub(super) fn attempts(&self) -> Vec<Arc<Attempt>> {
+        self.attempts.iter().cloned().collect()
+    }
+
+    /// Keeps a generation whose place another takes, and `limit` in all.
+    pub(super) fn keep(&mut self, number: u64, content: Content, limit: usize) {
+        self.generations.push_front(Kept { number, content });
+        self.generations.truncate(limit);
+    }
+
+    pub(super) fn kept(&self, number: u64) -> Option<&Content> {
+        let mut generations = self.generations.iter();
+        let kept = generations.find(|kept| kept.number == number)?;
+        Some(&kept.content)
+    }
+}
