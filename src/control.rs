@@ -189,3 +189,40 @@ impl Control {
         self.config.do_send(End::new(stop, self.server.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor as _, AsyncContext as _, Context};
+
+    use super::*;
+
+    /// The service of a ConfigActor that falls over when `dies` says so.
+    fn stopped_with(dies: impl FnOnce(&Control, Context<ConfigActor>)) {
+        actix::System::new().block_on(async {
+            let (over, is_over) = oneshot::channel();
+            let readiness = Readiness::default();
+            let server = ServerActor::new(readiness.clone(), over).start();
+            let config = Context::<ConfigActor>::new();
+            let control = Control::new(config.address(), server, readiness, "service");
+            dies(&control, config);
+            let report = is_over.await.expect("the ServerActor reports");
+            assert_eq!(report.totals.received, 0);
+        });
+    }
+
+    #[test]
+    fn a_stop_arrives_where_the_config_actor_has_died() {
+        stopped_with(|control, config| {
+            drop(config);
+            control.stop(StopMode::Graceful);
+        });
+    }
+
+    #[test]
+    fn a_stop_arrives_where_the_config_actor_dies_before_it_comes_to_it() {
+        stopped_with(|control, config| {
+            control.stop(StopMode::Graceful);
+            drop(config);
+        });
+    }
+}

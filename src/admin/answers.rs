@@ -2,7 +2,7 @@
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError as _,
-    error::InternalError,
+    error::{InternalError, QueryPayloadError},
     http::header::{self, HeaderName},
     web,
 };
@@ -37,10 +37,11 @@ impl From<Stopped> for actix_web::Error {
 /// Queries that cannot be read are told as JSON too.
 pub(super) fn query_errors() -> web::QueryConfig {
     web::QueryConfig::default().error_handler(|wrong, _| {
-        let answer = error(
-            HttpResponseBuilder::new(wrong.status_code()),
-            &wrong.to_string(),
-        );
+        let reason = match &wrong {
+            QueryPayloadError::Deserialize(error) => error.to_string(),
+            other => other.to_string(),
+        };
+        let answer = error(HttpResponseBuilder::new(wrong.status_code()), &reason);
         InternalError::from_response(wrong, answer).into()
     })
 }

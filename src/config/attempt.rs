@@ -60,6 +60,7 @@ pub struct Attempt {
     pub prepare_ms: f64,
     pub publish_ms: f64,
     /// When the attempt was asked for.
+    #[serde(serialize_with = "to_the_millisecond")]
     pub at: Timestamp,
     /// What asked too: the first few of those folded.
     #[serde(skip)]
@@ -264,6 +265,10 @@ fn errors<S: Serializer>(errors: &[Diagnostic], serializer: S) -> Result<S::Ok, 
     }))
 }
 
+fn to_the_millisecond<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{at:.3}"))
+}
+
 /// The time that each step of an attempt took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Took {
@@ -285,7 +290,8 @@ impl Attempt {
     }
 
     pub(crate) fn took(mut self, took: Took) -> Self {
-        let millis = |took: Duration| took.as_secs_f64() * 1e3;
+        // Whole microseconds: more is noise.
+        let millis = |took: Duration| took.as_micros() as f64 / 1e3;
         self.load_ms = millis(took.load);
         self.prepare_ms = millis(took.prepare);
         self.publish_ms = millis(took.publish);

@@ -453,6 +453,7 @@ impl Handler<Stop> for ServerActor {
                     timeout: shutdown.timeout,
                 }
             });
+        self.readiness.ends();
         let is_first = self.drain.phase() == Phase::Serving;
         if is_first {
             self.before = self.totals();

@@ -94,7 +94,7 @@ impl Conn {
     ) -> Rc<Self> {
         let now = Instant::now();
         Rc::new(Self {
-            before_stop: matches!(hub.standing(), Standing::Serving),
+            before_stop: hub.readiness().is_ready(),
             hub,
             listener,
             account,
@@ -192,8 +192,10 @@ impl Conn {
     /// that says `Connection: close` would go unanswered in the eyes of a strict client.)
     pub(crate) fn closes_with_response(&self) -> bool {
         let closing = match self.hub.standing() {
-            Standing::Serving => false,
-            Standing::Delaying => self.before_stop,
+            // From the moment of the ask, however busy this worker's mailbox is.
+            Standing::Serving | Standing::Delaying => {
+                self.before_stop && !self.hub.readiness().is_ready()
+            }
             Standing::Draining { .. } => true,
         };
         closing && !self.has_more.get()

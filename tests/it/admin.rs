@@ -1,4 +1,9 @@
 //! The admin listener: what it answers, whom it refuses, and its unix socket.
+mod access;
+mod attempts;
+mod config;
+mod probes;
+
 use crate::support::{Address, Conn, Program, Setup, request};
 use rustix::process::Signal;
 use std::os::unix::{

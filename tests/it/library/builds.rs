@@ -11,14 +11,14 @@ use std::{
 };
 
 /// A FIFO for a build to hang at.
-fn fifo(stand: &Stand) -> PathBuf {
+pub fn fifo(stand: &Stand) -> PathBuf {
     let fifo = stand.folder.path().join("hangs");
     mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("make a FIFO");
     fifo
 }
 
 /// Waits until a build hangs at the FIFO, and lets it go on.
-fn release(fifo: &Path) {
+pub fn release(fifo: &Path) {
     let other_end = fs::File::options().write(true).open(fifo);
     drop(other_end.expect("open the other end"));
 }

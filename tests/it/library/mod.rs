@@ -1,6 +1,7 @@
 //! The library, as an author's own tests use it: started in this process, on port 0, driven by code.
 mod builds;
 mod handlers;
+mod history;
 mod services;
 
 use crate::support::{Address, Books, CEILING, Conn, eventually, replace};
@@ -160,13 +161,13 @@ impl Stand {
         self.connect().get(path)
     }
 
+    fn admin(&self) -> Conn {
+        let admin = self.running.admin_address();
+        Conn::open(&admin.expect("it has an admin listener").into())
+    }
+
     fn status(&self) -> Value {
-        let admin = self
-            .running
-            .admin_address()
-            .expect("it has an admin listener")
-            .into();
-        Conn::open(&admin).get("/status").json()
+        self.admin().get("/status").json()
     }
 
     /// The books when nothing is in flight: a client may hold an answer a moment before they do.

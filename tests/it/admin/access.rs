@@ -1,0 +1,248 @@
+//! Who may ask the admin API: tokens, hosts, bodies, and how many at once.
+use super::TEXT;
+use crate::support::{Address, Conn, Program, Setup, request};
+
+const TOKEN: &str = "0123456789abcdef";
+
+fn with_admin(admin: &str) -> String {
+    format!("[admin]\n{admin}\n{TEXT}")
+}
+
+fn with_token(address: &str) -> Setup {
+    let text = with_admin(&format!("address = \"{address}\"\ntoken_file = \"token\""));
+    Setup::new(&text).file("token", format!("{TOKEN}\n"))
+}
+
+fn status_with(program: &Program, authorization: &[&str]) -> u16 {
+    let headers: Vec<_> = authorization
+        .iter()
+        .map(|value| ("Authorization", *value))
+        .collect();
+    program.admin_ask("GET", "/status", &headers).status
+}
+
+#[test]
+fn without_the_token_nothing_is_told_but_probes() {
+    let program = with_token("127.0.0.1:0").serve();
+    for path in ["/status", "/config", "/history", "/nothing"] {
+        let answer = program.admin_ask("GET", path, &[]);
+        assert_eq!(
+            (answer.status, answer.header("www-authenticate")),
+            (401, Some("Bearer")),
+            "{path}"
+        );
+        assert!(answer.json()["error"].is_string());
+    }
+    for path in ["/reload", "/stop", "/rollback?generation=1"] {
+        assert_eq!(program.post(path).status, 401, "{path}");
+    }
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(program.admin_ask("GET", path, &[]).status, 200, "{path}");
+    }
+    let bearer = format!("Bearer {TOKEN}");
+    for good in [&bearer, &format!("bearer   {TOKEN}")] {
+        assert_eq!(status_with(&program, &[good]), 200, "{good}");
+    }
+    for wrong in [
+        &["Bearer"][..],
+        &["Bearer "],
+        &[TOKEN],
+        &[&format!("Basic {TOKEN}")],
+        &[&format!("Bearer{TOKEN}")],
+        &["Bearer 0123456789abcde"],
+        &["Bearer 0123456789abcdeff"],
+        &["Bearer 0123456789abcdeF"],
+        &[&bearer, &bearer],
+        &[&bearer, "Bearer x"],
+        &[&format!("{bearer}, {bearer}")],
+    ] {
+        assert_eq!(status_with(&program, wrong), 401, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_token_opens_an_address_for_everybody_and_changes_by_reload() {
+    let program = with_token("0.0.0.0:0").serve();
+    let bearer = format!("Bearer {TOKEN}");
+    let reload = |token: &str| {
+        let headers = [("Authorization", token), ("Host", "10.0.0.1")];
+        let answer = program.admin_ask("POST", "/reload", &headers);
+        (answer.status, answer.text())
+    };
+    assert_eq!(status_with(&program, &[&bearer]), 200);
+    program.write("token", "too short\n");
+    let (status, text) = reload(&bearer);
+    assert_eq!(status, 422);
+    assert!(
+        text.contains("admin.token_file") && text.contains("settings/default.toml:3:14"),
+        "{text}"
+    );
+    assert!(!text.contains("too short"), "{text}");
+    program.write("token", "another-token-of-somebody\n");
+    assert_eq!(
+        status_with(&program, &[&bearer]),
+        200,
+        "not before a reload"
+    );
+    let (status, text) = reload(&bearer);
+    assert_eq!(status, 200);
+    assert!(
+        text.contains("\"applied\"") && !text.contains("another-token"),
+        "{text}"
+    );
+    assert_eq!(reload(&bearer).0, 401);
+    assert_eq!(reload("Bearer another-token-of-somebody").0, 200);
+    let log = program.log();
+    assert!(
+        !log.contains("another-token") && !log.contains(TOKEN),
+        "{log}"
+    );
+}
+
+#[test]
+fn the_digest_that_is_published_says_nothing_of_the_token() {
+    let program = with_token("127.0.0.1:0").serve();
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("Authorization", bearer.as_str())];
+    let before = program.admin_ask("GET", "/status", &headers).json();
+    program.write("token", "another-token-of-somebody\n");
+    let attempt = program.admin_ask("POST", "/reload", &headers).json();
+    assert_eq!(attempt["generation"], 2, "it is a change: {attempt:#}");
+    assert_eq!(attempt["digest"], before["digest"]);
+}
+
+#[test]
+fn a_token_that_cannot_be_read_is_an_error_at_its_place() {
+    let text = with_admin("address = \"127.0.0.1:0\"\ntoken_file = \"absent\"");
+    let (code, log) = Setup::new(&text).run();
+    assert_eq!(code, 78, "{log}");
+    assert!(
+        log.contains("settings/default.toml:3:14: admin.token_file: cannot read"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_directory_that_holds_the_token_is_not_served() {
+    let setup = Setup::new(
+        "[admin]\naddress = \"127.0.0.1:0\"\ntoken_file = \"../public/keys/token\"\n\
+         [app.routes.\"/{rest}*\"]\nfiles = \"../public\"\n",
+    );
+    let keys = setup.settings().join("../public/keys");
+    std::fs::create_dir_all(&keys).expect("make folders");
+    std::fs::write(keys.join("token"), TOKEN).expect("write the token");
+    let (code, log) = setup.run();
+    assert_ne!(code, 0, "{log}");
+    assert!(log.contains("`../public` holds the secret"), "{log}");
+}
+
+#[test]
+fn hosts_that_the_settings_name_may_ask() {
+    let program = Program::serve(&with_admin(
+        "address = \"127.0.0.1:0\"\nhosts = [\"Admin.Example\"]",
+    ));
+    let status = |host: &str| {
+        program
+            .admin_ask("GET", "/status", &[("Host", host)])
+            .status
+    };
+    for good in [
+        "admin.example",
+        "ADMIN.example:8081",
+        "localhost",
+        "127.0.0.1",
+    ] {
+        assert_eq!(status(good), 200, "{good}");
+    }
+    for bad in ["example", "x.admin.example", "admin.example.evil.example"] {
+        assert_eq!(status(bad), 403, "{bad}");
+    }
+    let mut conn = Conn::open(program.admin());
+    conn.send(b"GET http://evil.example/status HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(
+        conn.answer().status,
+        403,
+        "another name in the request's target"
+    );
+    program.edit(&with_admin("address = \"127.0.0.1:0\"\nhosts = [\"a:80\"]"));
+    let (code, attempt) = program.reload();
+    assert_eq!(
+        (code, &attempt["errors"][0]["key"]),
+        (422, &"admin.hosts.0".into())
+    );
+}
+
+#[test]
+fn a_body_that_nobody_reads_is_read_away_or_refused() {
+    let program = Program::serve(TEXT);
+    let mut conn = Conn::open(program.admin());
+    for _ in 0..3 {
+        conn.send(&request("POST", "/reload", &[], b"{\"some\": \"body\"}"));
+        assert_eq!(conn.answer().status, 200);
+    }
+    conn.send(&request("POST", "/reload", &[], &[b'x'; 100_000]));
+    let answer = conn.answer();
+    assert_eq!((answer.status, answer.closes()), (413, true));
+    assert!(answer.json()["error"].is_string());
+    let chunk = [b"8000\r\n".as_slice(), &[b'x'; 0x8000], b"\r\n"].concat();
+    let mut conn = Conn::open(program.admin());
+    conn.send(b"POST /stop HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    conn.send(&chunk.repeat(3));
+    assert_eq!(conn.answer().status, 413);
+    assert_eq!(program.status()["state"], "serving");
+}
+
+#[test]
+fn idle_connections_do_not_keep_the_operator_out() {
+    let program = Program::serve(TEXT);
+    let idle: Vec<Conn> = (0..1500)
+        .map(|number| {
+            let mut conn = Conn::open(program.admin());
+            if number % 2 == 0 {
+                // It may have been closed for a later one already.
+                let _ = conn.write(b"GET /status HT");
+            }
+            conn
+        })
+        .collect();
+    let mut busy = Conn::open(program.admin());
+    for _ in 0..10 {
+        assert_eq!(busy.get("/status").status, 200);
+        assert_eq!(
+            program.status()["state"],
+            "serving",
+            "a new connection is answered"
+        );
+        assert_eq!(program.reload().0, 200);
+    }
+    assert_eq!(program.get("/").text(), "here");
+    drop(idle);
+}
+
+#[test]
+fn with_few_descriptors_one_admin_connection_after_the_other_is_answered() {
+    let program = Setup::new(TEXT).shell("ulimit -n 64").serve();
+    let mut kept = Vec::new();
+    for _ in 0..40 {
+        let mut conn = Conn::open(program.admin());
+        assert_eq!(conn.get("/status").status, 200);
+        kept.push(conn);
+    }
+    assert_eq!(program.reload().0, 200);
+}
+
+#[test]
+fn a_unix_socket_may_ask_for_a_token_too() {
+    let program = with_token("unix:admin.sock").serve();
+    assert!(matches!(program.admin(), Address::Unix(_)));
+    assert_eq!(status_with(&program, &[]), 401);
+    assert_eq!(status_with(&program, &[&format!("Bearer {TOKEN}")]), 200);
+}
+
+#[test]
+fn a_request_of_http_1_0_needs_no_host() {
+    let program = Program::serve(TEXT);
+    let mut conn = Conn::open(program.admin());
+    conn.send(b"POST /reload HTTP/1.0\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(conn.answer().status, 200);
+}
