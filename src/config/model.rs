@@ -18,6 +18,9 @@ use crate::server::{Drain, DrainLimits, Phase, Step, Urge};
 const WORKERS: usize = 2;
 const TRIGGERS: usize = 3;
 
+/// The asker that may ask for a dry run.
+const DRY: Asker = 1;
+
 /// An asker, and what the sources held when it asked.
 type Asker = usize;
 
@@ -27,12 +30,16 @@ enum Asking {
     NotYet,
     /// The version of the sources when it asked.
     Waits(u8),
+    /// The same, but it has asked for a dry run.
+    WaitsDry,
     /// The generation that it was told of, and the version that was asked for.
     Applied {
         told: u8,
         asked_for: u8,
     },
     Rejected,
+    /// It asked for a dry run, which was tried.
+    Tried,
 }
 
 /// Where the attempt under way is.
@@ -87,6 +94,7 @@ struct World {
 enum Action {
     Edit,
     Ask(Asker),
+    AskDry(Asker),
     Read,
     BuildFails,
     BuildDone,
@@ -112,10 +120,22 @@ const LIMITS: DrainLimits = DrainLimits {
 };
 
 impl World {
+    fn ask(&mut self, errand: Errand, asker: Asker) {
+        match self.attempts.ask(errand, (), asker) {
+            Asked::Begin(_) => self.under = Under::Loading,
+            Asked::Waits => {}
+            Asked::Refused(_, order) => self.answer(order.askers[0], None),
+        }
+    }
+
     /// The ConfigActor has an answer for the attempt under way.
     fn conclude(&mut self, applied: Option<u8>) {
         let (order, next) = self.attempts.finish();
         for asker in order.askers {
+            let is_dry = self.askers[asker] == Asking::WaitsDry;
+            if is_dry != order.errand.is_dry_run {
+                self.broken = Some(4);
+            }
             self.answer(asker, applied);
         }
         self.under = if next.is_some() {
@@ -126,13 +146,14 @@ impl World {
     }
 
     fn answer(&mut self, asker: Asker, applied: Option<u8>) {
-        let Asking::Waits(asked_for) = self.askers[asker] else {
-            self.broken = Some(4);
-            return;
-        };
-        self.askers[asker] = match applied {
-            Some(told) => Asking::Applied { told, asked_for },
-            None => Asking::Rejected,
+        self.askers[asker] = match (&self.askers[asker], applied) {
+            (Asking::WaitsDry, _) => Asking::Tried,
+            (&Asking::Waits(asked_for), Some(told)) => Asking::Applied { told, asked_for },
+            (Asking::Waits(_), None) => Asking::Rejected,
+            _ => {
+                self.broken = Some(4);
+                return;
+            }
         };
     }
 
@@ -189,6 +210,8 @@ impl Model for Protocol {
             .iter()
             .position(|asker| *asker == Asking::NotYet);
         actions.extend(next.map(Action::Ask));
+        // One that is dry among them is enough to meet the others in every order.
+        actions.extend(next.filter(|next| *next == DRY).map(Action::AskDry));
         match world.under {
             Under::Loading => actions.extend([Action::Read, Action::BuildFails]),
             Under::Preparing(_) => actions.extend([Action::BuildDone, Action::BuildFails]),
@@ -231,11 +254,15 @@ impl Model for Protocol {
             Action::Edit => world.sources += 1,
             Action::Ask(asker) => {
                 world.askers[asker] = Asking::Waits(world.sources);
-                match world.attempts.ask(Errand::default(), (), asker) {
-                    Asked::Begin(_) => world.under = Under::Loading,
-                    Asked::Waits => {}
-                    Asked::Refused(_, order) => world.answer(order.askers[0], None),
-                }
+                world.ask(Errand::default(), asker);
+            }
+            Action::AskDry(asker) => {
+                world.askers[asker] = Asking::WaitsDry;
+                let errand = Errand {
+                    is_dry_run: true,
+                    ..Errand::default()
+                };
+                world.ask(errand, asker);
             }
             Action::Die => world.workers[0].is_dead = true,
             Action::Read => world.under = Under::Preparing(world.sources),
@@ -244,8 +271,12 @@ impl Model for Protocol {
                 let Under::Preparing(version) = world.under else {
                     return None;
                 };
-                world.server.push_back(Message::Publish(version));
-                world.under = Under::Publishing(version);
+                if world.attempts.errand().is_dry_run {
+                    world.conclude(None);
+                } else {
+                    world.server.push_back(Message::Publish(version));
+                    world.under = Under::Publishing(version);
+                }
             }
             Action::Deliver => match world.server.pop_front()? {
                 Message::Publish(version) => {
@@ -338,10 +369,10 @@ impl Model for Protocol {
                 "P4: at the end of all things everybody has an answer",
                 |this, world: &World| {
                     !is_final(this, world)
-                        || world
-                            .askers
-                            .iter()
-                            .all(|asker| matches!(asker, Asking::Applied { .. } | Asking::Rejected))
+                        || world.askers.iter().all(|asker| {
+                            use Asking::{Applied, Rejected, Tried};
+                            matches!(asker, Applied { .. } | Rejected | Tried)
+                        })
                 },
             ),
             Property::always(

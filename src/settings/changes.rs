@@ -49,7 +49,7 @@ impl Effective {
         self.json.clone()
     }
 
-    /// Where each value comes from that no default gives, by its key.
+    /// Where each value comes from, by its dotted key: a place, or `default`.
     pub(crate) fn origins(&self) -> BTreeMap<String, String> {
         let mut origins = BTreeMap::new();
         self.origins_of(&self.json, &mut Vec::new(), &mut origins);
@@ -62,14 +62,21 @@ impl Effective {
         path: &mut Vec<&'a str>,
         origins: &mut BTreeMap<String, String>,
     ) {
-        if let Json::Object(table) = value {
-            for (key, value) in table {
-                path.push(key);
-                self.origins_of(value, path, origins);
-                path.pop();
+        match value {
+            Json::Object(table) if !table.is_empty() => {
+                for (key, value) in table {
+                    path.push(key);
+                    self.origins_of(value, path, origins);
+                    path.pop();
+                }
             }
-        } else if let Some(place) = self.place(path) {
-            origins.insert(key::join(path), place.to_string());
+            _ => {
+                let place = self.place(path).map(|place| place.to_string());
+                origins.insert(
+                    key::join(path),
+                    place.unwrap_or_else(|| "default".to_owned()),
+                );
+            }
         }
     }
 
