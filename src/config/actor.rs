@@ -1,101 +1,32 @@
 //! ConfigActor: owns the configuration: what is served, the attempt under way and the one waiting,
 //! and the history.
 //!
-//! Takes [`Reload`], [`End`], [`Recall`], [`Review`] and [`Consult`]. Sends [`Publish`] and [`Stop`]
-//! to the ServerActor, the one address that it knows.
+//! Takes what `messages` says. Sends [`Publish`] and [`Stop`](crate::server::Stop) to the
+//! ServerActor, the one address that it knows.
 
 use std::{sync::Arc, time::Instant};
 
 use actix::{
-    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message,
-    MessageResponse, SpawnHandle, WrapFuture as _,
+    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, SpawnHandle,
+    WrapFuture as _,
 };
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
     attempt::{Attempt, Confirmations, Outcome, Refused, Took, Trigger},
-    attempts::{Asked, Attempts, Errand, From, Order},
-    content::{SharedSettings, Task},
+    attempts::{Asked, Attempts, Basis, Errand, Order},
+    content::Task,
     generation::Reaper,
     history::History,
+    messages::{Consult, Consulted, End, Recall, Recalled, Reload, Review},
     prepare::{Author, Candidate, Current, Job, Prepared, prepare},
 };
 use crate::{
-    server::{NewServe, Publish, Readiness, ServerActor, Stop},
+    server::{NewServe, Publish, Readiness, ServerActor},
     settings::{Diagnostic, Fault, Sources},
     telemetry::{Event, LogHandle, emit},
 };
-
-/// Make another generation the one that is served. From every trigger alike; says how, never with
-/// what: sources are read when the attempt begins.
-///
-/// The answer goes to `asker`, so that who loses interest takes nothing back: dropping the future
-/// of an actix `send` cancels a message that has not been handled.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Reload {
-    pub(crate) errand: Errand,
-    pub(crate) trigger: Trigger,
-    pub(crate) asker: oneshot::Sender<Arc<Attempt>>,
-}
-
-/// Begin no reload any more, reject what has not been published, then let the ServerActor stop.
-///
-/// The stop arrives there in any case: also where the ConfigActor is gone, or goes before it comes
-/// to this message.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct End {
-    /// `None` once it is under way.
-    stop: Option<Stop>,
-    server: Addr<ServerActor>,
-}
-
-impl End {
-    pub(crate) fn new(stop: Stop, server: Addr<ServerActor>) -> Self {
-        Self {
-            stop: Some(stop),
-            server,
-        }
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            self.server.do_send(stop);
-        }
-    }
-}
-
-/// Tell of the newest attempt.
-#[derive(Message)]
-#[rtype(result = "Recalled")]
-pub(crate) struct Recall;
-
-#[derive(MessageResponse)]
-pub(crate) struct Recalled {
-    pub(crate) generation: u64,
-    pub(crate) digest: Arc<str>,
-    pub(crate) last_reload: Option<Arc<Attempt>>,
-}
-
-/// Tell of the attempts of before, newest first.
-#[derive(Message)]
-#[rtype(result = "Vec<Arc<Attempt>>")]
-pub(crate) struct Review;
-
-/// Hand out the settings that are served; `None` where none are yet.
-#[derive(Message)]
-#[rtype(result = "Option<Consulted>")]
-pub(crate) struct Consult;
-
-/// Settings that are served. To be written out elsewhere: there may be a great many.
-pub(crate) struct Consulted {
-    pub(crate) settings: SharedSettings,
-    pub(crate) digest: Arc<str>,
-}
 
 /// What a ConfigActor is made of.
 pub(crate) struct NewConfig {
@@ -227,15 +158,15 @@ impl ConfigActor {
         if condition.is_some_and(|condition| !condition.holds(&self.digest())) {
             return Err(Verdict::refused(Refused::Condition));
         }
-        match errand.from {
-            From::Kept(number) if number == self.generation() => {
+        match errand.basis {
+            Basis::Kept(number) if number == self.generation() => {
                 Err(Verdict::of(Outcome::Unchanged))
             }
-            From::Kept(number) => match self.history.kept(number) {
+            Basis::Kept(number) => match self.history.kept(number) {
                 Some(content) => Ok(Task::TakeUp(content.clone())),
                 None => Err(Verdict::refused(Refused::NotKept(number))),
             },
-            From::Sources => match self.stuck {
+            Basis::Sources => match self.stuck {
                 None => Ok(Task::Read {
                     is_forced: errand.is_forced,
                 }),
@@ -301,6 +232,14 @@ impl ConfigActor {
             };
             let kept = current.content.settings.tables.reload.history;
             let before = this.current.replace(current);
+            // Before the next attempt begins: it may be a rollback to just this one.
+            if let Some(Current {
+                snapshot, content, ..
+            }) = &before
+            {
+                let number = snapshot.generation.number;
+                this.history.keep(number, content.clone(), kept.into());
+            }
             let verdict = Verdict {
                 changes,
                 workers,
@@ -308,13 +247,6 @@ impl ConfigActor {
             };
             this.conclude(verdict, took, ctx);
             this.tell_of(before.as_ref());
-            if let Some(Current {
-                snapshot, content, ..
-            }) = before
-            {
-                let number = snapshot.generation.number;
-                this.history.keep(number, content, kept.into());
-            }
         }));
     }
 
@@ -455,7 +387,7 @@ impl Handler<End> for ConfigActor {
             self.refuse(order, Refused::Stopping);
         }
         // After a Publish that is under way: messages keep their order.
-        if let Some(stop) = end.stop.take() {
+        if let Some(stop) = end.take() {
             self.new.server.do_send(stop);
         }
     }

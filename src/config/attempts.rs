@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 /// What an attempt is to do. One that only reads the sources and serves them is plain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Errand {
-    pub from: From,
+    pub basis: Basis,
     /// Load and prepare, then forget it: nothing is served.
     pub is_dry_run: bool,
     /// Prepare anew although nothing has changed.
@@ -18,7 +18,7 @@ pub struct Errand {
 
 /// Where what is to be served comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum From {
+pub enum Basis {
     /// The sources, read anew.
     #[default]
     Sources,
@@ -88,14 +88,14 @@ impl Errand {
     /// To go back to a generation that is kept.
     pub fn rollback(generation: u64) -> Self {
         Self {
-            from: From::Kept(generation),
+            basis: Basis::Kept(generation),
             ..Self::default()
         }
     }
 
     /// Whether one attempt can do this for many.
     pub fn folds(&self) -> bool {
-        self.from == From::Sources && !self.is_dry_run && self.condition.is_none()
+        self.basis == Basis::Sources && !self.is_dry_run && self.condition.is_none()
     }
 }
 
@@ -151,7 +151,7 @@ impl<T, A> Attempts<T, A> {
     fn foldable(&mut self) -> Option<&mut Order<T, A>> {
         let after_rollbacks = self.waiting.iter_mut().rev();
         after_rollbacks
-            .take_while(|order| order.errand.from == From::Sources)
+            .take_while(|order| order.errand.basis == Basis::Sources)
             .find(|order| order.errand.folds())
     }
 

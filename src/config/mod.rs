@@ -14,14 +14,16 @@ mod content;
 mod descriptors;
 mod generation;
 mod history;
+mod messages;
 #[cfg(test)]
 mod model;
 mod prepare;
 
 pub(crate) use access::Access;
-pub(crate) use actor::{ConfigActor, Consult, Consulted, End, NewConfig, Recall, Reload, Review};
+pub(crate) use actor::{ConfigActor, NewConfig};
 pub use attempt::{Attempt, Confirmations, Outcome, Refused, Trigger, TriggerKind};
 pub(crate) use attempts::{Condition, Errand};
 pub(crate) use content::SharedSettings;
 pub(crate) use generation::{Generation, Pin, Reaper, Slot};
+pub(crate) use messages::{Consult, Consulted, End, Recall, Reload, Review};
 pub(crate) use prepare::{AnySettings, Author, Snapshot};

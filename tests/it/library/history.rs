@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use std::{
     error::Error,
     fs,
+    future::{Future as _, poll_fn},
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
+    task::Poll,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -34,6 +36,35 @@ fn a_rollback_takes_up_the_state_that_was_built() {
     let history = wait(control.history()).expect("it runs");
     let numbers: Vec<_> = history.iter().map(|attempt| attempt.number).collect();
     assert_eq!(numbers, [4, 3, 2, 1]);
+}
+
+#[test]
+fn a_rollback_that_waits_may_go_back_to_what_is_served_as_it_is_asked_for() {
+    let stand = Stand::open("one", "");
+    let fifo = fifo(&stand);
+    stand.edit("two", &fifo.display().to_string(), "");
+    let control = stand.running.control();
+    actix_web::rt::System::new().block_on(async {
+        let mut reload = Box::pin(control.reload());
+        let mut rollback = Box::pin(control.rollback(1));
+        poll_fn(|cx| {
+            assert!(reload.as_mut().poll(cx).is_pending());
+            assert!(rollback.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        release(&fifo);
+        let (reload, rollback) = (
+            reload.await.expect("it runs"),
+            rollback.await.expect("it runs"),
+        );
+        assert_eq!((reload.outcome, reload.generation), (Outcome::Applied, 2));
+        assert_eq!(
+            (rollback.outcome, rollback.generation),
+            (Outcome::Applied, 3)
+        );
+    });
+    assert_eq!(stand.get("/sign").text(), "3 one [one]");
 }
 
 #[test]

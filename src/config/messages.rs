@@ -1,0 +1,88 @@
+//! What the ConfigActor is told and asked. All messages come from a [`Control`](crate::Control).
+
+use std::sync::Arc;
+
+use actix::{Addr, Message, MessageResponse};
+use tokio::sync::oneshot;
+
+use super::{
+    attempt::{Attempt, Trigger},
+    attempts::Errand,
+    content::SharedSettings,
+};
+use crate::server::{ServerActor, Stop};
+
+/// Make another generation the one that is served. From every trigger alike; says how, never with
+/// what: sources are read when the attempt begins.
+///
+/// The answer goes to `asker`, so that who loses interest takes nothing back: dropping the future
+/// of an actix `send` cancels a message that has not been handled.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Reload {
+    pub(crate) errand: Errand,
+    pub(crate) trigger: Trigger,
+    pub(crate) asker: oneshot::Sender<Arc<Attempt>>,
+}
+
+/// Begin no reload any more, reject what has not been published, then let the ServerActor stop.
+///
+/// The stop arrives there in any case: also where the ConfigActor is gone, or goes before it comes
+/// to this message.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct End {
+    /// `None` once it is under way.
+    stop: Option<Stop>,
+    server: Addr<ServerActor>,
+}
+
+impl End {
+    pub(crate) fn new(stop: Stop, server: Addr<ServerActor>) -> Self {
+        Self {
+            stop: Some(stop),
+            server,
+        }
+    }
+
+    /// Who takes it sees to it that it arrives.
+    pub(super) fn take(&mut self) -> Option<Stop> {
+        self.stop.take()
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Some(stop) = self.take() {
+            self.server.do_send(stop);
+        }
+    }
+}
+
+/// Tell of the newest attempt.
+#[derive(Message)]
+#[rtype(result = "Recalled")]
+pub(crate) struct Recall;
+
+#[derive(MessageResponse)]
+pub(crate) struct Recalled {
+    pub(crate) generation: u64,
+    pub(crate) digest: Arc<str>,
+    pub(crate) last_reload: Option<Arc<Attempt>>,
+}
+
+/// Tell of the attempts of before, newest first.
+#[derive(Message)]
+#[rtype(result = "Vec<Arc<Attempt>>")]
+pub(crate) struct Review;
+
+/// Hand out the settings that are served; `None` where none are yet.
+#[derive(Message)]
+#[rtype(result = "Option<Consulted>")]
+pub(crate) struct Consult;
+
+/// Settings that are served. To be written out elsewhere: there may be a great many.
+pub(crate) struct Consulted {
+    pub(crate) settings: SharedSettings,
+    pub(crate) digest: Arc<str>,
+}
