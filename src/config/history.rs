@@ -56,3 +56,61 @@ impl History {
         Some(&kept.content)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::attempt::{Confirmations, Outcome, Trigger, TriggerKind};
+    use super::*;
+    use crate::settings::Change;
+
+    fn attempt(number: u64, changes: usize) -> Arc<Attempt> {
+        let change = Change {
+            key: "app.message".to_owned(),
+            from: "a".into(),
+            to: "b".into(),
+            origin: None,
+        };
+        Arc::new(Attempt {
+            number,
+            folded: 0,
+            outcome: Outcome::Applied,
+            generation: number,
+            digest: "".into(),
+            changes: vec![change; changes],
+            errors: Vec::new(),
+            trigger: Trigger::new(TriggerKind::Control),
+            workers: Confirmations::default(),
+            load_ms: 0.0,
+            prepare_ms: 0.0,
+            publish_ms: 0.0,
+            at: Timestamp::UNIX_EPOCH,
+            others: Vec::new(),
+            refused: None,
+            is_dry_run: false,
+        })
+    }
+
+    #[test]
+    fn as_much_is_told_as_fits_and_the_newest_in_any_case() {
+        let mut history = History::default();
+        let numbers = |history: &History| -> Vec<u64> {
+            let attempts = history.attempts.iter();
+            attempts.map(|attempt| attempt.number).collect()
+        };
+        for number in 1..=3 {
+            history.enter(attempt(number, CHANGES / 2));
+        }
+        assert_eq!(numbers(&history), [3, 2]);
+        history.enter(attempt(4, 3 * CHANGES));
+        assert_eq!(numbers(&history), [4]);
+        history.enter(attempt(5, 0));
+        assert_eq!(numbers(&history), [5]);
+        for number in 6..=ATTEMPTS as u64 + 10 {
+            history.enter(attempt(number, 1));
+        }
+        assert_eq!(history.attempts.len(), ATTEMPTS);
+        assert_eq!(history.changes, ATTEMPTS);
+    }
+}
