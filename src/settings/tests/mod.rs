@@ -3,8 +3,10 @@
 mod errors;
 mod formats;
 mod layers;
+mod reference;
 mod secrets;
 mod shown;
+mod size;
 
 use super::*;
 use schemars::JsonSchema;
