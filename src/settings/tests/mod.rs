@@ -2,6 +2,7 @@
 
 mod errors;
 mod formats;
+mod laws;
 mod layers;
 mod reference;
 mod secrets;
