@@ -68,6 +68,7 @@ struct Begun {
 struct Verdict {
     outcome: Outcome,
     changes: Vec<crate::settings::Change>,
+    shadowed: Vec<crate::settings::Shadowed>,
     errors: Vec<Diagnostic>,
     workers: Confirmations,
     refused: Option<Refused>,
@@ -93,6 +94,7 @@ impl Verdict {
         Self {
             outcome,
             changes: Vec::new(),
+            shadowed: Vec::new(),
             errors: Vec::new(),
             workers: Confirmations::default(),
             refused: None,
@@ -124,7 +126,7 @@ impl ConfigActor {
         };
         let task = match self.task(self.attempts.errand()) {
             Ok(task) => task,
-            Err(verdict) => return self.conclude(verdict, Took::default(), ctx),
+            Err(verdict) => return self.conclude(*verdict, Took::default(), ctx),
         };
         let job = Job {
             author: self.new.author.clone(),
@@ -153,18 +155,18 @@ impl ConfigActor {
     }
 
     /// What the attempt works with, or what is to be said of it at once.
-    fn task(&self, errand: &Errand) -> Result<Task, Verdict> {
+    fn task(&self, errand: &Errand) -> Result<Task, Box<Verdict>> {
         let condition = errand.condition.as_ref();
         if condition.is_some_and(|condition| !condition.holds(&self.digest())) {
-            return Err(Verdict::refused(Refused::Condition));
+            return Err(Verdict::refused(Refused::Condition).into());
         }
         match errand.basis {
             Basis::Kept(number) if number == self.generation() => {
-                Err(Verdict::of(Outcome::Unchanged))
+                Err(Verdict::of(Outcome::Unchanged).into())
             }
             Basis::Kept(number) => match self.history.kept(number) {
                 Some(content) => Ok(Task::TakeUp(content.clone())),
-                None => Err(Verdict::refused(Refused::NotKept(number))),
+                None => Err(Verdict::refused(Refused::NotKept(number)).into()),
             },
             Basis::Sources => match self.stuck {
                 None => Ok(Task::Read {
@@ -177,7 +179,7 @@ impl ConfigActor {
                         since.elapsed().as_secs_f64()
                     );
                     let stuck = Diagnostic::new(Fault::Build, "", message);
-                    Err(Verdict::rejected(vec![stuck]))
+                    Err(Verdict::rejected(vec![stuck]).into())
                 }
             },
         }
@@ -189,17 +191,22 @@ impl ConfigActor {
             Prepared::Ready(candidate) if is_dry_run => {
                 let verdict = Verdict {
                     changes: candidate.changes,
+                    shadowed: candidate.shadowed,
                     ..Verdict::of(Outcome::WouldApply)
                 };
                 self.conclude(verdict, took, ctx);
             }
             Prepared::Ready(candidate) => self.publish(*candidate, took, ctx),
-            Prepared::Unchanged(settings) => {
+            Prepared::Unchanged { settings, shadowed } => {
                 if let Some(current) = self.current.as_mut().filter(|_| !is_dry_run) {
                     current.facts = settings.facts.clone();
-                    current.content.settings = settings;
+                    current.content.shown = settings;
                 }
-                self.conclude(Verdict::of(Outcome::Unchanged), took, ctx);
+                let verdict = Verdict {
+                    shadowed,
+                    ..Verdict::of(Outcome::Unchanged)
+                };
+                self.conclude(verdict, took, ctx);
             }
             Prepared::Rejected { errors, stuck } => {
                 if let Some(stuck) = stuck {
@@ -223,7 +230,8 @@ impl ConfigActor {
             admin: candidate.admin_share,
             patience: candidate.current.content.settings.tables.reload.timeout,
         });
-        let (current, changes) = (candidate.current, candidate.changes);
+        let (current, changes, shadowed) =
+            (candidate.current, candidate.changes, candidate.shadowed);
         ctx.spawn(published.into_actor(self).map(move |workers, this, ctx| {
             took.publish = begun.elapsed();
             let Ok(workers) = workers else {
@@ -242,6 +250,7 @@ impl ConfigActor {
             }
             let verdict = Verdict {
                 changes,
+                shadowed,
                 workers,
                 ..Verdict::of(Outcome::Applied)
             };
@@ -305,6 +314,7 @@ impl ConfigActor {
             generation: self.generation(),
             digest: self.digest(),
             changes: verdict.changes,
+            shadowed: verdict.shadowed,
             errors: verdict.errors,
             trigger: triggers.next().expect("an order has a trigger"),
             workers: verdict.workers,
@@ -419,7 +429,7 @@ impl Handler<Consult> for ConfigActor {
     fn handle(&mut self, _: Consult, _: &mut Context<Self>) -> Self::Result {
         let content = &self.current.as_ref()?.content;
         Some(Consulted {
-            settings: content.settings.clone(),
+            settings: content.shown.clone(),
             digest: content.digest.clone(),
         })
     }

@@ -12,7 +12,9 @@ use super::{
     generation::{Insides, Reaped},
     prepare::{AnySettings, Current, Job, Prepared, frozen},
 };
-use crate::settings::{Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, changes};
+use crate::settings::{
+    Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, changes, shadowed,
+};
 
 /// everup's own tables as they were read, and all that is known of every setting.
 pub(crate) type SharedSettings = Arc<Reaped<Loaded<()>>>;
@@ -21,6 +23,8 @@ pub(crate) type SharedSettings = Arc<Reaped<Loaded<()>>>;
 #[derive(Clone)]
 pub(crate) struct Content {
     pub(crate) settings: SharedSettings,
+    /// The same as it was read last: nothing that is in force differs, but perhaps where it stands.
+    pub(crate) shown: SharedSettings,
     pub(crate) insides: Arc<Insides>,
     pub(crate) token: Option<Token>,
     pub(crate) files: Arc<Reaped<ReadFiles>>,
@@ -40,6 +44,7 @@ pub(super) struct Made {
     pub(super) content: Content,
     pub(super) facts: Facts,
     pub(super) changes: Vec<Change>,
+    pub(super) shadowed: Vec<Shadowed>,
 }
 
 /// What the sources hold: everup's own tables, and the author's.
@@ -52,7 +57,10 @@ struct Read {
 enum Found {
     New(Read),
     /// Nothing differs from what is served, but perhaps where it stands.
-    Same(SharedSettings),
+    Same {
+        settings: SharedSettings,
+        shadowed: Vec<Shadowed>,
+    },
 }
 
 /// A generation's content, but for its digest.
@@ -74,6 +82,8 @@ pub(super) async fn make(job: &Job, deadline: Instant, took: &mut Took) -> Resul
         let (content, current) = (content.clone(), current.clone());
         let comparing = in_background(move || Made {
             changes: compare(Some(&current), &content.settings),
+            // What is taken up says nothing of what the files say.
+            shadowed: Vec::new(),
             content,
             facts: current.facts,
         });
@@ -81,18 +91,25 @@ pub(super) async fn make(job: &Job, deadline: Instant, took: &mut Took) -> Resul
         took.prepare = begun.elapsed();
         return Ok(made?);
     }
-    let loading = in_background(load(job, deadline));
-    let loaded = bounded(deadline, "reading the settings", loading).await;
-    took.load = job.begun.elapsed();
-    let read = match loaded?? {
-        Found::New(read) => read,
-        Found::Same(settings) => return Err(Prepared::Unchanged(settings)),
-    };
-    let begun = Instant::now();
-    let deadline = job.begun + read.settings.tables.reload.timeout;
-    let made = finish(job, read, deadline).await;
-    took.prepare = begun.elapsed();
-    made
+    loop {
+        let loading = in_background(load(job, deadline));
+        let loaded = bounded(deadline, "reading the settings", loading).await;
+        took.load = job.begun.elapsed().saturating_sub(took.prepare);
+        let read = match loaded?? {
+            Found::New(read) => read,
+            Found::Same { settings, shadowed } => {
+                return Err(Prepared::Unchanged { settings, shadowed });
+            }
+        };
+        let begun = Instant::now();
+        let deadline = job.begun + read.settings.tables.reload.timeout;
+        let made = finish(job, read, deadline).await;
+        took.prepare += begun.elapsed();
+        // P3: otherwise what was read is not what is there any more.
+        if let Some(made) = made? {
+            return Ok(made);
+        }
+    }
 }
 
 /// Reads and checks the settings.
@@ -113,46 +130,63 @@ fn load(
         let Some(Current { content, .. }) = current else {
             return Ok(Found::New(read));
         };
+        let (was, is) = (&content.settings.effective, &read.settings.effective);
         let is_same = || {
-            let digest = read.settings.effective.digest(&content.files);
-            digest == *content.digest && content.files.unchanged()
+            is.digest(&content.files) == *content.digest
+                && is.has_secrets_of(was)
+                && content.files.unchanged()
         };
         if !is_forced && is_same() {
-            return Ok(Found::Same(read.settings));
+            return Ok(Found::Same {
+                shadowed: shadowed(was, is),
+                settings: read.settings,
+            });
         }
         frozen(&content.settings, &read.settings)?;
         Ok(Found::New(read))
     }
 }
 
-/// Builds what the settings ask for, and compares it with what is served.
-async fn finish(job: &Job, read: Read, deadline: Instant) -> Result<Made, Prepared> {
+/// Builds what the settings ask for, and compares it with what is served. `None` where the settings
+/// have changed meanwhile.
+async fn finish(job: &Job, read: Read, deadline: Instant) -> Result<Option<Made>, Prepared> {
     let facts = read.settings.facts.clone();
-    let built = build(job, read, deadline).await?;
+    let Some(built) = build(job, read, deadline).await? else {
+        return Ok(None);
+    };
     let (current, reaper) = (job.current.clone(), job.reaper.clone());
     let comparing = in_background(move || Made {
         changes: compare(current.as_ref(), &built.settings),
+        shadowed: current.map_or_else(Vec::new, |current| {
+            shadowed(
+                &current.content.settings.effective,
+                &built.settings.effective,
+            )
+        }),
         facts,
         content: Content {
             digest: built.settings.effective.digest(&built.files).into(),
+            shown: built.settings.clone(),
             settings: built.settings,
             insides: Arc::new(built.insides),
             token: built.token,
             files: Arc::new(Reaped::new(built.files, &reaper)),
         },
     });
-    Ok(bounded(deadline, "comparing the settings", comparing).await?)
+    let made = bounded(deadline, "comparing the settings", comparing).await?;
+    Ok(Some(made))
 }
 
 /// Reads the token and builds the author's state, again where a file that was read has changed
-/// meanwhile (P3).
-async fn build(job: &Job, read: Read, deadline: Instant) -> Result<Built, Prepared> {
+/// meanwhile (P3). `None` where the settings themselves have: they and the files that they name
+/// belong together.
+async fn build(job: &Job, read: Read, deadline: Instant) -> Result<Option<Built>, Prepared> {
     let Read { settings, mut app } = read;
     loop {
-        let (author, base) = (job.author.clone(), job.sources.base());
+        let (author, sources) = (job.author.clone(), job.sources.clone());
         let (reaper, of) = (job.reaper.clone(), settings.clone());
         let building = move || {
-            let with = Build::new(base);
+            let with = Build::new(sources.base());
             // First, so that nothing that the author's build opens can show it.
             let token = token(&of, &with);
             let state = token.and_then(|token| {
@@ -162,25 +196,30 @@ async fn build(job: &Job, read: Read, deadline: Instant) -> Result<Built, Prepar
             });
             let files = with.files_read();
             let is_stable = files.unchanged();
-            (app, state, files, is_stable)
+            let stands_still = of.stands_still(&sources);
+            (app, state, files, is_stable, stands_still)
         };
-        let (same, state, files, is_stable) =
+        let (same, state, files, is_stable, stands_still) =
             bounded(deadline, "the build", blocking(building)).await?;
+        let is_late = Instant::now() >= deadline;
+        if !stands_still && !is_late {
+            return Ok(None);
+        }
         let (token, state) = state?;
-        if is_stable {
+        if is_stable && stands_still {
             let insides = Insides {
                 settings: same,
                 state,
             };
-            return Ok(Built {
+            return Ok(Some(Built {
                 settings,
                 insides,
                 token,
                 files,
-            });
+            }));
         }
-        if Instant::now() >= deadline {
-            let error = "the files that the build reads do not stand still";
+        if is_late {
+            let error = "the settings and the files that the build reads do not stand still";
             return Err(vec![Diagnostic::new(Fault::Build, "app", error)].into());
         }
         app = same;

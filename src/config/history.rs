@@ -79,6 +79,7 @@ mod tests {
             generation: number,
             digest: "".into(),
             changes: vec![change; changes],
+            shadowed: Vec::new(),
             errors: Vec::new(),
             trigger: Trigger::new(TriggerKind::Control),
             workers: Confirmations::default(),

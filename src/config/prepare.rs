@@ -25,7 +25,7 @@ use crate::{
     server::{Address, Crowd, Listener, NewServe, NewWorker, Readiness, Share, Times, Worker},
     settings::{
         Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, Server,
-        Sources,
+        Shadowed, Sources, Written,
     },
 };
 
@@ -100,8 +100,12 @@ pub(crate) struct Job {
 /// What an attempt has come to, short of publishing.
 pub(crate) enum Prepared {
     Ready(Box<Candidate>),
-    /// Nothing differs, but perhaps where it stands: the settings as they were read this time.
-    Unchanged(SharedSettings),
+    /// Nothing that is in force differs, but perhaps where it stands: the settings as they were read
+    /// this time.
+    Unchanged {
+        settings: SharedSettings,
+        shadowed: Vec<Shadowed>,
+    },
     Rejected {
         errors: Vec<Diagnostic>,
         /// A thread that did not come back in time.
@@ -113,6 +117,7 @@ pub(crate) enum Prepared {
 pub(crate) struct Candidate {
     pub(crate) current: Current,
     pub(crate) changes: Vec<Change>,
+    pub(crate) shadowed: Vec<Shadowed>,
     pub(crate) shares: Vec<Vec<Share>>,
     pub(crate) admin_share: Vec<Share>,
 }
@@ -197,6 +202,7 @@ async fn open(job: &Job, made: Made) -> Result<Candidate, Vec<Diagnostic>> {
         content,
         facts,
         changes,
+        shadowed,
     } = made;
     let tables = &content.settings.tables;
     let known = job.current.as_ref();
@@ -224,6 +230,7 @@ async fn open(job: &Job, made: Made) -> Result<Candidate, Vec<Diagnostic>> {
             facts,
         },
         changes,
+        shadowed,
         shares,
         admin_share,
     })
@@ -238,7 +245,7 @@ async fn start(
     settings: &Loaded<()>,
 ) -> Result<Opened, Vec<Diagnostic>> {
     let (tables, effective) = (&settings.tables, &settings.effective);
-    let (mut listeners, mut admin) = bind(&tables.server, &tables.admin, effective)?;
+    let (mut listeners, mut admin) = bind(&tables.server, &tables.admin, effective, &job.sources)?;
     let count = worker_count(&tables.server);
     let budget = Budget::measure(count, listeners.len()).map_err(system)?;
     let room = budget.room(tables.server.max_connections as usize, count);
@@ -340,6 +347,7 @@ fn bind(
     server: &Server,
     admin: &Admin,
     effective: &Effective,
+    sources: &Sources,
 ) -> Result<(Vec<Listener>, Option<Listener>), Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut taken: Vec<(Address, String)> = Vec::new();
@@ -367,7 +375,7 @@ fn bind(
     let address = match &admin.address {
         AdminAddress::Off => None,
         AdminAddress::Tcp(address) => Some(Address::Tcp(*address)),
-        AdminAddress::Unix(path) => Some(Address::Unix(path.clone())),
+        AdminAddress::Unix(path) => Some(Address::Unix(sources.written(Written::Runtime, path))),
     };
     let admin = address.and_then(|address| try_to("admin", ADMIN_KEY, address));
     if errors.is_empty() {

@@ -49,6 +49,7 @@ fn every_answer_has_every_key() {
             "generation",
             "digest",
             "changes",
+            "shadowed",
             "errors",
             "trigger",
             "workers",
