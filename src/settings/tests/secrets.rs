@@ -216,8 +216,13 @@ fn errors_name_the_place_and_quote_nothing() {
     let folder =
         Folder::new("app = { user = 1, password = \"hunter2\", passwrod = \"hunter2\" }\n");
     assert_eq!(wrong(&folder).len(), 2);
-    let folder = Folder::new("app.password = \"hunter2\n");
-    wrong(&folder);
+    for text in [
+        "app.password = \"hunter2\n",
+        "app.password = \"\"\"\nhunter2\\q\n\"\"\"\n",
+        "app.password = \"\"\"\nhunter2",
+    ] {
+        wrong(&Folder::new(text));
+    }
     folder.write(
         "default.toml",
         "[app]\npassword = \"hunter\\q2\"\nuser = \"x\n",
