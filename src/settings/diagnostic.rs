@@ -78,7 +78,9 @@ impl Diagnostic {
 
     /// With the line that it stands in.
     pub(super) fn with_excerpt(mut self, sources: &[SourceText], discretion: Discretion) -> Self {
-        let place = self.place.as_ref();
+        // A syntax error is about no key, and a secret may be what it is about.
+        let is_shown = !self.key.is_empty() || discretion == Discretion::Open;
+        let place = self.place.as_ref().filter(|_| is_shown);
         let source =
             place.and_then(|place| sources.iter().find(|known| known.name == place.source));
         let excerpt = place.zip(source);

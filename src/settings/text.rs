@@ -22,8 +22,8 @@ pub struct Excerpt {
 pub(super) enum Discretion {
     /// All: no setting is secret.
     Open,
-    /// Of a line that holds one key, that key and, unless it is secret itself, its value. Elsewhere
-    /// a secret may stand, if only under a misspelt name.
+    /// A key, or the value of a line's one key. Elsewhere a secret may stand, if only under a
+    /// misspelt name.
     Secretive,
 }
 
@@ -130,7 +130,7 @@ impl SourceText {
         let before: String = around.into_iter().rev().collect();
         let after = match discretion {
             Discretion::Open => AROUND,
-            Discretion::Secretive if holds_one_key(&before) => 0,
+            Discretion::Secretive if is_one_entry(&before, shown, length) => 0,
             Discretion::Secretive => return None,
         };
         let shown: String = shown.chars().take(length.min(AROUND) + after).collect();
@@ -176,31 +176,44 @@ fn split_at(text: &str, characters: usize) -> (&str, &str) {
     text.split_at(end.map_or(text.len(), |(at, _)| at))
 }
 
-/// How many characters the key or the value at the beginning of a text has.
+/// How many characters the key or the value at the beginning of a text has; of a list or a table,
+/// what opens it.
 fn length(text: &str) -> usize {
-    let Some(quote) = text
-        .chars()
-        .next()
-        .filter(|first| matches!(first, '"' | '\''))
-    else {
-        let is_end = |c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}' | '#' | '=' | ':');
-        // What opens a list or a table stands for all of it.
-        return text.chars().take_while(|c| !is_end(*c)).count();
-    };
-    let mut is_escaped = false;
-    let inside = text.chars().skip(1).take_while(|c| {
-        let goes_on = is_escaped || *c != quote;
-        is_escaped = !is_escaped && *c == '\\' && quote == '"';
-        goes_on
-    });
-    (inside.count() + 2).min(text.chars().count())
+    match text.chars().next() {
+        Some('[' | '{') => 1,
+        Some(quote @ ('"' | '\'')) => {
+            let mut is_escaped = false;
+            let inside = text.chars().skip(1).take_while(|c| {
+                let goes_on = is_escaped || *c != quote;
+                is_escaped = !is_escaped && *c == '\\' && quote == '"';
+                goes_on
+            });
+            (inside.count() + 2).min(text.chars().count())
+        }
+        _ => {
+            let is_end = |c: &char| c.is_whitespace() || ",]}#=:".contains(*c);
+            text.chars().take_while(|c| !is_end(c)).count()
+        }
+    }
 }
 
-/// Whether what is before a place is at most the key of the value that stands there.
-fn holds_one_key(before: &str) -> bool {
-    let before = before.trim();
-    let key = before.strip_suffix(['=', ':']).unwrap_or(before);
-    !key.contains(['=', ',', '{', '#', ':'])
+/// Whether a place is a key, or the value of the one key before it: an element of a list may be a
+/// secret, and so may what is before it.
+fn is_one_entry(before: &str, shown: &str, length: usize) -> bool {
+    let (_, after) = split_at(shown, length);
+    let (before, after) = (before.trim(), after.trim_start());
+    let keys_only = |text: &str| !text.contains(['=', ':', ',', '{', '[', '#']);
+    if let Some(key) = before.strip_suffix(['=', ':']) {
+        return keys_only(key);
+    }
+    let header = before.strip_prefix("[[").or(before.strip_prefix('['));
+    match header {
+        Some(keys) => {
+            let is_number = shown.starts_with(|c: char| c.is_ascii_digit());
+            keys_only(keys) && !is_number && after.starts_with([']', '.'])
+        }
+        None => keys_only(before) && after.starts_with(['=', ':', '.']),
+    }
 }
 
 #[cfg(test)]
@@ -246,6 +259,16 @@ mod tests {
         assert_eq!(shown(text, "1", Discretion::Secretive), line("a = 1", "1"));
         assert_eq!(shown(text, "a", Discretion::Secretive), line("a", "a"));
         assert_eq!(shown(text, "5", Discretion::Secretive), None);
+        let text = "[a.b]\n[[c]]\nd.e = 'f'\n- g\nh: [i]\n  j,\n[k]\n[8]\n";
+        for harmless in ["b", "c", "e", "'f'", "h", "k"] {
+            assert!(
+                shown(text, harmless, Discretion::Secretive).is_some(),
+                "{harmless}"
+            );
+        }
+        for secret in ["g", "i", "j", "8"] {
+            assert_eq!(shown(text, secret, Discretion::Secretive), None, "{secret}");
+        }
         let long = format!("{}={}", "k".repeat(5000), "v".repeat(5000));
         let (text, _) = shown(&long, "v", Discretion::Open).expect("in a line");
         assert!(text.chars().count() <= 3 * AROUND, "{text}");

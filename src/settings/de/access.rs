@@ -18,6 +18,8 @@ pub(super) struct Entries<'t, 'c> {
     /// A struct's keys; `None` for a map, which takes any.
     known: Option<&'static [&'static str]>,
     entry: Option<(&'t str, &'t Value)>,
+    /// How many entries are behind.
+    behind: usize,
 }
 
 impl<'t, 'c> Entries<'t, 'c> {
@@ -26,11 +28,20 @@ impl<'t, 'c> Entries<'t, 'c> {
         table: &'t Map<String, Value>,
         known: Option<&'static [&'static str]>,
     ) -> Self {
+        let mut entries = table.into_iter();
+        let behind = match known {
+            Some(_) => 0,
+            None => within.pass.left_out(within.value),
+        };
+        if let Some(last) = behind.checked_sub(1) {
+            entries.nth(last);
+        }
         Entries {
             within,
-            entries: Some(table.into_iter()),
+            entries: Some(entries),
             known,
             entry: None,
+            behind,
         }
     }
 
@@ -41,7 +52,17 @@ impl<'t, 'c> Entries<'t, 'c> {
             entries: None,
             known: None,
             entry: None,
+            behind: 0,
         }
+    }
+
+    /// An error within the entry that was read last.
+    fn failed(&self, error: Error<'t>) -> Error<'t> {
+        if self.known.is_none() {
+            let read = self.behind.saturating_sub(1);
+            self.within.pass.has_read(self.within.value, read);
+        }
+        error
     }
 }
 
@@ -53,6 +74,7 @@ impl<'t> MapAccess<'t> for Entries<'t, '_> {
         seed: K,
     ) -> Result<Option<K::Value>, Self::Error> {
         for (key, value) in self.entries.iter_mut().flatten() {
+            self.behind += 1;
             let step = Step::Key(self.within.step, key);
             let node = Node {
                 value,
@@ -69,7 +91,9 @@ impl<'t> MapAccess<'t> for Entries<'t, '_> {
                 _ => {
                     self.entry = Some((key, value));
                     let key = seed.deserialize(Key(key));
-                    return key.map(Some).map_err(|error| error.locate(node, At::Key));
+                    return key
+                        .map(Some)
+                        .map_err(|error| self.failed(error.locate(node, At::Key)));
                 }
             }
         }
@@ -91,7 +115,7 @@ impl<'t> MapAccess<'t> for Entries<'t, '_> {
             pass: self.within.pass,
         };
         seed.deserialize(node)
-            .map_err(|error| error.locate(node, At::Value))
+            .map_err(|error| self.failed(error.locate(node, At::Value)))
     }
 }
 

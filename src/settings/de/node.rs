@@ -207,7 +207,7 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
     fn deserialize_seq<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         match &self.structure().kind {
             ValueKind::Array(list) => visitor.visit_seq(Elements::new(self, list)),
-            _ => Err(Error::expected(&visitor)),
+            _ => Err(Error::structure(&visitor)),
         }
     }
 
@@ -233,7 +233,7 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
             ValueKind::Table(table) => visitor.visit_map(Entries::new(self, table, None)),
             // `routes:` in YAML, with all within it commented out.
             ValueKind::Nil => visitor.visit_map(Entries::none(self)),
-            _ => Err(Error::expected(&visitor)),
+            _ => Err(Error::structure(&visitor)),
         }
     }
 
@@ -246,7 +246,7 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
         match &self.structure().kind {
             ValueKind::Table(table) => visitor.visit_map(Entries::new(self, table, Some(known))),
             ValueKind::Nil => visitor.visit_map(Entries::none(self)),
-            _ => Err(Error::expected(&visitor)),
+            _ => Err(Error::structure(&visitor)),
         }
     }
 
@@ -273,7 +273,7 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
                 visitor.visit_unit()
             }
             ValueKind::Nil => visitor.visit_unit(),
-            _ => Err(Error::expected(&visitor)),
+            _ => Err(Error::structure(&visitor)),
         }
     }
 

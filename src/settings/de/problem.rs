@@ -28,6 +28,9 @@ pub(super) struct Error<'t> {
 enum What {
     /// What was expected.
     Expected(String),
+    /// A list or a table was expected: a text in its place is not quoted, since it may be what is
+    /// secret within it.
+    Structure(String),
     /// A key that must be there.
     Missing(&'static str),
     /// In somebody else's words.
@@ -53,6 +56,11 @@ impl<'t> Error<'t> {
     /// What a visitor expects.
     pub(super) fn expected(expected: &dyn Expected) -> Self {
         Error::new(What::Expected(plain(&expected.to_string())))
+    }
+
+    /// What a visitor expects, a list or a table.
+    pub(super) fn structure(expected: &dyn Expected) -> Self {
+        Error::new(What::Structure(plain(&expected.to_string())))
     }
 
     /// What was expected, in our own words.
@@ -94,6 +102,13 @@ impl<'t> Error<'t> {
             }
             What::Said(words) if is_secret => Problem::new(node, At::Key, words.clone()),
             What::Expected(what) => {
+                Problem::new(node, at, format!("expected {what}, found {found}"))
+            }
+            What::Structure(what) => {
+                let found = match &node.value.kind {
+                    ValueKind::String(_) => "a text",
+                    _ => &found,
+                };
                 Problem::new(node, at, format!("expected {what}, found {found}"))
             }
             What::Missing(key) => {
@@ -150,7 +165,7 @@ impl de::Error for Error<'_> {
 impl fmt::Display for Error<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::Expected(what) => write!(out, "expected {what}"),
+            What::Expected(what) | What::Structure(what) => write!(out, "expected {what}"),
             What::Missing(key) => write!(out, "missing `{key}`"),
             What::Said(words) => out.write_str(words),
         }
