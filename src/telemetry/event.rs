@@ -29,6 +29,8 @@ pub(crate) enum Event<'a> {
     },
     /// A signal that does nothing here.
     Unhandled(&'a str),
+    /// A SIGHUP that means the end of the controlling terminal.
+    TerminalGone(&'a str),
     /// A bug: what was received is not all accounted for.
     BooksDiffer(Requests),
 }
@@ -49,7 +51,7 @@ impl Event<'_> {
             Self::Serving(_) | Self::Stopped(DrainReport { cut: 0, .. }) => Level::Info,
             Self::Attempt(attempt) if attempt.outcome != Outcome::Rejected => Level::Info,
             Self::Attempt(attempt) if attempt.is_stopping => Level::Info,
-            Self::StopAsked { .. } | Self::Capped { .. } => Level::Info,
+            Self::StopAsked { .. } | Self::Capped { .. } | Self::TerminalGone(_) => Level::Info,
             Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) => Level::Warn,
             Self::Attempt(_) | Self::BooksDiffer(_) => Level::Error,
         }
@@ -58,7 +60,7 @@ impl Event<'_> {
     fn target(&self) -> &'static str {
         match self {
             Self::Attempt(_) => "everup::config",
-            Self::Unhandled(_) => "everup::signals",
+            Self::Unhandled(_) | Self::TerminalGone(_) => "everup::signals",
             _ => "everup::server",
         }
     }
@@ -139,6 +141,7 @@ impl fmt::Display for Event<'_> {
                  descriptors (`ulimit -n`, `LimitNOFILE=`)"
             ),
             Self::Unhandled(by) => write!(f, "{by}: unhandled, nothing is done"),
+            Self::TerminalGone(by) => write!(f, "{by}: the controlling terminal has gone away"),
             Self::BooksDiffer(requests) => {
                 write!(
                     f,
