@@ -12,6 +12,7 @@ mod author;
 mod changes;
 mod de;
 mod diagnostic;
+mod environment;
 mod file;
 mod key;
 mod layer;
@@ -29,6 +30,7 @@ pub use units::{AdminAddress, duration};
 
 pub(crate) use author::ReadFiles;
 pub(crate) use changes::{Effective, changes};
+pub(crate) use environment::Written;
 pub(crate) use sources::Facts;
 
 use author::Finding;

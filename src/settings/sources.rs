@@ -2,8 +2,10 @@
 //! Owns paths, overrides and the reading until two passes agree; parses nothing.
 
 use super::diagnostic::{Diagnostic, Fault};
+use super::environment::{Environment, Written};
 use super::file;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     path: Option<PathBuf>,
+    profile: Option<String>,
+    environment: Environment,
     sets: Vec<(String, String)>,
 }
 
@@ -55,8 +59,27 @@ impl Sources {
     pub fn at(path: impl Into<PathBuf>) -> Sources {
         Sources {
             path: Some(path.into()),
-            sets: Vec::new(),
+            ..Sources::default()
         }
+    }
+
+    /// Adds a layer between `default.*` and `local.*`: `<name>.*`, which must exist.
+    pub fn profile(mut self, name: impl Into<String>) -> Sources {
+        self.profile = Some(name.into());
+        self
+    }
+
+    /// Takes variables, such as [`std::env::vars_os`]: those that begin with `PREFIX__` override
+    /// settings (`EVERUP__SERVER__WORKERS=4`), secrets may name any (`{ env = "NAME" }`), and
+    /// `LOGS_DIRECTORY`, `RUNTIME_DIRECTORY` and `STATE_DIRECTORY` are where relative paths of what
+    /// is written start.
+    pub fn variables(
+        mut self,
+        prefix: &str,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Sources {
+        self.environment = Environment::new(prefix, variables.into_iter().collect());
+        self
     }
 
     /// Overrides one setting, as `--set key=value` does: the key is dotted, a segment in double
@@ -101,6 +124,13 @@ impl Sources {
             Some(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
             None => PathBuf::new(),
         }
+    }
+
+    /// Where a path of what is written leads: a relative one starts at `$LOGS_DIRECTORY`,
+    /// `$RUNTIME_DIRECTORY` or `$STATE_DIRECTORY` where that is set, else wherever the process
+    /// works.
+    pub(crate) fn written(&self, what: Written, path: &Path) -> PathBuf {
+        self.environment.written(what, path)
     }
 
     /// The overrides, first to last.

@@ -1,0 +1,59 @@
+//! The environment as values: the variables that set settings, those that secrets name, and the
+//! directories that systemd gives a service.
+//! Reads nothing ambient: whoever owns the process hands the variables in.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A set of variables, and the prefix of those that are settings.
+#[derive(Clone, Default)]
+pub(super) struct Environment {
+    prefix: String,
+    variables: BTreeMap<OsString, OsString>,
+}
+
+/// Whose variable names the directory in which a relative path of what is written starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// `$LOGS_DIRECTORY`.
+    Logs,
+    /// `$RUNTIME_DIRECTORY`: sockets, process ids.
+    Runtime,
+    /// `$STATE_DIRECTORY`.
+    State,
+}
+
+impl Environment {
+    pub(super) fn new(prefix: &str, variables: BTreeMap<OsString, OsString>) -> Environment {
+        Environment {
+            prefix: prefix.to_owned(),
+            variables,
+        }
+    }
+
+    /// Where a path of what is written leads: a relative one starts at the directory that systemd
+    /// gave, the first of several; without one, wherever the process works.
+    pub(super) fn written(&self, what: Written, path: &Path) -> PathBuf {
+        let name = match what {
+            Written::Logs => "LOGS_DIRECTORY",
+            Written::Runtime => "RUNTIME_DIRECTORY",
+            Written::State => "STATE_DIRECTORY",
+        };
+        let directories = self.variables.get(std::ffi::OsStr::new(name));
+        let first = directories.and_then(|directories| std::env::split_paths(directories).next());
+        first.unwrap_or_default().join(path)
+    }
+}
+
+/// Names only: values may be secret.
+impl fmt::Debug for Environment {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.variables.keys().collect::<Vec<_>>();
+        out.debug_struct("Environment")
+            .field("prefix", &self.prefix)
+            .field("variables", &names)
+            .finish()
+    }
+}
