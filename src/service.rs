@@ -98,8 +98,9 @@ impl<S: Settings> Service<S> {
     /// Runs the service as this process: reads the command line, handles signals, logs, and
     /// returns the exit code. What it does is told by `--help`.
     pub fn main(self) -> ExitCode {
-        cli::run(S::NAME, |sources, log| {
-            launch(self.author(), sources, Process::Ours(log))
+        let author = self.author();
+        cli::run(&author, |sources, log| {
+            launch(author.clone(), sources, Process::Ours(log))
         })
     }
 

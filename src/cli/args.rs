@@ -11,7 +11,11 @@ use super::exit;
 
 /// What the process is asked to do.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 struct Line {
     #[command(subcommand)]
     command: Option<Command>,
@@ -93,9 +97,14 @@ pub(super) fn parse(name: &'static str) -> Result<Command, clap::Error> {
     Ok(line.command.unwrap_or(Command::Serve(line.serve)))
 }
 
+/// What the variables of a service of this name begin with.
+pub(super) fn variable(name: &str) -> String {
+    name.to_uppercase().replace('-', "_")
+}
+
 /// The whole command line of a service of this name.
 fn clap(name: &'static str) -> Clap {
-    let variable = name.to_uppercase().replace('-', "_");
+    let variable = variable(name);
     let layers = layers(name, &variable);
     let with_settings = |command: Clap| {
         let path = format!(
@@ -107,8 +116,8 @@ fn clap(name: &'static str) -> Clap {
         command.mut_arg("profile", |arg| arg.help(profile))
     };
     let version = match name {
-        env!("CARGO_PKG_NAME") => env!("CARGO_PKG_VERSION").to_owned(),
-        _ => concat!("(everup ", env!("CARGO_PKG_VERSION"), ")").to_owned(),
+        env!("CARGO_PKG_NAME") => env!("CARGO_PKG_VERSION"),
+        _ => concat!("(everup ", env!("CARGO_PKG_VERSION"), ")"),
     };
     with_settings(Line::command())
         .name(name)

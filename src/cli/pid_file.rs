@@ -22,7 +22,10 @@ impl PidFile {
     /// As the file system says.
     pub(super) fn prepare(path: &Path) -> io::Result<Self> {
         let id = process::id();
-        let mut name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
+        let mut name = path
+            .file_name()
+            .ok_or(io::ErrorKind::IsADirectory)?
+            .to_owned();
         name.push(format!(".{id}"));
         let file = Self {
             path: path.to_owned(),

@@ -117,21 +117,29 @@ pub(crate) struct Candidate {
     pub(crate) admin_share: Vec<Share>,
 }
 
-impl From<Undone> for Prepared {
+/// What is wrong, and a thread that did not come back in time.
+struct Rejected {
+    errors: Vec<Diagnostic>,
+    stuck: Option<JoinHandle<()>>,
+}
+
+impl From<Undone> for Rejected {
     fn from(Undone { error, stuck }: Undone) -> Self {
-        Self::Rejected {
-            errors: vec![error],
-            stuck,
-        }
+        let errors = vec![error];
+        Self { errors, stuck }
     }
 }
 
-impl From<Vec<Diagnostic>> for Prepared {
+impl From<Vec<Diagnostic>> for Rejected {
     fn from(errors: Vec<Diagnostic>) -> Self {
-        Self::Rejected {
-            errors,
-            stuck: None,
-        }
+        let stuck = None;
+        Self { errors, stuck }
+    }
+}
+
+impl From<Rejected> for Prepared {
+    fn from(Rejected { errors, stuck }: Rejected) -> Self {
+        Self::Rejected { errors, stuck }
     }
 }
 
@@ -147,28 +155,45 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let loading = in_background(load(&job, deadline));
     let loaded = bounded(deadline, "reading the settings", loading).await;
     took.load = job.begun.elapsed();
-    let loaded = loaded.map_err(Prepared::from);
-    let read = match loaded.and_then(|loaded| loaded.map_err(Prepared::from)) {
+    let loaded = loaded.map_err(Rejected::from);
+    let read = match loaded.and_then(|loaded| loaded.map_err(Rejected::from)) {
         Ok(Some(read)) => read,
         Ok(None) => return Prepared::Unchanged,
-        Err(rejected) => return rejected,
+        Err(rejected) => return rejected.into(),
     };
 
     let begun = Instant::now();
     let deadline = job.begun + read.0.tables.reload.timeout;
-    let prepared = match build(&job, read, deadline).await {
+    let built = build(&job.author, &job.sources, read, deadline).await;
+    let prepared = match built {
         Ok(built) => {
             let opened = tokio::time::timeout_at(deadline.into(), open(&job, built)).await;
             // An App that is never made is dropped, with the workers that waited for it.
             let late = "the App was not made within `reload.timeout`";
             opened
                 .unwrap_or_else(|_| Err(vec![Diagnostic::new(Fault::Build, "", late)]))
-                .unwrap_or_else(Prepared::from)
+                .unwrap_or_else(|errors| Rejected::from(errors).into())
         }
-        Err(rejected) => rejected,
+        Err(rejected) => rejected.into(),
     };
     took.prepare = begun.elapsed();
     prepared
+}
+
+/// Loads and builds as a start would, opens nothing, and keeps nothing.
+pub(crate) async fn rehearse(
+    author: Arc<dyn Author>,
+    sources: Arc<Sources>,
+) -> Result<(), Vec<Diagnostic>> {
+    let begun = Instant::now();
+    let deadline = begun + START_TIMEOUT;
+    let (loader, from) = (author.clone(), sources.clone());
+    let loading = in_background(move || loader.load(&from, None, deadline));
+    let loaded = bounded(deadline, "reading the settings", loading).await;
+    let read = loaded.map_err(|undone| vec![undone.error])??;
+    let deadline = begun + read.0.tables.reload.timeout;
+    let built = build(&author, &sources, read, deadline).await;
+    built.map(drop).map_err(|rejected| rejected.errors)
 }
 
 /// The settings, or `None` where nothing differs from what is served.
@@ -228,9 +253,14 @@ struct Built {
 }
 
 /// Builds the author's state, again where a file that it read has changed meanwhile (P3).
-async fn build(job: &Job, (settings, mut app): Read, deadline: Instant) -> Result<Built, Prepared> {
+async fn build(
+    author: &Arc<dyn Author>,
+    sources: &Sources,
+    (settings, mut app): Read,
+    deadline: Instant,
+) -> Result<Built, Rejected> {
     loop {
-        let (author, base) = (job.author.clone(), job.sources.base());
+        let (author, base) = (author.clone(), sources.base());
         let building = move || {
             let with = Build::new(base);
             let state = author.build(&app, &with);
@@ -242,7 +272,7 @@ async fn build(job: &Job, (settings, mut app): Read, deadline: Instant) -> Resul
             bounded(deadline, "the build", blocking(building)).await?;
         let state = state.map_err(|error| {
             let diagnostic = Diagnostic::new(Fault::Build, "app", error);
-            Prepared::from(vec![diagnostic])
+            Rejected::from(vec![diagnostic])
         })?;
         if is_stable {
             return Ok(Built {

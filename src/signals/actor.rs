@@ -37,7 +37,9 @@ impl Signals {
     /// # Errors
     /// None that Linux has.
     pub(crate) fn unblock() -> io::Result<()> {
-        let known = TABLE.iter().map(|signal| system::Signal::try_from(signal.number));
+        let known = TABLE
+            .iter()
+            .map(|signal| system::Signal::try_from(signal.number));
         Ok(known.collect::<nix::Result<SigSet>>()?.thread_unblock()?)
     }
 

@@ -9,5 +9,5 @@ mod terminal;
 
 pub(crate) use self::{
     actor::{SignalActor, Signals},
-    table::{Signal, TABLE},
+    table::TABLE,
 };
