@@ -26,7 +26,7 @@ use crate::{
     admin, cli,
     config::{AnySettings, Author, ConfigActor, NewConfig, Outcome, Reaper, Trigger, TriggerKind},
     control::Control,
-    server::{DrainReport, NewServe, ServerActor, new_serve},
+    server::{DrainReport, NewServe, Pulse, ServerActor, new_serve},
     settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load},
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
@@ -263,7 +263,8 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
         Err(error) => return tell(Err(cannot_start(error))),
     };
     let (over, mut is_over) = oneshot::channel();
-    let server = ServerActor::new(over).start();
+    let pulse = Pulse::new(Instant::now());
+    let server = ServerActor::new(over, pulse.clone()).start();
     let name = author.name();
     let mut control = None;
     ConfigActor::create(|ctx| {
@@ -274,6 +275,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
             author,
             sources: Arc::new(sources),
             reaper,
+            pulse,
             admin: admin::new_serve(handle),
             server,
             log,

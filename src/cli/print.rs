@@ -2,10 +2,9 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, IsTerminal as _},
+    io,
     process::ExitCode,
     sync::Arc,
-    time::Instant,
 };
 
 use super::{

@@ -20,7 +20,7 @@ use super::{
     prepare::{Author, Candidate, Current, Job, Prepared, prepare},
 };
 use crate::{
-    server::{NewServe, Publish, ServerActor, Stop},
+    server::{NewServe, Publish, Pulse, ServerActor, Stop},
     settings::{Diagnostic, Fault, Sources},
     telemetry::{Event, LogHandle, emit},
 };
@@ -58,6 +58,7 @@ pub(crate) struct NewConfig {
     pub(crate) author: Arc<dyn Author>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) reaper: Reaper,
+    pub(crate) pulse: Pulse,
     /// Serves the admin API.
     pub(crate) admin: NewServe,
     pub(crate) server: Addr<ServerActor>,
@@ -157,6 +158,7 @@ impl ConfigActor {
             sources: self.new.sources.clone(),
             reaper: self.new.reaper.clone(),
             begun: Instant::now(),
+            pulse: self.new.pulse.clone(),
             current: self.current.clone(),
         };
         let preparing = async move {

@@ -21,7 +21,7 @@ use super::{
     generation::{Generation, Insides, Reaper},
 };
 use crate::{
-    server::{Address, Listener, NewServe, NewWorker, Share, Times, Worker},
+    server::{Address, Deadline, Listener, NewServe, NewWorker, Pulse, Share, Times, Worker},
     settings::{
         Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles,
         Server, Sources, changes,
@@ -94,6 +94,7 @@ pub(crate) struct Job {
     pub(crate) sources: Arc<Sources>,
     pub(crate) reaper: Reaper,
     pub(crate) begun: Instant,
+    pub(crate) pulse: Pulse,
     pub(crate) current: Option<Current>,
 }
 
@@ -151,9 +152,9 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let timeout = job.current.as_ref().map_or(START_TIMEOUT, |current| {
         current.settings.tables.reload.timeout
     });
-    let deadline = job.begun + timeout;
-    let loading = in_background(load(&job, deadline));
-    let loaded = bounded(deadline, "reading the settings", loading).await;
+    let deadline = job.pulse.deadline(timeout);
+    let loading = in_background(load(&job, deadline.moment()));
+    let loaded = bounded(&deadline, "reading the settings", loading).await;
     took.load = job.begun.elapsed();
     let loaded = loaded.map_err(Rejected::from);
     let read = match loaded.and_then(|loaded| loaded.map_err(Rejected::from)) {
@@ -163,11 +164,11 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     };
 
     let begun = Instant::now();
-    let deadline = job.begun + read.0.tables.reload.timeout;
-    let built = build(&job.author, &job.sources, read, deadline).await;
+    let deadline = deadline.after(read.0.tables.reload.timeout);
+    let built = build(&job.author, &job.sources, read, &deadline).await;
     let prepared = match built {
         Ok(built) => {
-            let opened = tokio::time::timeout_at(deadline.into(), open(&job, built)).await;
+            let opened = deadline.bound(open(&job, built)).await;
             // An App that is never made is dropped, with the workers that waited for it.
             let late = "the App was not made within `reload.timeout`";
             opened
@@ -185,14 +186,13 @@ pub(crate) async fn rehearse(
     author: Arc<dyn Author>,
     sources: Arc<Sources>,
 ) -> Result<(), Vec<Diagnostic>> {
-    let begun = Instant::now();
-    let deadline = begun + START_TIMEOUT;
-    let (loader, from) = (author.clone(), sources.clone());
-    let loading = in_background(move || loader.load(&from, None, deadline));
-    let loaded = bounded(deadline, "reading the settings", loading).await;
+    let deadline = Deadline::fixed(START_TIMEOUT);
+    let (loader, from, moment) = (author.clone(), sources.clone(), deadline.moment());
+    let loading = in_background(move || loader.load(&from, None, moment));
+    let loaded = bounded(&deadline, "reading the settings", loading).await;
     let read = loaded.map_err(|undone| vec![undone.error])??;
-    let deadline = begun + read.0.tables.reload.timeout;
-    let built = build(&author, &sources, read, deadline).await;
+    let deadline = deadline.after(read.0.tables.reload.timeout);
+    let built = build(&author, &sources, read, &deadline).await;
     built.map(drop).map_err(|rejected| rejected.errors)
 }
 
@@ -257,7 +257,7 @@ async fn build(
     author: &Arc<dyn Author>,
     sources: &Sources,
     (settings, mut app): Read,
-    deadline: Instant,
+    deadline: &Deadline,
 ) -> Result<Built, Rejected> {
     loop {
         let (author, base) = (author.clone(), sources.base());
@@ -282,7 +282,7 @@ async fn build(
                 files,
             });
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline.moment() {
             let error = "the files that the build reads do not stand still";
             return Err(vec![Diagnostic::new(Fault::Build, "app", error)].into());
         }
@@ -367,6 +367,7 @@ async fn start(
             address: serving_at.unwrap_or(NOWHERE),
             times: |generation| Times::from(&generation.server),
             max_connections: room.per_worker,
+            pulse: job.pulse.clone(),
         }));
     }
     let workers = futures_util::future::join_all(workers).await;
@@ -430,6 +431,7 @@ async fn start_admin(
         address: listener.address().tcp().unwrap_or(NOWHERE),
         times: |_| crate::admin::TIMES,
         max_connections: room.admin,
+        pulse: job.pulse.clone(),
     });
     let worker = worker.await.map_err(cannot)?;
     let share = listener.share(&worker.runtime).map_err(cannot)?;

@@ -1,6 +1,6 @@
 //! The events of a service's life, each with its line, its level and its target.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use log::Level;
 
@@ -31,6 +31,8 @@ pub(crate) enum Event<'a> {
     Unhandled(&'a str),
     /// A SIGHUP that means the end of the controlling terminal.
     TerminalGone(&'a str),
+    /// The process stood still for so long.
+    StoodStill(Duration),
     /// A bug: what was received is not all accounted for.
     BooksDiffer(Requests),
 }
@@ -52,7 +54,9 @@ impl Event<'_> {
             Self::Attempt(attempt) if attempt.outcome != Outcome::Rejected => Level::Info,
             Self::Attempt(attempt) if attempt.is_stopping => Level::Info,
             Self::StopAsked { .. } | Self::Capped { .. } | Self::TerminalGone(_) => Level::Info,
-            Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) => Level::Warn,
+            Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) | Self::StoodStill(_) => {
+                Level::Warn
+            }
             Self::Attempt(_) | Self::BooksDiffer(_) => Level::Error,
         }
     }
@@ -142,6 +146,11 @@ impl fmt::Display for Event<'_> {
             ),
             Self::Unhandled(by) => write!(f, "{by}: unhandled, nothing is done"),
             Self::TerminalGone(by) => write!(f, "{by}: the controlling terminal has gone away"),
+            Self::StoodStill(time) => write!(
+                f,
+                "stood still for {:.3} s (stopped, frozen or suspended); deadlines move by as much",
+                time.as_secs_f64()
+            ),
             Self::BooksDiffer(requests) => {
                 write!(
                     f,
