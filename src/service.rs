@@ -97,6 +97,9 @@ impl<S: Settings> Service<S> {
 
     /// Runs the service as this process: reads the command line, handles signals, logs, and
     /// returns the exit code. What it does is told by `--help`.
+    ///
+    /// Every signal that the command `signals` lists does from then on what it says there, whatever
+    /// handled it before: SIGSEGV and SIGBUS, which Rust's runtime catches, their default.
     pub fn main(self) -> ExitCode {
         let author = self.author();
         cli::run(&author, |sources, log| {

@@ -18,7 +18,7 @@ use crate::{
     config::Author,
     service::Launched,
     settings::{Diagnostic, Sources},
-    signals::Signals,
+    signals::disposition,
     telemetry::LogHandle,
 };
 
@@ -80,7 +80,7 @@ fn sources(name: &str, flags: &Where) -> Found {
 /// Runs a command that logs: its last line is written before the process ends.
 fn with_log(name: &str, command: impl FnOnce(&LogHandle) -> ExitCode) -> ExitCode {
     // Before a thread is made, the log's among them.
-    let unblocked = Signals::unblock();
+    let normalized = disposition::normalize();
     let log = match LogHandle::install() {
         Ok(log) => log,
         Err(error) => {
@@ -88,8 +88,8 @@ fn with_log(name: &str, command: impl FnOnce(&LogHandle) -> ExitCode) -> ExitCod
             return ExitCode::from(exit::FAILED);
         }
     };
-    if let Err(error) = unblocked {
-        log::warn!(target: "everup::signals", "cannot unblock signals: {error}");
+    if let Err(error) = normalized {
+        log::warn!(target: "everup::signals", "cannot let signals through: {error}");
     }
     std::panic::set_hook(Box::new(|panic| log::error!(target: "everup", "{panic}")));
     let code = command(&log);

@@ -1,11 +1,6 @@
 //! Commands that only print: `show`, `signals`, `schema`, and help.
 
-use std::{
-    fmt::Write as _,
-    io,
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{fmt::Write as _, io, process::ExitCode, sync::Arc};
 
 use super::{
     Found,

@@ -3,7 +3,6 @@
 use std::{fs, io};
 
 use actix::{Actor, AsyncContext as _, Context, StreamHandler};
-use nix::sys::signal::{self as system, SigSet};
 use signal_hook::{iterator::exfiltrator::WithOrigin, low_level::siginfo::Origin};
 use signal_hook_tokio::SignalsInfo;
 
@@ -31,18 +30,6 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Lets through what whoever started the process had blocked. Threads inherit what their maker
-    /// blocks, so this is for the first one, before it makes another.
-    ///
-    /// # Errors
-    /// None that Linux has.
-    pub(crate) fn unblock() -> io::Result<()> {
-        let known = TABLE
-            .iter()
-            .map(|signal| system::Signal::try_from(signal.number));
-        Ok(known.collect::<nix::Result<SigSet>>()?.thread_unblock()?)
-    }
-
     /// Installs the handlers, also over what was ignored. Must be called within a runtime.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! [`Control`](crate::Control), as every trigger does; nothing here knows how it is done.
 
 mod actor;
+pub(crate) mod disposition;
 mod table;
 mod terminal;
 

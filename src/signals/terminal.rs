@@ -7,7 +7,12 @@
 
 use std::fs;
 
-use signal_hook::low_level::siginfo::{Cause, Origin};
+use signal_hook::{
+    consts::SIGHUP,
+    low_level::siginfo::{Cause, Origin},
+};
+
+use super::disposition;
 
 /// What the process was given at start.
 pub(super) struct Terminal {
@@ -19,7 +24,7 @@ impl Terminal {
     /// To be asked before SIGHUP has a handler.
     pub(super) fn at_start() -> Self {
         Self {
-            ends_us: is_there() && !hup_is_ignored(),
+            ends_us: is_there() && !disposition::ignores(SIGHUP),
         }
     }
 
@@ -41,11 +46,4 @@ fn is_there() -> bool {
     let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
     let number = fields.and_then(|fields| fields.split(' ').nth(4));
     number.is_some_and(|number| number != "0")
-}
-
-fn hup_is_ignored() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & 1 << (signal_hook::consts::SIGHUP - 1) != 0)
 }
