@@ -27,7 +27,7 @@ use crate::{
     config::{AnySettings, Author, ConfigActor, NewConfig, Outcome, Reaper, Trigger, TriggerKind},
     control::Control,
     server::{DrainReport, NewServe, Pulse, ServerActor, new_serve},
-    settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load},
+    settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load, schema},
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
 };
@@ -153,6 +153,10 @@ impl<S: Settings> Author for Service<S> {
 
     fn name(&self) -> &'static str {
         S::NAME
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        schema::<S>()
     }
 
     fn new_serve(&self) -> NewServe {

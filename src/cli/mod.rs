@@ -38,7 +38,7 @@ pub(crate) fn run(
         Ok(Command::Check(settings)) => with_log(name, |log| {
             check::check(author, sources(name, &settings), log)
         }),
-        Ok(Command::Show(show)) => print::show(author, &show, sources(name, &show.settings)),
+        Ok(Command::Show(show)) => print::show(author, &show, &sources(name, &show.settings)),
         Ok(Command::Signals(format)) => print::signals(name, &format),
         Ok(Command::Schema) => print::schema(author),
         Err(error) => print::usage(name, &error),

@@ -1,22 +1,49 @@
 //! Commands that only print: `show`, `signals`, `schema`, and help.
 
-use std::{fmt::Write as _, io, process::ExitCode, sync::Arc};
+use std::{
+    fmt::Write as _,
+    io,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     Found,
     args::{Format, Show},
-    exit, output,
+    diagnostics, exit, output,
 };
 use crate::{config::Author, signals::TABLE};
 
+/// How long `show` waits for files that keep changing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Prints the effective settings.
-pub(super) fn show(author: &Arc<dyn Author>, show: &Show, found: Found) -> ExitCode {
-    todo!()
+pub(super) fn show(author: &Arc<dyn Author>, show: &Show, found: &Found) -> ExitCode {
+    let read = author.load(&found.sources, None, Instant::now() + PATIENCE);
+    let effective = match read {
+        Ok((loaded, _)) => loaded.effective,
+        Err(errors) => {
+            output::complain(&diagnostics::render(&errors));
+            return exit::of_errors(&errors);
+        }
+    };
+    match (show.format.json, show.origin) {
+        (false, origin) => output::print(author.name(), &effective.to_toml(origin)),
+        (true, false) => json(author.name(), &effective.to_json()),
+        (true, true) => {
+            let with_origins = serde_json::json!({
+                "settings": effective.to_json(),
+                "origins": effective.origins(),
+            });
+            json(author.name(), &with_origins)
+        }
+    }
 }
 
 /// Prints the JSON Schema of the settings.
 pub(super) fn schema(author: &Arc<dyn Author>) -> ExitCode {
-    todo!()
+    json(author.name(), &author.schema())
 }
 
 /// Prints the signal table.

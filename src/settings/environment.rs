@@ -2,8 +2,9 @@
 //! directories that systemd gives a service.
 //! Reads nothing ambient: whoever owns the process hands the variables in.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ pub(super) struct Environment {
 
 /// Whose variable names the directory in which a relative path of what is written starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
+pub enum Written {
     /// `$LOGS_DIRECTORY`.
     Logs,
     /// `$RUNTIME_DIRECTORY`: sockets, process ids.
@@ -33,6 +34,25 @@ impl Environment {
         }
     }
 
+    /// The variables that are settings: the whole name, what follows the prefix, and the value
+    /// where it is a text.
+    pub(super) fn settings(&self) -> impl Iterator<Item = (Cow<'_, str>, String, Option<&str>)> {
+        let prefix = format!("{}__", self.prefix);
+        let variables = self.variables.iter();
+        variables.filter_map(move |(name, value)| {
+            let name = name.to_string_lossy();
+            let rest = name.strip_prefix(&prefix)?.to_owned();
+            Some((name, rest, value.to_str()))
+        })
+    }
+
+    /// Any variable.
+    pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
+        self.variables
+            .get(OsStr::new(name))
+            .map(OsString::as_os_str)
+    }
+
     /// Where a path of what is written leads: a relative one starts at the directory that systemd
     /// gave, the first of several; without one, wherever the process works.
     pub(super) fn written(&self, what: Written, path: &Path) -> PathBuf {
@@ -41,7 +61,7 @@ impl Environment {
             Written::Runtime => "RUNTIME_DIRECTORY",
             Written::State => "STATE_DIRECTORY",
         };
-        let directories = self.variables.get(std::ffi::OsStr::new(name));
+        let directories = self.get(name);
         let first = directories.and_then(|directories| std::env::split_paths(directories).next());
         first.unwrap_or_default().join(path)
     }
