@@ -72,8 +72,8 @@ pub(super) struct Where {
     pub(super) profile: Option<String>,
     /// Set one setting, over every other layer; may be repeated
     ///
-    /// The key is dotted; a part in double quotes may hold any character. The value is read as
-    /// TOML where it is some, else as text.
+    /// The key is dotted; a part in double quotes may hold any character. The value is a text, a
+    /// number and the like where that is wanted; a list or table as TOML writes them in one line.
     #[arg(long, value_name = "KEY=VALUE", value_parser = assignment, help_heading = SETTINGS)]
     pub(super) set: Vec<(String, String)>,
 }
@@ -181,11 +181,13 @@ For editors that complete and check settings files while they are written.";
 fn layers(name: &str, variable: &str) -> String {
     format!(
         "\
-Settings, later ones win, tables merge key by key:
+Settings, later ones win, tables merge key by key, arrays are replaced:
   built-in defaults
-  default.toml, then local.toml, of the settings directory
-  --set KEY=VALUE
-Without --settings: `settings`, then `/etc/{name}`, then the built-in defaults. {variable}"
+  default.*, then PROFILE.*, then local.* of the settings directory (toml, yaml, yml or json)
+  variables: {variable}__SERVER__WORKERS=4
+  flags: --set server.workers=4
+A profile is named by --profile, or by {variable}_PROFILE. `{name} show --origin` tells where each \
+value comes from, `{name} schema` which there are."
     )
 }
 

@@ -320,7 +320,12 @@ impl Program {
 
     /// Stops the process as SIGSTOP does, and waits until it stands.
     pub fn stand_still(&self) {
-        self.signal(Signal::STOP);
+        self.stand_still_by(Signal::STOP);
+    }
+
+    /// Stops the process by this signal, and waits until it stands.
+    pub fn stand_still_by(&self, signal: Signal) {
+        self.signal(signal);
         let stat = format!("/proc/{}/stat", self.id());
         eventually("the process to stand still", || {
             let stat = std::fs::read_to_string(&stat).expect("it is alive");
@@ -383,6 +388,12 @@ impl Program {
             .iter()
             .filter_map(|line| AttemptLine::parse(line))
             .collect()
+    }
+
+    /// Whether the process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait();
+        ended.expect("a child can be waited for").is_some()
     }
 
     /// Waits for the end of the process: its exit code, or 128 and the signal that ended it.
