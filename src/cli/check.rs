@@ -23,8 +23,8 @@ pub(super) fn check(author: &Arc<dyn Author>, found: Found, log: &LogHandle) -> 
         }
     };
     let checked = runtime.block_on(rehearse(author.clone(), Arc::new(found.sources)));
-    // A build that hangs is not waited for.
-    runtime.shutdown_background();
+    // A build that hangs is neither waited for nor left without a runtime: the process ends.
+    std::mem::forget(runtime);
     match checked {
         Ok(()) => {
             let name = author.name();

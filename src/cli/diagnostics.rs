@@ -71,7 +71,7 @@ mod tests {
 
     fn wrong() -> Vec<Diagnostic> {
         let sources = Sources::at("src/cli/wrong.toml").set("shutdown.delay", "soon");
-        read::<Site>(&sources).err().expect("it is wrong")
+        read::<Site>(&sources).expect_err("it is wrong")
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let path = folder.path().join("safe.toml");
             fs::write(&path, text).expect("written");
-            let errors = read::<Safe>(&Sources::at(path)).err().expect("wrong");
+            let errors = read::<Safe>(&Sources::at(path)).expect_err("wrong");
             let seen = rendered(&errors, &Renderer::plain());
             assert!(!seen.contains("hunter2"), "{text:?}: {seen}");
         }

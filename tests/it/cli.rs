@@ -1,6 +1,7 @@
 //! The command line: commands, flags, exit codes, and streams that fail.
 use crate::support::{Setup, eventually};
 use rustix::process::Signal;
+use serde_json::Value;
 use std::fs;
 
 const SOUND: &str = "[app]\nmessage = \"here\"\n";
@@ -213,4 +214,56 @@ fn a_profile_comes_by_flag_or_by_the_service_s_own_variable() {
         assert_eq!(program.get("/").text(), "HERE");
         program.stop();
     }
+}
+
+#[test]
+fn check_shows_the_line_and_the_place_and_the_log_has_one_line_each() {
+    let text = "[server]\nworkers = \"many\"\n";
+    let ran = Setup::new(text).ask(&["check"]);
+    let shown = "2 | workers = \"many\"\n  |           ^^^^^^\n";
+    assert!(ran.err.contains(shown), "{}", ran.err);
+    assert!(!ran.err.contains('\x1b'), "no colours into a pipe");
+    let (code, log) = Setup::new(text).run();
+    assert_eq!(code, 78, "{log}");
+    assert!(log.contains(shown.trim_end()), "{log}");
+    let attempts = log
+        .lines()
+        .filter(|line| line.contains("reload 1 rejected"));
+    assert_eq!(attempts.count(), 1, "{log}");
+}
+
+#[test]
+fn show_prints_what_serve_would_serve_and_where_it_comes_from() {
+    let setup =
+        || Setup::new("[app]\nmessage = \"here\"\n").shell("export EVERUP__SERVER__WORKERS=3");
+    let ran = setup().ask(&["show", "--origin", "--set", "shutdown.linger=2s"]);
+    assert_eq!((ran.code, &*ran.err), (0, ""));
+    for told in [
+        "message = \"here\"  # settings/default.toml:2:11\n",
+        "workers = 3  # EVERUP__SERVER__WORKERS\n",
+        "linger = \"2s\"  # --set\n",
+        "body_timeout = \"30s\"  # default\n",
+    ] {
+        assert!(ran.out.contains(told), "{told:?} is not in\n{}", ran.out);
+    }
+    let shown = setup().ask(&["show"]).out;
+    let again = Setup::raw(shown.as_bytes()).ask(&["show"]);
+    assert_eq!((again.code, again.out), (0, shown), "it may be read again");
+}
+
+#[test]
+fn show_and_schema_print_json() {
+    let ran = Setup::new("[app]\nmessage = \"here\"\n").ask(&["show", "--json"]);
+    let shown: Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!(shown["app"]["message"], "here");
+    let ran = Setup::new("[app]\nmessage = \"here\"\n").ask(&["show", "--json", "--origin"]);
+    let shown: Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!(shown["settings"]["app"]["message"], "here");
+    assert_eq!(
+        shown["origins"]["app.message"],
+        "settings/default.toml:2:11"
+    );
+    let ran = Setup::empty().ask(&["schema"]);
+    let schema: Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!(schema["properties"]["server"]["$ref"], "#/$defs/Server");
 }
