@@ -24,7 +24,7 @@ pub struct Diagnostic {
     /// Who can mend it.
     pub kind: Fault,
     /// The line that it stands in; `None` where there is none, or something secret may be in it.
-    pub excerpt: Option<Excerpt>,
+    pub excerpt: Option<Box<Excerpt>>,
 }
 
 /// Where something stands in a source of settings.
@@ -82,7 +82,8 @@ impl Diagnostic {
         let source =
             place.and_then(|place| sources.iter().find(|known| known.name == place.source));
         let excerpt = place.zip(source);
-        self.excerpt = excerpt.and_then(|(place, source)| source.excerpt(place, discretion));
+        let excerpt = excerpt.and_then(|(place, source)| source.excerpt(place, discretion));
+        self.excerpt = excerpt.map(Box::new);
         self
     }
 

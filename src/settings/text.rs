@@ -99,12 +99,24 @@ impl SourceText {
         }
     }
 
-    /// The byte offset of a line, from 1, and a column in bytes, from 1, as `serde_json` has it.
-    pub(super) fn offset(&self, line: usize, column: usize) -> usize {
+    /// The offset of a byte by its line and its place in it, both from 1.
+    pub(super) fn offset_of_byte(&self, line: usize, column: usize) -> usize {
+        let offset = self.start(line) + column.saturating_sub(1);
+        self.text().floor_char_boundary(offset)
+    }
+
+    /// The offset of a character by its line and its place in it, both from 1.
+    pub(super) fn offset_of_character(&self, line: usize, column: usize) -> usize {
+        let start = self.start(line);
+        let (before, _) = split_at(&self.text()[start..], column.saturating_sub(1));
+        start + before.len()
+    }
+
+    /// The offset of a line, from 1; the end of the text where it has no such line.
+    fn start(&self, line: usize) -> usize {
         let starts = self.lines().map(|lines| &lines.starts);
         let start = starts.and_then(|starts| starts.get(line.saturating_sub(1)));
-        let offset = start.map_or(0, |start| start + column.saturating_sub(1));
-        self.text().floor_char_boundary(offset)
+        start.map_or(self.text().len(), |start| *start)
     }
 
     /// The line of a place in this source.

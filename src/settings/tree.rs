@@ -222,8 +222,8 @@ impl Merge<'_> {
     }
 
     fn replace(&mut self, into: &mut Value, from: Value) {
-        let by = self.from_override(&from);
-        let is_a_files = Origin::of(into).is_some() && self.from_override(into).is_none();
+        let by = self.override_of(&from);
+        let is_a_files = Origin::of(into).is_some() && self.override_of(into).is_none();
         let old = std::mem::replace(into, from);
         let is_empty = matches!(&old.kind, ValueKind::Table(table) if table.is_empty());
         if let Some(by) = by.filter(|_| is_a_files && !is_empty) {
@@ -235,7 +235,8 @@ impl Merge<'_> {
         }
     }
 
-    fn from_override(&self, value: &Value) -> Option<usize> {
+    /// The index of the override that a value comes from.
+    fn override_of(&self, value: &Value) -> Option<usize> {
         let source = Origin::of(value)?.source;
         self.sources.get(source)?.is_bare().then_some(source)
     }

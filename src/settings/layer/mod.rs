@@ -2,6 +2,7 @@
 //! Owns which formats there are and what a value may be; which sources there are is `sources.rs`,
 //! the merge is `tree.rs`.
 
+mod json;
 mod overrides;
 mod toml;
 mod yaml;
@@ -52,7 +53,7 @@ pub(super) fn parse(source: usize, text: &SourceText, format: Format) -> Parsed 
     match format {
         Format::Toml => toml::parse(source, text),
         Format::Yaml => yaml::parse(source, text),
-        Format::Json => yaml::parse_json(source, text),
+        Format::Json => json::parse(source, text),
     }
 }
 

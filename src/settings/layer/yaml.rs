@@ -1,13 +1,11 @@
-//! YAML, and JSON as the part of it that it is: with serde-saphyr, which knows where each key and
-//! value stands, and whose budget no bomb exceeds.
-//!
-//! JSON is held to its own grammar by `serde_json` first.
+//! YAML: with `serde-saphyr`, which knows where each key and value stands, and whose budget no bomb
+//! exceeds.
 
 use super::super::key::{self, DEPTH};
 use super::super::text::SourceText;
 use super::{Parsed, Reading};
 use config::{Map, Value, ValueKind};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{
@@ -15,6 +13,7 @@ use serde_saphyr::{
 };
 use std::borrow::Cow;
 use std::fmt;
+use std::thread;
 
 /// Values that aliases may stand for, in all: a bomb of 300 bytes would be billions.
 const REPLAYED: usize = 100_000;
@@ -22,54 +21,58 @@ const REPLAYED: usize = 100_000;
 /// Nodes and events of a file of the largest size, and then some: its size is bounded already.
 const NODES: usize = 32 * 1024 * 1024;
 
-/// Characters that a key may have in YAML as in JSON.
-const KEY: usize = 64 * 1024;
+/// Bytes of stack for each level of nesting, several times what one takes.
+const STACK: usize = 256 * 1024;
 
-/// Parses a YAML file.
+/// Parses a file.
 pub(super) fn parse(source: usize, text: &SourceText) -> Parsed {
     let mut reading = Reading::new(source, text.text());
-    let table = document(&mut reading);
+    let table = document(&mut reading, text);
     reading.parsed(table, text)
 }
 
-/// Parses a JSON file.
-pub(super) fn parse_json(source: usize, text: &SourceText) -> Parsed {
-    let mut reading = Reading::new(source, text.text());
-    // A byte order mark is no error in the other formats.
-    let mark = text.text().len() - text.text().trim_start_matches('\u{feff}').len();
-    let table = match serde_json::from_str::<IgnoredAny>(&text.text()[mark..]) {
-        Ok(_) => document(&mut reading),
-        Err(error) => {
-            let offset = text.offset(error.line(), error.column());
-            reading.error(offset, json_message(&error));
-            Map::new()
+fn document(reading: &mut Reading<'_>, text: &SourceText) -> Map<String, Value> {
+    let nodes = with_stack(|| {
+        serde_saphyr::from_str_with_options(text.text(), options()).map_err(|error| {
+            let at = error.location().map(|location| {
+                let (line, column) = (location.line(), location.column());
+                text.offset_of_character(line as usize, column as usize)
+            });
+            (at.unwrap_or(text.text().len()), message(&error))
+        })
+    });
+    let root: Option<Spanned<Node<'_>>> = match nodes {
+        Ok(root) => root,
+        Err((at, message)) => {
+            reading.error(at, message);
+            return Map::new();
         }
     };
-    reading.parsed(table, text)
-}
-
-fn document(reading: &mut Reading<'_>) -> Map<String, Value> {
-    match serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(reading.text, options()) {
+    match root.map(|root| (root.value, root.referenced)) {
         // Nothing but comments.
-        Ok(None) => Map::new(),
-        Ok(Some(Spanned {
-            value: Node::Null, ..
-        })) => Map::new(),
-        Ok(Some(Spanned {
-            value: Node::Table(entries),
-            ..
-        })) => table(reading, entries),
-        Ok(Some(root)) => {
-            reading.error(offset(&root.referenced), "expected a table".to_owned());
-            Map::new()
-        }
-        Err(error) => {
-            let at = error.location();
-            let at = at.map_or(reading.text.len(), |location| offset(&location));
-            reading.error(at, message(&error));
+        None | Some((Node::Null, _)) => Map::new(),
+        Some((Node::Table(entries), _)) => table(reading, entries),
+        Some((_, at)) => {
+            reading.error(offset(&at), "expected a table".to_owned());
             Map::new()
         }
     }
+}
+
+/// Runs what takes up to 40 KiB of stack for each level of nesting, on as much as all levels take:
+/// the caller's own may be a thread's 2 MiB.
+fn with_stack<T: Send>(
+    parse: impl FnOnce() -> Result<T, (usize, String)> + Send,
+) -> Result<T, (usize, String)> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("everup-yaml".into());
+        let thread = thread.stack_size(DEPTH * STACK).spawn_scoped(scope, parse);
+        match thread.map(thread::ScopedJoinHandle::join) {
+            Ok(Ok(parsed)) => parsed,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => Err((0, format!("no thread to read it with: {error}"))),
+        }
+    })
 }
 
 fn options() -> Options {
@@ -79,7 +82,6 @@ fn options() -> Options {
             flow_nesting_limit: DEPTH,
             max_nodes: NODES,
             max_events: NODES,
-            simple_key_max_lookahead: KEY,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: REPLAYED,
@@ -189,19 +191,13 @@ fn message(error: &Error) -> String {
         Error::MultipleDocuments { .. } => "a second document in one file".to_owned(),
         Error::NonFiniteFloat { .. } => "a number that is not finite".to_owned(),
         Error::NullIntoString { .. } => "expected a key, found nothing".to_owned(),
+        Error::Unexpected { .. } => "expected a key that is a text".to_owned(),
         other => {
             let message = UserMessageFormatter.format_message(other);
             let line = message.lines().next().unwrap_or_default();
             key::shorten(line.trim_end_matches('.'))
         }
     }
-}
-
-/// `serde_json`'s message without the place that it ends with.
-fn json_message(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
 impl<'t> Deserialize<'t> for Key<'t> {
