@@ -115,7 +115,7 @@ mod tests {
         "#);
     }
 
-    #[derive(Serialize, Deserialize, JsonSchema, Default)]
+    #[derive(Debug, Serialize, Deserialize, JsonSchema, Default)]
     #[serde(default)]
     struct Safe {
         token: Secret,
