@@ -33,6 +33,7 @@ pub use server::{
 };
 pub use service::{Running, Service};
 pub use settings::{
-    Admin, AdminAddress, Build, Change, Diagnostic, Fault, Findings, Listener, Logging, Place,
-    Reload, Server, Settings, Shutdown, Sources, Tables, duration,
+    Admin, AdminAddress, Build, Change, Diagnostic, Effective, Excerpt, Fault, Findings, Listener,
+    Logging, Place, Reload, Secret, Server, Settings, Shadowed, Shutdown, Sources, Tables, Written,
+    duration, read, schema,
 };

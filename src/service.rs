@@ -26,8 +26,8 @@ use crate::{
     admin, cli,
     config::{AnySettings, Author, ConfigActor, NewConfig, Outcome, Reaper, Trigger, TriggerKind},
     control::Control,
-    server::{DrainReport, NewServe, ServerActor, new_serve},
-    settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load},
+    server::{DrainReport, NewServe, Pulse, ServerActor, new_serve},
+    settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load, schema},
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
 };
@@ -97,9 +97,13 @@ impl<S: Settings> Service<S> {
 
     /// Runs the service as this process: reads the command line, handles signals, logs, and
     /// returns the exit code. What it does is told by `--help`.
+    ///
+    /// Every signal that the command `signals` lists does from then on what it says there, whatever
+    /// handled it before: SIGSEGV and SIGBUS, which Rust's runtime catches, their default.
     pub fn main(self) -> ExitCode {
-        cli::run(S::NAME, |sources, log| {
-            launch(self.author(), sources, Process::Ours(log))
+        let author = self.author();
+        cli::run(&author, |sources, log| {
+            launch(author.clone(), sources, Process::Ours(log))
         })
     }
 
@@ -149,6 +153,10 @@ impl<S: Settings> Author for Service<S> {
 
     fn name(&self) -> &'static str {
         S::NAME
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        schema::<S>()
     }
 
     fn new_serve(&self) -> NewServe {
@@ -262,7 +270,8 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
         Err(error) => return tell(Err(cannot_start(error))),
     };
     let (over, mut is_over) = oneshot::channel();
-    let server = ServerActor::new(over).start();
+    let pulse = Pulse::new(Instant::now());
+    let server = ServerActor::new(over, pulse.clone()).start();
     let name = author.name();
     let mut control = None;
     ConfigActor::create(|ctx| {
@@ -273,6 +282,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
             author,
             sources: Arc::new(sources),
             reaper,
+            pulse,
             admin: admin::new_serve(handle),
             server,
             log,

@@ -20,7 +20,7 @@ use super::{
     prepare::{Author, Candidate, Current, Job, Prepared, prepare},
 };
 use crate::{
-    server::{NewServe, Publish, ServerActor, Stop},
+    server::{NewServe, Publish, Pulse, ServerActor, Stop},
     settings::{Diagnostic, Fault, Sources},
     telemetry::{Event, LogHandle, emit},
 };
@@ -58,6 +58,7 @@ pub(crate) struct NewConfig {
     pub(crate) author: Arc<dyn Author>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) reaper: Reaper,
+    pub(crate) pulse: Pulse,
     /// Serves the admin API.
     pub(crate) admin: NewServe,
     pub(crate) server: Addr<ServerActor>,
@@ -90,6 +91,7 @@ struct Begun {
 struct Verdict {
     outcome: Outcome,
     changes: Vec<crate::settings::Change>,
+    shadowed: Vec<crate::settings::Shadowed>,
     errors: Vec<Diagnostic>,
     workers: Confirmations,
     is_stopping: bool,
@@ -115,6 +117,7 @@ impl Verdict {
         Self {
             outcome,
             changes: Vec::new(),
+            shadowed: Vec::new(),
             errors: Vec::new(),
             workers: Confirmations::default(),
             is_stopping: false,
@@ -157,6 +160,7 @@ impl ConfigActor {
             sources: self.new.sources.clone(),
             reaper: self.new.reaper.clone(),
             begun: Instant::now(),
+            pulse: self.new.pulse.clone(),
             current: self.current.clone(),
         };
         let preparing = async move {
@@ -178,7 +182,13 @@ impl ConfigActor {
     fn prepared(&mut self, prepared: Prepared, took: Took, ctx: &mut Context<Self>) {
         match prepared {
             Prepared::Ready(candidate) => self.publish(*candidate, took, ctx),
-            Prepared::Unchanged => self.conclude(Verdict::of(Outcome::Unchanged), took, ctx),
+            Prepared::Unchanged { shadowed } => {
+                let verdict = Verdict {
+                    shadowed,
+                    ..Verdict::of(Outcome::Unchanged)
+                };
+                self.conclude(verdict, took, ctx);
+            }
             Prepared::Rejected { errors, stuck } => {
                 if let Some(stuck) = stuck {
                     self.stuck = Some((self.begun.number, Instant::now()));
@@ -201,7 +211,8 @@ impl ConfigActor {
             admin: candidate.admin_share,
             patience: candidate.current.settings.tables.reload.timeout,
         });
-        let (current, changes) = (candidate.current, candidate.changes);
+        let (current, changes, shadowed) =
+            (candidate.current, candidate.changes, candidate.shadowed);
         ctx.spawn(published.into_actor(self).map(move |workers, this, ctx| {
             took.publish = begun.elapsed();
             let Ok(workers) = workers else {
@@ -211,6 +222,7 @@ impl ConfigActor {
             let before = this.current.replace(current);
             let verdict = Verdict {
                 changes,
+                shadowed,
                 workers,
                 ..Verdict::of(Outcome::Applied)
             };
@@ -273,6 +285,7 @@ impl ConfigActor {
             generation: self.generation(),
             digest: self.digest(),
             changes: verdict.changes,
+            shadowed: verdict.shadowed,
             errors: verdict.errors,
             trigger: triggers.next().expect("an order has a trigger"),
             workers: verdict.workers,

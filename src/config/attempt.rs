@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::settings::{Change, Diagnostic};
+use crate::settings::{Change, Diagnostic, Shadowed};
 
 /// What came of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -46,6 +46,8 @@ pub struct Attempt {
     /// The digest of what is served; empty where nothing is yet.
     pub digest: Arc<str>,
     pub changes: Vec<Change>,
+    /// What files say anew and is not in force, since the environment or `--set` hides it.
+    pub shadowed: Vec<Shadowed>,
     #[serde(serialize_with = "errors")]
     pub errors: Vec<Diagnostic>,
     /// What asked first.
@@ -155,6 +157,14 @@ impl fmt::Display for Attempt {
                 .map(|change| change.key.as_str())
                 .collect();
             write!(f, ", {}", Named("change", &keys))?;
+        }
+        if !self.shadowed.is_empty() {
+            let hidden = self.shadowed.iter();
+            let hidden: Vec<String> = hidden
+                .map(|it| format!("{} by {}", it.key, it.by))
+                .collect();
+            let hidden: Vec<&str> = hidden.iter().map(String::as_str).collect();
+            write!(f, ", shadowed: {}", Named("change", &hidden))?;
         }
         if !self.errors.is_empty() {
             let errors: Vec<String> = self.errors.iter().map(ToString::to_string).collect();

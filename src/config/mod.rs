@@ -16,4 +16,4 @@ mod prepare;
 pub(crate) use actor::{ConfigActor, End, NewConfig, Recall, Reload};
 pub use attempt::{Attempt, Confirmations, Outcome, Trigger, TriggerKind};
 pub(crate) use generation::{Generation, Pin, Reaper, Slot};
-pub(crate) use prepare::{AnySettings, Author, Snapshot};
+pub(crate) use prepare::{AnySettings, Author, Snapshot, rehearse};

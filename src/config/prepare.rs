@@ -21,10 +21,10 @@ use super::{
     generation::{Generation, Insides, Reaper},
 };
 use crate::{
-    server::{Address, Listener, NewServe, NewWorker, Share, Times, Worker},
+    server::{Address, Deadline, Listener, NewServe, NewWorker, Pulse, Share, Times, Worker},
     settings::{
         Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles,
-        Server, Sources, changes,
+        Server, Shadowed, Sources, Written, changes, shadowed,
     },
 };
 
@@ -46,6 +46,9 @@ pub(crate) trait Author: Send + Sync {
     ) -> Result<Box<dyn Any + Send + Sync>, String>;
 
     fn name(&self) -> &'static str;
+
+    /// The JSON Schema of all its settings.
+    fn schema(&self) -> serde_json::Value;
 
     fn new_serve(&self) -> NewServe;
 }
@@ -94,14 +97,17 @@ pub(crate) struct Job {
     pub(crate) sources: Arc<Sources>,
     pub(crate) reaper: Reaper,
     pub(crate) begun: Instant,
+    pub(crate) pulse: Pulse,
     pub(crate) current: Option<Current>,
 }
 
 /// What an attempt has come to, short of publishing.
 pub(crate) enum Prepared {
     Ready(Box<Candidate>),
-    /// Nothing differs; the facts about the sources may.
-    Unchanged,
+    /// Nothing that is in force differs; the facts about the sources may.
+    Unchanged {
+        shadowed: Vec<Shadowed>,
+    },
     Rejected {
         errors: Vec<Diagnostic>,
         /// A thread that did not come back in time.
@@ -113,25 +119,34 @@ pub(crate) enum Prepared {
 pub(crate) struct Candidate {
     pub(crate) current: Current,
     pub(crate) changes: Vec<Change>,
+    pub(crate) shadowed: Vec<Shadowed>,
     pub(crate) shares: Vec<Vec<Share>>,
     pub(crate) admin_share: Vec<Share>,
 }
 
-impl From<Undone> for Prepared {
+/// What is wrong, and a thread that did not come back in time.
+struct Rejected {
+    errors: Vec<Diagnostic>,
+    stuck: Option<JoinHandle<()>>,
+}
+
+impl From<Undone> for Rejected {
     fn from(Undone { error, stuck }: Undone) -> Self {
-        Self::Rejected {
-            errors: vec![error],
-            stuck,
-        }
+        let errors = vec![error];
+        Self { errors, stuck }
     }
 }
 
-impl From<Vec<Diagnostic>> for Prepared {
+impl From<Vec<Diagnostic>> for Rejected {
     fn from(errors: Vec<Diagnostic>) -> Self {
-        Self::Rejected {
-            errors,
-            stuck: None,
-        }
+        let stuck = None;
+        Self { errors, stuck }
+    }
+}
+
+impl From<Rejected> for Prepared {
+    fn from(Rejected { errors, stuck }: Rejected) -> Self {
+        Self::Rejected { errors, stuck }
     }
 }
 
@@ -143,53 +158,91 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let timeout = job.current.as_ref().map_or(START_TIMEOUT, |current| {
         current.settings.tables.reload.timeout
     });
-    let deadline = job.begun + timeout;
-    let loading = in_background(load(&job, deadline));
-    let loaded = bounded(deadline, "reading the settings", loading).await;
-    took.load = job.begun.elapsed();
-    let loaded = loaded.map_err(Prepared::from);
-    let read = match loaded.and_then(|loaded| loaded.map_err(Prepared::from)) {
-        Ok(Some(read)) => read,
-        Ok(None) => return Prepared::Unchanged,
-        Err(rejected) => return rejected,
-    };
+    let deadline = job.pulse.deadline(timeout);
+    loop {
+        let loading = in_background(load(&job, deadline.moment()));
+        let loaded = bounded(&deadline, "reading the settings", loading).await;
+        took.load = job.begun.elapsed().saturating_sub(took.prepare);
+        let loaded = loaded.map_err(Rejected::from);
+        let read = match loaded.and_then(|loaded| loaded.map_err(Rejected::from)) {
+            Ok(News::Settings(read)) => *read,
+            Ok(News::None { shadowed }) => return Prepared::Unchanged { shadowed },
+            Err(rejected) => return rejected.into(),
+        };
 
-    let begun = Instant::now();
-    let deadline = job.begun + read.0.tables.reload.timeout;
-    let prepared = match build(&job, read, deadline).await {
-        Ok(built) => {
-            let opened = tokio::time::timeout_at(deadline.into(), open(&job, built)).await;
-            // An App that is never made is dropped, with the workers that waited for it.
-            let late = "the App was not made within `reload.timeout`";
-            opened
-                .unwrap_or_else(|_| Err(vec![Diagnostic::new(Fault::Build, "", late)]))
-                .unwrap_or_else(Prepared::from)
-        }
-        Err(rejected) => rejected,
-    };
-    took.prepare = begun.elapsed();
-    prepared
+        let begun = Instant::now();
+        let deadline = deadline.after(read.0.tables.reload.timeout);
+        let prepared = match build(&job.author, &job.sources, read, &deadline).await {
+            Ok(Some(built)) => {
+                let opened = deadline.bound(open(&job, built)).await;
+                // An App that is never made is dropped, with the workers that waited for it.
+                let late = "the App was not made within `reload.timeout`";
+                opened
+                    .unwrap_or_else(|_| Err(vec![Diagnostic::new(Fault::Build, "", late)]))
+                    .unwrap_or_else(|errors| Rejected::from(errors).into())
+            }
+            // P3: what was read is not what is there any more.
+            Ok(None) => {
+                took.prepare += begun.elapsed();
+                continue;
+            }
+            Err(rejected) => rejected.into(),
+        };
+        took.prepare += begun.elapsed();
+        return prepared;
+    }
 }
 
-/// The settings, or `None` where nothing differs from what is served.
+/// Loads and builds as a start would, opens nothing, and keeps nothing.
+pub(crate) async fn rehearse(
+    author: Arc<dyn Author>,
+    sources: Arc<Sources>,
+) -> Result<(), Vec<Diagnostic>> {
+    let deadline = Deadline::fixed(START_TIMEOUT);
+    loop {
+        let (loader, from, moment) = (author.clone(), sources.clone(), deadline.moment());
+        let loading = in_background(move || loader.load(&from, None, moment));
+        let loaded = bounded(&deadline, "reading the settings", loading).await;
+        let read = loaded.map_err(|undone| vec![undone.error])??;
+        let deadline = deadline.after(read.0.tables.reload.timeout);
+        match build(&author, &sources, read, &deadline).await {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {}
+            Err(rejected) => return Err(rejected.errors),
+        }
+    }
+}
+
+/// What a load found.
+enum News {
+    Settings(Box<Read>),
+    /// Nothing differs from what is served.
+    None {
+        shadowed: Vec<Shadowed>,
+    },
+}
+
+/// Reads the settings, and compares them with what is served.
 fn load(
     job: &Job,
     deadline: Instant,
-) -> impl FnOnce() -> Result<Option<Read>, Vec<Diagnostic>> + Send + 'static {
+) -> impl FnOnce() -> Result<News, Vec<Diagnostic>> + Send + 'static {
     let (author, sources) = (job.author.clone(), job.sources.clone());
     let current = job.current.clone();
     move || {
         let previous = current.as_ref().map(|current| &current.settings.facts);
         let read = author.load(&sources, previous, deadline)?;
         let Some(current) = current else {
-            return Ok(Some(read));
+            return Ok(News::Settings(Box::new(read)));
         };
-        let is_same = read.0.effective.digest(&current.files) == *current.digest;
+        let (was, is) = (&current.settings.effective, &read.0.effective);
+        let is_same = is.digest(&current.files) == *current.digest && is.has_secrets_of(was);
         if is_same && current.files.unchanged() {
-            return Ok(None);
+            let shadowed = shadowed(was, is);
+            return Ok(News::None { shadowed });
         }
         frozen(&current.settings, &read.0)?;
-        Ok(Some(read))
+        Ok(News::Settings(Box::new(read)))
     }
 }
 
@@ -227,36 +280,47 @@ struct Built {
     files: ReadFiles,
 }
 
-/// Builds the author's state, again where a file that it read has changed meanwhile (P3).
-async fn build(job: &Job, (settings, mut app): Read, deadline: Instant) -> Result<Built, Prepared> {
+/// Builds the author's state, again where a file that it read has changed meanwhile (P3). `None`
+/// where the settings themselves have: they and the files that they name belong together.
+async fn build(
+    author: &Arc<dyn Author>,
+    sources: &Arc<Sources>,
+    (mut settings, mut app): Read,
+    deadline: &Deadline,
+) -> Result<Option<Built>, Rejected> {
     loop {
-        let (author, base) = (job.author.clone(), job.sources.base());
+        let (author, sources) = (author.clone(), sources.clone());
         let building = move || {
-            let with = Build::new(base);
+            let with = Build::new(sources.base());
             let state = author.build(&app, &with);
             let files = with.files_read();
             let is_stable = files.unchanged();
-            (app, state, files, is_stable)
+            let stands_still = settings.stands_still(&sources);
+            (app, settings, state, files, is_stable, stands_still)
         };
-        let (same, state, files, is_stable) =
+        let (same, unchanged, state, files, is_stable, stands_still) =
             bounded(deadline, "the build", blocking(building)).await?;
+        let is_late = Instant::now() >= deadline.moment();
+        if !stands_still && !is_late {
+            return Ok(None);
+        }
         let state = state.map_err(|error| {
             let diagnostic = Diagnostic::new(Fault::Build, "app", error);
-            Prepared::from(vec![diagnostic])
+            Rejected::from(vec![diagnostic])
         })?;
-        if is_stable {
-            return Ok(Built {
-                settings,
+        if is_stable && stands_still {
+            return Ok(Some(Built {
+                settings: unchanged,
                 app: same,
                 state,
                 files,
-            });
+            }));
         }
-        if Instant::now() >= deadline {
-            let error = "the files that the build reads do not stand still";
+        if is_late {
+            let error = "the settings and the files that the build reads do not stand still";
             return Err(vec![Diagnostic::new(Fault::Build, "app", error)].into());
         }
-        app = same;
+        (app, settings) = (same, unchanged);
     }
 }
 
@@ -282,6 +346,7 @@ async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
         },
         job.reaper.clone(),
     ));
+    let mut hidden = Vec::new();
     let (snapshot, shares, admin_share, changes) = match known {
         Some(known) => {
             let mut snapshot = known.snapshot.clone();
@@ -290,6 +355,7 @@ async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
             let room = snapshot.budget.room(asked, snapshot.workers.len());
             snapshot.max_connections = room.per_worker;
             let changes = changes(&known.settings.effective, &settings.effective);
+            hidden = shadowed(&known.settings.effective, &settings.effective);
             (snapshot, Vec::new(), Vec::new(), changes)
         }
         None => {
@@ -305,6 +371,7 @@ async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
             digest,
         },
         changes,
+        shadowed: hidden,
         shares,
         admin_share,
     })))
@@ -319,7 +386,7 @@ async fn start(
     settings: &Loaded<()>,
 ) -> Result<Opened, Vec<Diagnostic>> {
     let (tables, effective) = (&settings.tables, &settings.effective);
-    let (mut listeners, mut admin) = bind(&tables.server, &tables.admin, effective)?;
+    let (mut listeners, mut admin) = bind(&tables.server, &tables.admin, effective, &job.sources)?;
     let count = worker_count(&tables.server);
     let budget = Budget::measure(count, listeners.len()).map_err(system)?;
     let room = budget.room(tables.server.max_connections as usize, count);
@@ -337,6 +404,7 @@ async fn start(
             address: serving_at.unwrap_or(NOWHERE),
             times: |generation| Times::from(&generation.server),
             max_connections: room.per_worker,
+            pulse: job.pulse.clone(),
         }));
     }
     let workers = futures_util::future::join_all(workers).await;
@@ -400,6 +468,7 @@ async fn start_admin(
         address: listener.address().tcp().unwrap_or(NOWHERE),
         times: |_| crate::admin::TIMES,
         max_connections: room.admin,
+        pulse: job.pulse.clone(),
     });
     let worker = worker.await.map_err(cannot)?;
     let share = listener.share(&worker.runtime).map_err(cannot)?;
@@ -416,6 +485,7 @@ fn bind(
     server: &Server,
     admin: &Admin,
     effective: &Effective,
+    sources: &Sources,
 ) -> Result<(Vec<Listener>, Option<Listener>), Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut taken: Vec<(Address, String)> = Vec::new();
@@ -443,7 +513,7 @@ fn bind(
     let address = match &admin.address {
         AdminAddress::Off => None,
         AdminAddress::Tcp(address) => Some(Address::Tcp(*address)),
-        AdminAddress::Unix(path) => Some(Address::Unix(path.clone())),
+        AdminAddress::Unix(path) => Some(Address::Unix(sources.written(Written::Runtime, path))),
     };
     let admin = address.and_then(|address| try_to("admin", ADMIN_KEY, address));
     if errors.is_empty() {

@@ -123,6 +123,18 @@ impl Conn {
         self.wake();
     }
 
+    /// The process stood still: what the client has had time for begins so much later, but not
+    /// before it begins.
+    pub(crate) fn stood_still(&self, by: Duration, now: Instant) {
+        let moved = |since: Instant| (since + by).min(now);
+        self.idle_since.set(moved(self.idle_since.get()));
+        self.head_since.set(self.head_since.get().map(moved));
+        let blocked = self.write_blocked_since.get();
+        self.write_blocked_since.set(blocked.map(moved));
+        let discarding = self.discarding.get();
+        self.discarding.set(discarding.map(|until| until + by));
+    }
+
     /// The generation of the request under way.
     pub(crate) fn pinned(&self) -> Option<GenerationPin> {
         self.pin.borrow().clone()
@@ -351,6 +363,9 @@ fn poll(
             if clock.is_pending_until(at, now, cx) {
                 return Poll::Pending;
             }
+            continue;
+        }
+        if conn.hub.catch_up(now) {
             continue;
         }
         match due {

@@ -10,7 +10,7 @@ use std::{
 use slab::Slab;
 use tokio::sync::{Notify, watch};
 
-use super::{books::Books, connection::Conn, extract::Lifecycle};
+use super::{books::Books, connection::Conn, extract::Lifecycle, pulse::Pulse};
 use crate::settings::Server;
 
 /// The times of `[server]` that every connection keeps.
@@ -58,10 +58,18 @@ pub(crate) struct Hub {
     /// Tells handlers of the drain. The worker's own, so that a request's copy of it touches no
     /// other worker's cache line.
     lifecycle: watch::Sender<Option<Instant>>,
+    pulse: Pulse,
+    /// How long the process has stood still, as far as the connections' clocks know.
+    stood: Cell<Duration>,
 }
 
 impl Hub {
-    pub(crate) fn new(books: Arc<Books>, times: Times, max_connections: usize) -> Rc<Self> {
+    pub(crate) fn new(
+        books: Arc<Books>,
+        times: Times,
+        max_connections: usize,
+        pulse: Pulse,
+    ) -> Rc<Self> {
         Rc::new(Self {
             books,
             times: Cell::new(times),
@@ -70,6 +78,8 @@ impl Hub {
             connections: RefCell::default(),
             room: Notify::new(),
             lifecycle: watch::Sender::new(None),
+            stood: Cell::new(pulse.look(Instant::now())),
+            pulse,
         })
     }
 
@@ -87,6 +97,29 @@ impl Hub {
 
     pub(crate) fn lifecycle(&self) -> Lifecycle {
         Lifecycle::new(self.lifecycle.subscribe())
+    }
+
+    /// How long the process has stood still in all, as far as is known.
+    pub(crate) fn stood(&self) -> Duration {
+        self.stood.get()
+    }
+
+    /// Moves every connection's clock by the time that the process has stood still since this was
+    /// called last; whether there was any. To be called where a clock has run out.
+    pub(crate) fn catch_up(&self, now: Instant) -> bool {
+        let stood = self.pulse.look(now);
+        let by = stood - self.stood.replace(stood);
+        if by.is_zero() {
+            return false;
+        }
+        if let Standing::Draining { since, linger } = self.standing.get() {
+            let since = since + by;
+            self.standing.set(Standing::Draining { since, linger });
+        }
+        for (_, conn) in &*self.connections.borrow() {
+            conn.stood_still(by, now);
+        }
+        true
     }
 
     /// Takes up a generation's limits.

@@ -15,6 +15,7 @@ mod http1;
 mod hub;
 mod io;
 mod listener;
+mod pulse;
 mod request;
 mod worker;
 
@@ -29,4 +30,5 @@ pub use extract::{Lifecycle, Live, Shared};
 pub(crate) use http1::{NewServe, new_serve};
 pub(crate) use hub::Times;
 pub(crate) use listener::{Address, Listener, Share};
+pub(crate) use pulse::{Deadline, Pulse};
 pub(crate) use worker::{NewWorker, Worker};

@@ -10,6 +10,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use actix_http::{
@@ -121,7 +122,7 @@ fn time_body(request: &mut Request, conn: &Rc<Conn>) -> Rc<Cell<bool>> {
     let body = TimedBody {
         inner: request.take_payload(),
         conn: conn.clone(),
-        sleep: None,
+        stall: None,
         stalled: stalled.clone(),
     };
     *request.payload() = Payload::Stream {
@@ -288,8 +289,15 @@ impl<B: MessageBody + 'static> MessageBody for Tracked<B> {
 struct TimedBody {
     inner: Payload<BoxedPayloadStream>,
     conn: Rc<Conn>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    stall: Option<Stall>,
     stalled: Rc<Cell<bool>>,
+}
+
+/// Somebody waits for the next piece of a body.
+struct Stall {
+    sleep: Pin<Box<Sleep>>,
+    /// How long the process had stood still before.
+    stood: Duration,
 }
 
 impl Stream for TimedBody {
@@ -297,14 +305,26 @@ impl Stream for TimedBody {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Poll::Ready(piece) = Pin::new(&mut self.inner).poll_next(cx) {
-            self.sleep = None;
+            self.stall = None;
             return Poll::Ready(piece);
         }
-        let timeout = self.conn.hub().times().body;
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + timeout)));
-        ready!(sleep.as_mut().poll(cx));
+        let this = &mut *self;
+        let hub = this.conn.hub();
+        let stall = this.stall.get_or_insert_with(|| Stall {
+            sleep: Box::pin(sleep_until(Instant::now() + hub.times().body)),
+            stood: hub.stood(),
+        });
+        loop {
+            ready!(stall.sleep.as_mut().poll(cx));
+            hub.catch_up(std::time::Instant::now());
+            let moved = hub.stood() - stall.stood;
+            if moved.is_zero() {
+                break;
+            }
+            stall.stood = hub.stood();
+            let deadline = stall.sleep.deadline() + moved;
+            stall.sleep.as_mut().reset(deadline);
+        }
         self.stalled.set(true);
         self.conn.wake();
         let timed_out = std::io::ErrorKind::TimedOut;

@@ -1,6 +1,6 @@
 //! WorkerActor: one core's thread, its accept loop and its connections.
 //!
-//! Takes [`Adopt`], [`Delay`], [`CloseListeners`], [`Drain`] and [`Cut`], all from the ServerActor.
+//! Takes [`Adopt`], [`Delay`], [`CloseListeners`], [`Drain`], [`CatchUp`] and [`Cut`], all from the ServerActor.
 //! Knows no other actor. What it served is told by its books, which others may read at any time.
 
 use std::{
@@ -27,6 +27,7 @@ use super::{
     hub::{Hub, Times},
     io::Io,
     listener::{Accepted, Queue, Share, is_clients_fault, is_shut},
+    pulse::Pulse,
 };
 use crate::config::{Generation, Slot};
 
@@ -52,14 +53,19 @@ pub(crate) struct Delay;
 #[rtype(result = "()")]
 pub(crate) struct CloseListeners;
 
-/// Finish what is in flight. Answered when no connection is left.
-#[derive(Message)]
+/// Finish what is in flight. Answered when no connection is left. Sent again where it changes.
+#[derive(Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain {
     pub(crate) since: Instant,
     pub(crate) linger: Duration,
     pub(crate) deadline: Instant,
 }
+
+/// The process stood still: move the connections' clocks. Cannot fail.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CatchUp;
 
 /// End every connection. Answers what was in flight, entered as cut. Cannot fail.
 #[derive(Message)]
@@ -97,6 +103,7 @@ pub(crate) struct NewWorker {
     /// The times that its connections keep in each generation.
     pub(crate) times: fn(&Generation) -> Times,
     pub(crate) max_connections: usize,
+    pub(crate) pulse: Pulse,
 }
 
 impl Worker {
@@ -147,7 +154,7 @@ impl WorkerActor {
     ) {
         let mut slot = Slot::new(new.published);
         let times = (new.times)(&slot.pin());
-        let hub = Hub::new(books, times, new.max_connections);
+        let hub = Hub::new(books, times, new.max_connections, new.pulse);
         let slot = Rc::new(RefCell::new(slot));
         let making = (new.new_serve)(hub.clone(), slot.clone(), new.address);
         let Some(serve) = making.await else {
@@ -206,6 +213,14 @@ impl Handler<Drain> for WorkerActor {
         self.hub.drain(drain.since, drain.linger, drain.deadline);
         let hub = self.hub.clone();
         Box::pin(async move { hub.is_empty().await })
+    }
+}
+
+impl Handler<CatchUp> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: CatchUp, _: &mut Self::Context) {
+        self.hub.catch_up(Instant::now());
     }
 }
 

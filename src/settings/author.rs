@@ -70,7 +70,7 @@ pub(crate) struct ReadFiles {
 }
 
 /// The SHA-256 of a file's content.
-type Sum = [u8; 32];
+pub(super) type Sum = [u8; 32];
 
 /// Which directory a name leads to: its device and inode.
 type Identity = (u64, u64);
@@ -178,7 +178,7 @@ impl ReadFiles {
     }
 }
 
-fn sum(content: &[u8]) -> Sum {
+pub(super) fn sum(content: &[u8]) -> Sum {
     Sha256::digest(content).into()
 }
 

@@ -1,21 +1,12 @@
-//! The effective settings: what differs between two of them, and their digest.
-//! Does no I/O.
+//! What differs between two effective settings, and what does not although a file says so.
+//! Does no I/O, and shows no secret.
 
-use super::author::ReadFiles;
-use super::diagnostic::{self, Diagnostic, Fault, Place, SourceText};
+use super::effective::Effective;
 use super::key;
-use super::tree::{At, Tree};
+use super::secret::REDACTED;
+use super::tree::Hidden;
 use serde::Serialize;
 use serde_json::Value as Json;
-use sha2::{Digest, Sha256};
-use std::fmt::Write;
-
-/// What is in force, defaults included, and where each value comes from.
-#[derive(Debug)]
-pub(crate) struct Effective {
-    json: Json,
-    tree: Tree,
-}
 
 /// A setting that differs from the one before.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,79 +21,56 @@ pub struct Change {
     pub origin: Option<String>,
 }
 
-impl Effective {
-    pub(super) fn new(mut json: Json, tree: Tree) -> Effective {
-        // The order of keys must not depend on features that other crates ask of `serde_json`.
-        json.sort_all_objects();
-        Effective { json, tree }
-    }
-
-    /// The settings as JSON, keys in order.
-    #[cfg(test)]
-    pub(super) fn json(&self) -> &Json {
-        &self.json
-    }
-
-    /// A hash of the settings and of the content of the files that they name: `sha256:…`.
-    pub(crate) fn digest(&self, files: &ReadFiles) -> String {
-        let mut digest = Sha256::new();
-        digest.update(self.json.to_string());
-        files.digest(&mut digest);
-        let mut text = "sha256:".to_owned();
-        for byte in digest.finalize() {
-            write!(text, "{byte:02x}").expect("a text takes all that is written");
-        }
-        text
-    }
-
-    /// A fault at a dotted key, with the place that sets it.
-    pub(crate) fn diagnostic(&self, kind: Fault, key: &str, message: &str) -> Diagnostic {
-        Diagnostic {
-            place: key::split(key).and_then(|path| self.place(&path)),
-            ..Diagnostic::new(kind, key, message)
-        }
-    }
-
-    pub(super) fn sources(&self) -> &[SourceText] {
-        &self.tree.sources
-    }
-
-    /// The source that sets a value; `None` for a default.
-    pub(super) fn place<S: AsRef<str>>(&self, path: &[S]) -> Option<Place> {
-        self.tree.place(self.tree.get(path)?, At::Value)
-    }
-
-    /// What a message says was found at a path: as written, or the default.
-    pub(super) fn found<S: AsRef<str>>(&self, path: &[S]) -> Option<String> {
-        if let Some(value) = self.tree.get(path) {
-            return Some(diagnostic::found(value));
-        }
-        let value = path
-            .iter()
-            .try_fold(&self.json, |value, segment| match value {
-                Json::Array(list) => list.get(segment.as_ref().parse::<usize>().ok()?),
-                value => value.get(segment.as_ref()),
-            })?;
-        Some(match value {
-            Json::Null => "nothing".to_owned(),
-            Json::Object(_) => "a table".to_owned(),
-            Json::Array(_) => "a list".to_owned(),
-            Json::String(text) => diagnostic::found_text(text),
-            scalar => scalar.to_string(),
-        })
-    }
+/// A file's value that differs from the one before and is not in force: the environment or `--set`
+/// hides it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Shadowed {
+    /// Dotted, as of a [`Change`].
+    pub key: String,
+    /// Where the file says so.
+    pub origin: String,
+    /// What hides it: a variable's name, or `--set`.
+    pub by: String,
 }
 
-/// The settings that differ, in the order of their keys; a list is one setting.
+/// The settings that differ, in the order of their keys; a list is one setting. A secret that
+/// differs is told, and neither of its texts.
 pub(crate) fn changes(from: &Effective, to: &Effective) -> Vec<Change> {
     let mut changes = Changes {
         path: Vec::new(),
         to,
         found: Vec::new(),
     };
-    changes.between(Some(&from.json), Some(&to.json));
-    changes.found.sort_by(|one, other| one.key.cmp(&other.key));
-    changes.found
+    changes.between(Some(from.json()), Some(to.json()));
+    let mut found = changes.found;
+    for path in to.other_secrets(from) {
+        found.push(Change {
+            key: key::join(path),
+            from: REDACTED.into(),
+            to: REDACTED.into(),
+            origin: to.place(path).map(|place| place.to_string()),
+        });
+    }
+    found.sort_by(|one, other| one.key.cmp(&other.key));
+    // A secret that came or went has been told by the table that it is in.
+    found.dedup_by(|one, other| one.key == other.key);
+    found
+}
+
+/// What files say anew and the environment or `--set` hides.
+pub(crate) fn shadowed(from: &Effective, to: &Effective) -> Vec<Shadowed> {
+    let before = from.hidden();
+    let is_news = |hidden: &&Hidden| {
+        let known = before.iter().find(|known| known.path == hidden.path);
+        known.is_none_or(|known| known.value != hidden.value)
+    };
+    let news = to.hidden().iter().filter(is_news);
+    news.map(|hidden| Shadowed {
+        key: key::join(&hidden.path),
+        origin: to.origin(&hidden.value).unwrap_or_default(),
+        by: to.source_name(hidden.by).to_owned(),
+    })
+    .collect()
 }
 
 struct Changes<'a> {

@@ -2,6 +2,7 @@
 //! Decides nothing about settings; it is told what was found.
 
 use super::key;
+use super::text::{Discretion, Excerpt, SourceText};
 use config::{Value, ValueKind};
 use std::fmt;
 use std::io;
@@ -22,12 +23,14 @@ pub struct Diagnostic {
     pub message: String,
     /// Who can mend it.
     pub kind: Fault,
+    /// The line that it stands in; `None` where there is none, or something secret may be in it.
+    pub excerpt: Option<Box<Excerpt>>,
 }
 
 /// Where something stands in a source of settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The file's path as it was given, or `--set`.
+    /// The file's path as it was given, a variable's name, or `--set`.
     pub source: String,
     /// Counted from 1; `None` for a source without lines.
     pub line: Option<u32>,
@@ -46,21 +49,6 @@ pub enum Fault {
     Build,
 }
 
-/// One source's name and, for a file, its text: turns byte offsets into places.
-#[derive(Debug)]
-pub(super) struct SourceText {
-    /// The file's path as it was given, or `--set`.
-    pub(super) name: String,
-    lines: Option<Lines>,
-}
-
-#[derive(Debug)]
-struct Lines {
-    text: String,
-    /// The offset of each line's first byte.
-    starts: Vec<usize>,
-}
-
 impl Diagnostic {
     /// A fault of no place in the settings.
     pub(crate) fn new(kind: Fault, key: &str, message: impl Into<String>) -> Self {
@@ -69,6 +57,7 @@ impl Diagnostic {
             key: key.to_owned(),
             message: message.into(),
             kind,
+            excerpt: None,
         }
     }
 
@@ -83,7 +72,19 @@ impl Diagnostic {
             key: key::shorten(&key::join(path)),
             message: message.into(),
             kind: Fault::Settings,
+            excerpt: None,
         }
+    }
+
+    /// With the line that it stands in.
+    pub(super) fn with_excerpt(mut self, sources: &[SourceText], discretion: Discretion) -> Self {
+        let place = self.place.as_ref();
+        let source =
+            place.and_then(|place| sources.iter().find(|known| known.name == place.source));
+        let excerpt = place.zip(source);
+        let excerpt = excerpt.and_then(|(place, source)| source.excerpt(place, discretion));
+        self.excerpt = excerpt.map(Box::new);
+        self
     }
 
     /// A fault that concerns a whole source.
@@ -97,6 +98,7 @@ impl Diagnostic {
             key: String::new(),
             message: message.into(),
             kind,
+            excerpt: None,
         }
     }
 }
@@ -138,58 +140,6 @@ impl Fault {
     }
 }
 
-impl SourceText {
-    /// A file and its text.
-    pub(super) fn file(name: String, text: String) -> Self {
-        let starts = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-            .collect();
-        SourceText {
-            name,
-            lines: Some(Lines { text, starts }),
-        }
-    }
-
-    /// A source whose values are bare texts without lines, such as `--set`.
-    pub(super) fn bare(name: &str) -> Self {
-        SourceText {
-            name: name.to_owned(),
-            lines: None,
-        }
-    }
-
-    /// Whether values are bare texts, which become numbers and the like where those are wanted.
-    pub(super) fn is_bare(&self) -> bool {
-        self.lines.is_none()
-    }
-
-    /// The text; empty for a bare source.
-    pub(super) fn text(&self) -> &str {
-        self.lines.as_ref().map_or("", |lines| &lines.text)
-    }
-
-    /// The place of the character at a byte offset.
-    pub(super) fn place(&self, offset: usize) -> Place {
-        let position = self.lines.as_ref().map(|lines| lines.position(offset));
-        Place {
-            source: self.name.clone(),
-            line: position.map(|(line, _)| line),
-            column: position.map(|(_, column)| column),
-        }
-    }
-}
-
-impl Lines {
-    /// Line and column, both from 1.
-    fn position(&self, offset: usize) -> (u32, u32) {
-        let line = self.starts.partition_point(|start| *start <= offset);
-        let before = &self.text.as_bytes()[self.starts[line - 1]..offset.min(self.text.len())];
-        let column = String::from_utf8_lossy(before).chars().count() + 1;
-        // A file has at most 16 MiB, so neither number can be too large.
-        (line as u32, column as u32)
-    }
-}
-
 /// What was found, short enough for a message.
 pub(super) fn found(value: &Value) -> String {
     match &value.kind {
@@ -227,7 +177,13 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
 
 /// First what concerns no source or one that could not be read, then in the order of the sources
 /// and within each from top to bottom; at most [`REPORTED`], then one that says that there are more.
-pub(super) fn report(mut all: Vec<Diagnostic>, sources: &[SourceText]) -> Vec<Diagnostic> {
+///
+/// Each gets the line that it stands in.
+pub(super) fn report(
+    mut all: Vec<Diagnostic>,
+    sources: &[SourceText],
+    discretion: Discretion,
+) -> Vec<Diagnostic> {
     all.sort_by_cached_key(|diagnostic| {
         let place = diagnostic.place.as_ref();
         let source = place.map(|place| sources.iter().position(|known| known.name == place.source));
@@ -235,32 +191,15 @@ pub(super) fn report(mut all: Vec<Diagnostic>, sources: &[SourceText]) -> Vec<Di
     });
     if all.len() > REPORTED {
         all.truncate(REPORTED);
-        all.push(Diagnostic {
-            place: None,
-            key: String::new(),
-            message: "and more".to_owned(),
-            kind: Fault::Settings,
-        });
+        all.push(Diagnostic::new(Fault::Settings, "", "and more"));
     }
-    all
+    let with_excerpt = |diagnostic: Diagnostic| diagnostic.with_excerpt(sources, discretion);
+    all.into_iter().map(with_excerpt).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_count_characters() {
-        let source = SourceText::file("a.toml".into(), "x = 1\nä = \"ü\" # é".into());
-        let at = |text: &str| source.text().find(text).expect("in the text");
-        assert_eq!(source.place(0).to_string(), "a.toml:1:1");
-        assert_eq!(source.place(at("ä")).to_string(), "a.toml:2:1");
-        assert_eq!(source.place(at("\"ü")).to_string(), "a.toml:2:5");
-        assert_eq!(source.place(at("é")).to_string(), "a.toml:2:11");
-        assert_eq!(source.place(source.text().len()).to_string(), "a.toml:2:12");
-        assert_eq!(source.place(usize::MAX).to_string(), "a.toml:2:12");
-        assert_eq!(SourceText::bare("--set").place(7).to_string(), "--set");
-    }
 
     #[test]
     fn a_near_key_is_named_and_a_far_one_lists_what_there_is() {

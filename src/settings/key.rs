@@ -61,7 +61,8 @@ fn first(key: &str) -> Option<(String, usize)> {
     }
 }
 
-fn is_bare(segment: &str) -> bool {
+/// Whether a segment needs no quotes.
+pub(super) fn is_bare(segment: &str) -> bool {
     !segment.is_empty()
         && segment
             .bytes()

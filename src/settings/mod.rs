@@ -1,46 +1,61 @@
 //! The settings: sources to typed settings, or diagnostics.
 //!
-//! The door is [`load`]: it reads all [`Sources`] until two passes agree (`sources.rs`), parses
-//! each to a layer (`layer.rs`), merges the layers to a tree whose values know where they came
-//! from (`tree.rs`), reads the tree as [`Tables`] (`de.rs`, `schema.rs`, `units.rs`) and lets the
-//! author check theirs (`author.rs`). All that is wrong is told at once (`diagnostic.rs`); what is
-//! right comes with its [`Effective`] form, for digests and differences (`changes.rs`).
+//! The door is [`load`]: it reads all [`Sources`] until two passes agree (`gather.rs`), parses each
+//! to a layer (`layer`), merges the layers to a tree whose values know where they came from
+//! (`tree.rs`), reads the tree as [`Tables`] (`de`, `schema.rs`, `units.rs`, `secret.rs`) and lets
+//! the author check theirs (`author.rs`). All that is wrong is told at once (`diagnostic.rs`,
+//! `text.rs`); what is right comes with its [`Effective`] form, for digests, differences and all
+//! that shows settings (`effective.rs`, `changes.rs`, `show.rs`).
 //!
-//! Knows nothing of actors, and nothing ambient: [`Sources`] carries paths and arguments as values.
+//! Knows nothing of actors, and nothing ambient: [`Sources`] carries paths, variables and arguments
+//! as values.
 
 mod author;
 mod changes;
 mod de;
 mod diagnostic;
+mod effective;
+mod environment;
 mod file;
+mod gather;
 mod key;
 mod layer;
 mod schema;
+mod secret;
+mod shape;
+mod show;
 mod sources;
+mod text;
 mod tree;
 mod units;
 
 pub use author::{Build, Findings, Settings};
-pub use changes::Change;
+pub use changes::{Change, Shadowed};
 pub use diagnostic::{Diagnostic, Fault, Place};
+pub use effective::Effective;
+pub use environment::Written;
 pub use schema::{Admin, Listener, Logging, Reload, Server, Shutdown, Tables};
+pub use secret::Secret;
+pub use shape::schema;
 pub use sources::Sources;
+pub use text::Excerpt;
 pub use units::{AdminAddress, duration};
 
 pub(crate) use author::ReadFiles;
-pub(crate) use changes::{Effective, changes};
-pub(crate) use sources::Facts;
+pub(crate) use changes::{changes, shadowed};
+pub(crate) use gather::Facts;
 
 use author::Finding;
 use de::{Problem, Typed};
-use diagnostic::{SourceText, report};
-use sources::Gathered;
+use diagnostic::report;
+use gather::Gathered;
+use secret::Vault;
+use serde_json::Value as Json;
+use shape::Shape;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use text::{Discretion, SourceText};
 use tree::{Layer, Tree};
-
-/// The source name of overrides.
-const SET: &str = "--set";
 
 /// Settings that are right.
 #[derive(Debug)]
@@ -52,6 +67,15 @@ pub(crate) struct Loaded<A> {
 }
 
 impl<A> Loaded<A> {
+    /// Reads the files again, and those that secrets are in: whether each still holds what was
+    /// loaded.
+    pub(crate) fn stands_still(&self, sources: &Sources) -> bool {
+        let texts = self.effective.sources().iter();
+        let files = texts.filter(|text| !text.is_bare());
+        sources.hold(files.map(|file| (file.name.as_str(), file.text())))
+            && self.effective.secrets_stand_still()
+    }
+
     /// The same with the author's table apart.
     pub(crate) fn split(self) -> (Loaded<()>, A) {
         let (tables, app) = self.tables.split();
@@ -62,6 +86,19 @@ impl<A> Loaded<A> {
         };
         (rest, app)
     }
+}
+
+/// How long [`read`] waits for files that keep changing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads and checks settings as a start would, and opens nothing: for a test that a service's own
+/// files are right, or to look at what they come to.
+///
+/// # Errors
+/// All that is wrong: 20 at most, then one that says that there are more.
+pub fn read<S: Settings>(sources: &Sources) -> Result<(Tables<S>, Effective), Vec<Diagnostic>> {
+    let loaded = load(sources, None, Instant::now() + PATIENCE)?;
+    Ok((loaded.tables, loaded.effective))
 }
 
 /// Reads, merges, types and checks; blocks on files, until the deadline at most where they keep
@@ -76,13 +113,26 @@ pub(crate) fn load<S: Settings>(
 ) -> Result<Loaded<S>, Vec<Diagnostic>> {
     let gathered = sources.gather(previous, deadline);
     let facts = gathered.facts.clone();
+    let schema = schema::<S>();
+    let discretion = match shape::has_secrets(&schema) {
+        true => Discretion::Secretive,
+        false => Discretion::Open,
+    };
     let Merged {
         tree,
         sound_until,
         mut diagnostics,
-    } = merge(gathered, sources.sets());
+    } = merge(gathered, sources, &schema);
 
-    let Typed { value, problems } = de::typed::<Tables<S>>(&tree);
+    let vault = Vault {
+        environment: sources.environment(),
+        base: sources.base(),
+    };
+    let Typed {
+        value,
+        problems,
+        secrets,
+    } = de::typed::<Tables<S>>(&tree, &vault);
     // What stands behind a syntax error may be misread, and what lacks may stand there.
     let sound = diagnostics.is_empty();
     let credible = |problem: &Problem| match problem.at {
@@ -95,17 +145,17 @@ pub(crate) fn load<S: Settings>(
         .map(|problem| problem.diagnostic);
     diagnostics.extend(credible);
     let Some(tables) = value else {
-        return Err(report(diagnostics, &tree.sources));
+        return Err(report(diagnostics, &tree.sources, discretion));
     };
 
     let json = match serde_json::to_value(&tables) {
         Ok(json) => json,
         Err(error) => {
             diagnostics.push(unserializable(&error));
-            return Err(report(diagnostics, &tree.sources));
+            return Err(report(diagnostics, &tree.sources, discretion));
         }
     };
-    let effective = Effective::new(json, tree);
+    let effective = Effective::new(json, tree, secrets);
     check(&tables.app, &effective, &mut diagnostics);
     if diagnostics.is_empty() {
         Ok(Loaded {
@@ -114,7 +164,7 @@ pub(crate) fn load<S: Settings>(
             facts,
         })
     } else {
-        Err(report(diagnostics, effective.sources()))
+        Err(report(diagnostics, effective.sources(), discretion))
     }
 }
 
@@ -126,12 +176,12 @@ struct Merged {
     diagnostics: Vec<Diagnostic>,
 }
 
-fn merge(gathered: Gathered, sets: &[(String, String)]) -> Merged {
+fn merge(gathered: Gathered, sources: &Sources, schema: &Json) -> Merged {
     let mut diagnostics = gathered.diagnostics;
     let mut texts = Vec::new();
     let mut layers: Vec<Layer> = Vec::new();
     let mut sound_until = Vec::new();
-    for (path, bytes) in gathered.files {
+    for (path, format, bytes) in gathered.files {
         let text = match decode(&path, bytes) {
             Ok(text) => text,
             Err(diagnostic) => {
@@ -139,20 +189,21 @@ fn merge(gathered: Gathered, sets: &[(String, String)]) -> Merged {
                 continue;
             }
         };
-        let parsed = layer::toml(texts.len(), &text);
+        let parsed = layer::parse(texts.len(), &text, format);
         layers.push(parsed.layer);
         sound_until.push(parsed.sound_until);
         diagnostics.extend(parsed.diagnostics);
         texts.push(text);
     }
-    for (key, value) in sets {
-        match layer::set(texts.len(), SET, key, value) {
-            Ok(layer) => layers.push(layer),
-            Err(diagnostic) => diagnostics.push(diagnostic),
-        }
+    let shape = Shape::new(schema);
+    let (environment, sets) = (sources.environment(), sources.sets());
+    let (overrides, wrong) = layer::overrides(environment, sets, &shape, texts.len());
+    diagnostics.extend(wrong);
+    for layer::Override { layer, text } in overrides {
+        layers.push(layer);
+        texts.push(text);
+        sound_until.push(None);
     }
-    texts.push(SourceText::bare(SET));
-    sound_until.push(None);
     Merged {
         tree: Tree::new(layers, texts),
         sound_until,
@@ -200,12 +251,8 @@ fn check(app: &impl Settings, effective: &Effective, diagnostics: &mut Vec<Diagn
 }
 
 fn unserializable(error: &serde_json::Error) -> Diagnostic {
-    Diagnostic {
-        place: None,
-        key: "app".to_owned(),
-        message: format!("the service's settings cannot be serialized: {error}"),
-        kind: Fault::Build,
-    }
+    let message = format!("the service's settings cannot be serialized: {error}");
+    Diagnostic::new(Fault::Build, "app", message)
 }
 
 #[cfg(test)]

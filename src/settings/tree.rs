@@ -1,7 +1,8 @@
 //! Layers merged to one tree; each value keeps where it came from.
-//! Owns origins and the merge; how a source becomes a layer is `layer.rs`, types are `de.rs`.
+//! Owns origins and the merge; how a source becomes a layer is `layer`, types are `de`.
 
-use super::diagnostic::{Place, SourceText};
+use super::diagnostic::Place;
+use super::text::SourceText;
 use config::{Config, Map, Value, ValueKind};
 use std::fmt::Write;
 
@@ -39,6 +40,17 @@ pub(super) enum At {
 pub(super) struct Tree {
     pub(super) root: Value,
     pub(super) sources: Vec<SourceText>,
+    pub(super) hidden: Vec<Hidden>,
+}
+
+/// A file's value that the environment or `--set` hides.
+#[derive(Debug)]
+pub(super) struct Hidden {
+    pub(super) path: Vec<String>,
+    /// What the file says.
+    pub(super) value: Value,
+    /// The index of the source that hides it.
+    pub(super) by: usize,
 }
 
 impl Layer {
@@ -50,6 +62,15 @@ impl Layer {
 }
 
 impl Origin {
+    /// Of a bare text, which is all that its source holds.
+    pub(super) fn bare(source: usize) -> Origin {
+        Origin {
+            source,
+            key: 0,
+            value: 0,
+        }
+    }
+
     /// A value that carries this as its origin.
     pub(super) fn tag(self, kind: impl Into<ValueKind>) -> Value {
         // Room for what it mostly takes: it is written for each value of every file.
@@ -81,21 +102,32 @@ impl Origin {
 impl Tree {
     /// Merges layers: tables key by key, all else is replaced, later layers win.
     pub(super) fn new(layers: Vec<Layer>, sources: Vec<SourceText>) -> Tree {
+        let mut merge = Merge {
+            sources: &sources,
+            path: Vec::new(),
+            hidden: Vec::new(),
+        };
         let mut root = Config::default().cache;
         for layer in layers {
-            merge(&mut root, layer.table);
+            merge.value(&mut root, layer.table);
         }
-        Tree { root, sources }
+        let hidden = merge.hidden;
+        Tree {
+            root,
+            sources,
+            hidden,
+        }
     }
 
     /// The value at a path; a list's elements are counted from 0.
     pub(super) fn get<S: AsRef<str>>(&self, path: &[S]) -> Option<&Value> {
-        path.iter()
-            .try_fold(&self.root, |value, segment| match &value.kind {
+        path.iter().try_fold(&self.root, |value, segment| {
+            match &self.structure(value).kind {
                 ValueKind::Table(table) => table.get(segment.as_ref()),
                 ValueKind::Array(list) => list.get(segment.as_ref().parse::<usize>().ok()?),
                 _ => None,
-            })
+            }
+        })
     }
 
     /// The place of a value or of its key.
@@ -104,39 +136,120 @@ impl Tree {
         Some(self.sources.get(origin.source)?.place(origin.offset(at)))
     }
 
-    /// The text of a value from a source of bare texts, which may stand for a number or the like.
+    /// The text of a value that is all that its source says (`--set`, a variable), and may stand
+    /// for a number or the like.
     pub(super) fn bare_text<'t>(&'t self, value: &'t Value) -> Option<&'t str> {
-        let ValueKind::String(text) = &value.kind else {
-            return None;
-        };
-        let source = self.sources.get(Origin::of(value)?.source)?;
-        source.is_bare().then_some(text.as_str())
+        match &value.kind {
+            ValueKind::String(text) => self.bare_source(value).map(|_| text.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The list or table that a bare text stands for; any other value as it is.
+    pub(super) fn structure<'t>(&'t self, value: &'t Value) -> &'t Value {
+        match &value.kind {
+            ValueKind::String(_) => self
+                .bare_source(value)
+                .and_then(SourceText::inline)
+                .unwrap_or(value),
+            _ => value,
+        }
+    }
+
+    fn bare_source(&self, value: &Value) -> Option<&SourceText> {
+        bare_source(&self.sources, value)
     }
 }
 
-/// Not as `config::Source::collect_to` does it: that reads keys as paths (`"a[4000000000]" = 1`
-/// would allocate as much), forgets where tables stand, and copies each value once for every level
-/// above it.
-fn merge(into: &mut Value, from: Value) {
-    // An empty table makes room for the other, which is then not copied entry by entry.
-    match (&mut into.kind, from) {
-        (
-            ValueKind::Table(known),
-            Value {
-                kind: ValueKind::Table(new),
-                ..
-            },
-        ) if !known.is_empty() => {
-            for (key, value) in new {
-                match known.get_mut(&key) {
-                    Some(old) => merge(old, value),
-                    None => {
-                        known.insert(key, value);
+/// The source whose one bare text a value is.
+fn bare_source<'s>(sources: &'s [SourceText], value: &Value) -> Option<&'s SourceText> {
+    let origin = Origin::of(value)?;
+    let source = sources.get(origin.source)?;
+    // What is within a list or a table that such a text stands for is quoted there.
+    (source.is_bare() && origin == Origin::bare(origin.source)).then_some(source)
+}
+
+/// The merge of one layer after the other.
+struct Merge<'s> {
+    sources: &'s [SourceText],
+    path: Vec<String>,
+    hidden: Vec<Hidden>,
+}
+
+impl Merge<'_> {
+    /// Not as `config::Source::collect_to` does it: that reads keys as paths (`"a[4000000000]" = 1`
+    /// would allocate as much), forgets where tables stand, and copies each value once for every
+    /// level above it.
+    fn value(&mut self, into: &mut Value, mut from: Value) {
+        // A bare text is what it meets: a table where there is one, or one comes.
+        if matches!(into.kind, ValueKind::Table(_)) {
+            self.open(&mut from);
+        } else if matches!(from.kind, ValueKind::Table(_)) {
+            self.open(into);
+        }
+        match (&mut into.kind, from) {
+            // An empty table makes room for the other, which is then not copied entry by entry.
+            (
+                ValueKind::Table(known),
+                Value {
+                    kind: ValueKind::Table(new),
+                    ..
+                },
+            ) if !known.is_empty() => {
+                for (key, value) in new {
+                    match known.get_mut(&key) {
+                        Some(old) => {
+                            self.path.push(key);
+                            self.value(old, value);
+                            self.path.pop();
+                        }
+                        None => {
+                            known.insert(key, value);
+                        }
                     }
                 }
             }
+            // `server:` in YAML, with all within it commented out, sets nothing.
+            (
+                ValueKind::Table(_),
+                Value {
+                    kind: ValueKind::Nil,
+                    ..
+                },
+            ) => {}
+            (_, from) => self.replace(into, from),
         }
-        (_, from) => *into = from,
+    }
+
+    fn replace(&mut self, into: &mut Value, from: Value) {
+        let by = self.override_of(&from);
+        let is_a_files = Origin::of(into).is_some() && self.override_of(into).is_none();
+        let old = std::mem::replace(into, from);
+        let is_empty = matches!(&old.kind, ValueKind::Table(table) if table.is_empty());
+        if let Some(by) = by.filter(|_| is_a_files && !is_empty) {
+            self.hidden.push(Hidden {
+                path: self.path.clone(),
+                value: old,
+                by,
+            });
+        }
+    }
+
+    /// The index of the override that a value comes from.
+    fn override_of(&self, value: &Value) -> Option<usize> {
+        let source = Origin::of(value)?.source;
+        self.sources.get(source)?.is_bare().then_some(source)
+    }
+
+    /// Puts the table that a bare text stands for in its place.
+    fn open(&self, value: &mut Value) {
+        if !matches!(value.kind, ValueKind::String(_)) {
+            return;
+        }
+        let inline = bare_source(self.sources, value).and_then(SourceText::inline);
+        if let Some(table) = inline.filter(|value| matches!(value.kind, ValueKind::Table(_))) {
+            *value = table.clone();
+        }
     }
 }
 
@@ -150,7 +263,7 @@ mod tests {
         let mut layers = Vec::new();
         for (index, text) in texts.iter().enumerate() {
             let source = SourceText::file(format!("{index}.toml"), (*text).to_owned());
-            let parsed = layer::toml(index, &source);
+            let parsed = layer::parse(index, &source, layer::Format::Toml);
             assert_eq!(parsed.diagnostics, []);
             layers.push(parsed.layer);
             sources.push(source);

@@ -1,6 +1,6 @@
 //! The events of a service's life, each with its line, its level and its target.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use log::Level;
 
@@ -29,6 +29,10 @@ pub(crate) enum Event<'a> {
     },
     /// A signal that does nothing here.
     Unhandled(&'a str),
+    /// A SIGHUP that means the end of the controlling terminal.
+    TerminalGone(&'a str),
+    /// The process stood still for so long.
+    StoodStill(Duration),
     /// A bug: what was received is not all accounted for.
     BooksDiffer(Requests),
 }
@@ -49,8 +53,10 @@ impl Event<'_> {
             Self::Serving(_) | Self::Stopped(DrainReport { cut: 0, .. }) => Level::Info,
             Self::Attempt(attempt) if attempt.outcome != Outcome::Rejected => Level::Info,
             Self::Attempt(attempt) if attempt.is_stopping => Level::Info,
-            Self::StopAsked { .. } | Self::Capped { .. } => Level::Info,
-            Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) => Level::Warn,
+            Self::StopAsked { .. } | Self::Capped { .. } | Self::TerminalGone(_) => Level::Info,
+            Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) | Self::StoodStill(_) => {
+                Level::Warn
+            }
             Self::Attempt(_) | Self::BooksDiffer(_) => Level::Error,
         }
     }
@@ -58,7 +64,7 @@ impl Event<'_> {
     fn target(&self) -> &'static str {
         match self {
             Self::Attempt(_) => "everup::config",
-            Self::Unhandled(_) => "everup::signals",
+            Self::Unhandled(_) | Self::TerminalGone(_) => "everup::signals",
             _ => "everup::server",
         }
     }
@@ -139,6 +145,12 @@ impl fmt::Display for Event<'_> {
                  descriptors (`ulimit -n`, `LimitNOFILE=`)"
             ),
             Self::Unhandled(by) => write!(f, "{by}: unhandled, nothing is done"),
+            Self::TerminalGone(by) => write!(f, "{by}: the controlling terminal has gone away"),
+            Self::StoodStill(time) => write!(
+                f,
+                "stood still for {:.3} s (stopped, frozen or suspended); deadlines move by as much",
+                time.as_secs_f64()
+            ),
             Self::BooksDiffer(requests) => {
                 write!(
                     f,

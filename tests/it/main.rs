@@ -4,6 +4,7 @@
 mod admin;
 mod books;
 mod burst;
+mod cli;
 mod framing;
 mod library;
 mod limits;
@@ -12,6 +13,8 @@ mod reload;
 mod settings;
 mod signals;
 mod site;
+mod standstill;
 mod stop;
 mod support;
+mod terminal;
 mod timers;

@@ -14,7 +14,7 @@ use serde::de::{
 /// A table's entries, without those that failed before and, for a struct, those it does not know.
 pub(super) struct Entries<'t, 'c> {
     within: Node<'t, 'c>,
-    entries: <&'t Map<String, Value> as IntoIterator>::IntoIter,
+    entries: Option<<&'t Map<String, Value> as IntoIterator>::IntoIter>,
     /// A struct's keys; `None` for a map, which takes any.
     known: Option<&'static [&'static str]>,
     entry: Option<(&'t str, &'t Value)>,
@@ -28,8 +28,18 @@ impl<'t, 'c> Entries<'t, 'c> {
     ) -> Self {
         Entries {
             within,
-            entries: table.into_iter(),
+            entries: Some(table.into_iter()),
             known,
+            entry: None,
+        }
+    }
+
+    /// Of a table that is not there.
+    pub(super) fn none(within: Node<'t, 'c>) -> Self {
+        Entries {
+            within,
+            entries: None,
+            known: None,
             entry: None,
         }
     }
@@ -42,7 +52,7 @@ impl<'t> MapAccess<'t> for Entries<'t, '_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Self::Error> {
-        for (key, value) in self.entries.by_ref() {
+        for (key, value) in self.entries.iter_mut().flatten() {
             let step = Step::Key(self.within.step, key);
             let node = Node {
                 value,
@@ -133,7 +143,7 @@ pub(super) struct Variant<'t, 'c> {
 impl<'t, 'c> Variant<'t, 'c> {
     /// `None` where the value has not the form of a variant.
     pub(super) fn of(within: Node<'t, 'c>) -> Option<Self> {
-        let (name, content) = match &within.value.kind {
+        let (name, content) = match &within.structure().kind {
             ValueKind::String(name) => (name, None),
             ValueKind::Table(table) if table.len() == 1 => {
                 let (name, content) = table.iter().next()?;

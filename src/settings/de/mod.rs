@@ -2,8 +2,9 @@
 //! Owns what a value may become; knows no setting by name.
 //!
 //! Strict: `2.6` is no whole number, a number no text, nothing is rounded or wrapped. Only a text
-//! from a source that knows nothing else (`--set`) is read as a number or the like where one is
-//! wanted. A value that fails is hidden and the whole is read again, so that the next one is found.
+//! from a source that knows nothing else (`--set`, a variable) is read as a number, a list or the
+//! like where one is wanted. A value that fails is hidden and the whole is read again, so that the
+//! next one is found.
 
 mod access;
 mod key;
@@ -13,26 +14,31 @@ mod problem;
 pub(super) use problem::Problem;
 
 use super::diagnostic::{REPORTED, unknown_key};
+use super::secret::{Kept, Vault};
 use super::tree::{At, Tree};
 use config::{Value, ValueKind};
 use node::Node;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// What became of a tree.
 pub(super) struct Typed<T> {
     /// Without the values that failed; `None` where nothing could be made of the rest.
     pub(super) value: Option<T>,
     pub(super) problems: Vec<Problem>,
+    /// Where secrets are, without their texts.
+    pub(super) secrets: BTreeMap<Vec<String>, Kept>,
 }
 
 /// Reads a tree as a type.
-pub(super) fn typed<T: DeserializeOwned>(tree: &Tree) -> Typed<T> {
+pub(super) fn typed<T: DeserializeOwned>(tree: &Tree, vault: &Vault<'_>) -> Typed<T> {
     let mut pass = Pass {
         tree,
+        vault,
         failed: HashSet::new(),
         unknown: RefCell::default(),
+        secret: RefCell::default(),
     };
     let mut problems = Vec::new();
     let value = loop {
@@ -54,15 +60,28 @@ pub(super) fn typed<T: DeserializeOwned>(tree: &Tree) -> Typed<T> {
         }
     };
     problems.extend(pass.unknown.into_inner().problems);
-    Typed { value, problems }
+    Typed {
+        value,
+        problems,
+        secrets: pass.secret.into_inner().kept,
+    }
 }
 
 /// One reading of the tree.
 struct Pass<'t> {
     tree: &'t Tree,
+    vault: &'t Vault<'t>,
     /// Values that failed in earlier passes, by address: the tree stays where it is.
     failed: HashSet<*const Value>,
     unknown: RefCell<Unknown>,
+    secret: RefCell<Secrets>,
+}
+
+/// Values that a type took for a secret: no message quotes them.
+#[derive(Default)]
+struct Secrets {
+    seen: HashSet<*const Value>,
+    kept: BTreeMap<Vec<String>, Kept>,
 }
 
 /// Keys that no type knows; collected in passing, since they make nothing fail.
@@ -73,6 +92,21 @@ struct Unknown {
 }
 
 impl Pass<'_> {
+    /// The text of a secret; an error says nothing of it.
+    fn open(&self, node: Node<'_, '_>) -> Result<String, String> {
+        let mut secret = self.secret.borrow_mut();
+        secret.seen.insert(node.value);
+        let structure = self.tree.structure(node.value);
+        let (text, kept) = self.vault.open(node.value, structure)?;
+        secret.kept.insert(node.step.path(), kept);
+        Ok(text)
+    }
+
+    fn is_secret(&self, value: &Value) -> bool {
+        let secret = self.secret.borrow();
+        !secret.seen.is_empty() && secret.seen.contains(&std::ptr::from_ref(value))
+    }
+
     /// Whether a value failed in an earlier pass, and is left out of this one.
     fn hides(&self, value: &Value) -> bool {
         !self.failed.is_empty() && self.failed.contains(&std::ptr::from_ref(value))
@@ -80,7 +114,7 @@ impl Pass<'_> {
 
     /// Whether a value holds one that failed.
     fn hides_within(&self, value: &Value) -> bool {
-        match &value.kind {
+        match &self.tree.structure(value).kind {
             ValueKind::Table(table) => table.values().any(|value| self.hides(value)),
             ValueKind::Array(list) => list.iter().any(|value| self.hides(value)),
             _ => false,

@@ -1,11 +1,12 @@
 //! One value of the tree as serde sees it.
 
+use super::super::secret;
 use super::super::tree::Tree;
 use super::Pass;
 use super::access::{Elements, Entries, Variant};
 use super::problem::{Error, one_of};
 use config::{Value, ValueKind};
-use serde::de::{Deserializer, Visitor};
+use serde::de::{self, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 /// Whole numbers up to this can be a floating point number without being rounded.
@@ -50,6 +51,26 @@ impl<'t, 'c> Node<'t, 'c> {
 
     fn tree(&self) -> &'t Tree {
         self.pass.tree
+    }
+
+    /// The value as a list or a table, if that is what a bare text stands for.
+    pub(super) fn structure(&self) -> &'t Value {
+        self.tree().structure(self.value)
+    }
+
+    /// What a bare text stands for by itself, where any value will do.
+    fn guess(text: &str) -> ValueKind {
+        let digits = text.trim_start_matches(['+', '-']);
+        if !digits.starts_with(|c: char| c.is_ascii_digit()) {
+            return text
+                .parse()
+                .map_or_else(|_| text.into(), ValueKind::Boolean);
+        }
+        match (text.parse::<i128>(), text.parse::<f64>()) {
+            (Ok(number), _) => i64::try_from(number).map_or(number.into(), ValueKind::I64),
+            (_, Ok(number)) if number.is_finite() => ValueKind::Float(number),
+            _ => text.into(),
+        }
     }
 
     /// The value, or what a bare text stands for, as a whole number.
@@ -99,9 +120,20 @@ macro_rules! whole_numbers {
 impl<'t> Deserializer<'t> for Node<'t, '_> {
     type Error = Error<'t>;
 
-    /// For types that look at the value before they decide: a bare text stays one.
+    /// For types that look at the value before they decide.
     fn deserialize_any<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        match &self.value.kind {
+        let guess;
+        let kind = match (&self.structure().kind, self.tree().bare_text(self.value)) {
+            (ValueKind::String(text), Some(_)) => {
+                guess = Self::guess(text);
+                match &guess {
+                    ValueKind::String(_) => return visitor.visit_borrowed_str(text),
+                    scalar => scalar,
+                }
+            }
+            (kind, _) => kind,
+        };
+        match kind {
             ValueKind::Nil => visitor.visit_unit(),
             ValueKind::Boolean(value) => visitor.visit_bool(*value),
             ValueKind::I64(number) => visitor.visit_i64(*number),
@@ -109,9 +141,9 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
             ValueKind::U64(number) => visitor.visit_u64(*number),
             ValueKind::U128(number) => visitor.visit_u128(*number),
             ValueKind::Float(number) => visitor.visit_f64(*number),
-            ValueKind::String(text) => visitor.visit_borrowed_str(text),
-            ValueKind::Table(table) => visitor.visit_map(Entries::new(self, table, None)),
-            ValueKind::Array(list) => visitor.visit_seq(Elements::new(self, list)),
+            ValueKind::String(_) => self.deserialize_str(visitor),
+            ValueKind::Table(_) => self.deserialize_map(visitor),
+            ValueKind::Array(_) => self.deserialize_seq(visitor),
         }
     }
 
@@ -160,14 +192,20 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
 
     fn deserialize_newtype_struct<V: Visitor<'t>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        visitor.visit_newtype_struct(self)
+        if name != secret::MARK {
+            return visitor.visit_newtype_struct(self);
+        }
+        match self.pass.open(self) {
+            Ok(text) => visitor.visit_string(text),
+            Err(words) => Err(de::Error::custom(words)),
+        }
     }
 
     fn deserialize_seq<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        match &self.value.kind {
+        match &self.structure().kind {
             ValueKind::Array(list) => visitor.visit_seq(Elements::new(self, list)),
             _ => Err(Error::expected(&visitor)),
         }
@@ -191,8 +229,10 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
     }
 
     fn deserialize_map<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        match &self.value.kind {
+        match &self.structure().kind {
             ValueKind::Table(table) => visitor.visit_map(Entries::new(self, table, None)),
+            // `routes:` in YAML, with all within it commented out.
+            ValueKind::Nil => visitor.visit_map(Entries::none(self)),
             _ => Err(Error::expected(&visitor)),
         }
     }
@@ -203,8 +243,9 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
         known: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        match &self.value.kind {
+        match &self.structure().kind {
             ValueKind::Table(table) => visitor.visit_map(Entries::new(self, table, Some(known))),
+            ValueKind::Nil => visitor.visit_map(Entries::none(self)),
             _ => Err(Error::expected(&visitor)),
         }
     }
@@ -215,7 +256,7 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        match &self.value.kind {
+        match &self.structure().kind {
             ValueKind::Table(table) => {
                 for (key, value) in table {
                     let step = Step::Key(self.step, key);

@@ -86,7 +86,13 @@ impl<'t> Error<'t> {
             (At::Key, Step::Key(_, key)) => found_text(key),
             _ => found(node.value),
         };
+        let is_secret = at == At::Value && node.pass.is_secret(node.value);
         match &self.what {
+            // The key's place, since the value's would be shown with the value.
+            What::Expected(what) if is_secret => {
+                Problem::new(node, At::Key, format!("expected {what}"))
+            }
+            What::Said(words) if is_secret => Problem::new(node, At::Key, words.clone()),
             What::Expected(what) => {
                 Problem::new(node, at, format!("expected {what}, found {found}"))
             }

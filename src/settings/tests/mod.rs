@@ -1,6 +1,10 @@
 //! The whole way from files to typed settings, as an operator meets it.
 
 mod errors;
+mod formats;
+mod layers;
+mod secrets;
+mod shown;
 
 use super::*;
 use schemars::JsonSchema;
@@ -67,9 +71,13 @@ struct Folder(TempDir);
 
 impl Folder {
     fn new(default: &str) -> Folder {
-        let folder = Folder(tempfile::tempdir().expect("a temporary folder"));
+        let folder = Folder::empty();
         folder.write("default.toml", default);
         folder
+    }
+
+    fn empty() -> Folder {
+        Folder(tempfile::tempdir().expect("a temporary folder"))
     }
 
     fn write(&self, name: &str, text: impl AsRef<[u8]>) {
@@ -92,6 +100,13 @@ impl Folder {
             .iter()
             .map(|error| error.to_string().replace(&prefix, ""))
             .collect()
+    }
+
+    /// The one error of a load, if there is any.
+    fn errors_or_none(&self) -> Option<String> {
+        let errors = load::<Demo>(&self.sources(), None, soon()).err()?;
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        Some(errors[0].to_string())
     }
 
     fn loaded(&self) -> Loaded<Demo> {

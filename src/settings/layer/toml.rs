@@ -1,9 +1,9 @@
-//! One source's text to one layer: parsed, each value with its origin.
-//! Owns what a source may hold; which sources there are is `sources.rs`, the merge is `tree.rs`.
+//! TOML, and single values in it: with `toml`'s own parser, which knows where each key and value
+//! stands and goes on after an error.
 
-use super::diagnostic::{Diagnostic, REPORTED, SourceText};
-use super::key::{self, DEPTH};
-use super::tree::{Layer, Origin};
+use super::super::key::{self, DEPTH};
+use super::super::text::SourceText;
+use super::{Parsed, Reading};
 use config::{Map, Value, ValueKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -13,22 +13,9 @@ use toml_parser::lexer::TokenKind;
 /// the parser keeps them all in memory.
 const RECOVERABLE: usize = 256 * 1024;
 
-/// What became of a source.
-pub(super) struct Parsed {
-    pub(super) layer: Layer,
-    pub(super) diagnostics: Vec<Diagnostic>,
-    /// The offset of the first error: what stands behind it may not be what was meant.
-    pub(super) sound_until: Option<usize>,
-}
-
-/// Parses a TOML file.
-pub(super) fn toml(source: usize, text: &SourceText) -> Parsed {
-    let mut reading = Reading {
-        source,
-        text,
-        diagnostics: Vec::new(),
-        sound_until: None,
-    };
+/// Parses a file.
+pub(super) fn parse(source: usize, text: &SourceText) -> Parsed {
+    let mut reading = Reading::new(source, text.text());
     let table = match endless_key(text.text()) {
         Some(offset) => {
             reading.error(offset, format!("a key of more than {DEPTH} segments"));
@@ -36,47 +23,26 @@ pub(super) fn toml(source: usize, text: &SourceText) -> Parsed {
         }
         None => reading.document(),
     };
-    Parsed {
-        layer: Layer::new(table),
-        diagnostics: reading.diagnostics,
-        sound_until: reading.sound_until,
-    }
+    reading.parsed(table, text)
 }
 
-/// One `--set KEY=VALUE`: a layer with a single text in it.
+/// Parses a list or a table on its own, as `--set` and variables have them; `None` for all else.
 ///
-/// # Errors
-/// The key cannot be split.
-pub(super) fn set(source: usize, name: &str, key: &str, value: &str) -> Result<Layer, Diagnostic> {
-    let mut path = key::split(key).ok_or_else(|| {
-        let message = format!("expected a dotted key, found {key:?}");
-        Diagnostic::source(name, key::shorten(&message), super::Fault::Settings)
-    })?;
-    let origin = Origin {
-        source,
-        key: 0,
-        value: 0,
-    };
-    let first = path.remove(0);
-    let value = path
-        .into_iter()
-        .rev()
-        .fold(origin.tag(value), |value, segment| {
-            origin.tag(Map::from_iter([(segment, value)]))
-        });
-    Ok(Layer::new(Map::from_iter([(first, value)])))
-}
-
-struct Reading<'a> {
-    source: usize,
-    text: &'a SourceText,
-    diagnostics: Vec<Diagnostic>,
-    sound_until: Option<usize>,
+/// Where each part of it stands is no more than that it is not the bare text itself.
+pub(super) fn inline(source: usize, text: &str) -> Option<Value> {
+    let is_structure = text.trim_start().starts_with(['[', '{']);
+    if !is_structure || endless_key(text).is_some() {
+        return None;
+    }
+    let value = DeValue::parse(text).ok()?;
+    let mut reading = Reading::new(source, text);
+    let value = reading.value(value, 0, 1)?;
+    reading.is_sound().then_some(value)
 }
 
 impl Reading<'_> {
     fn document(&mut self) -> Map<String, Value> {
-        let text = self.text.text();
+        let text = self.text;
         let (table, errors) = if text.len() <= RECOVERABLE {
             DeTable::parse_recoverable(text)
         } else {
@@ -129,7 +95,7 @@ impl Reading<'_> {
             DeValue::Datetime(time) => ValueKind::String(time.to_string()),
             DeValue::Integer(number) => {
                 match i128::from_str_radix(number.as_str(), number.radix()) {
-                    Ok(number) => i64::try_from(number).map_or(number.into(), ValueKind::I64),
+                    Ok(number) => Reading::whole(number),
                     Err(_) => return self.refuse(offset, "a number that is too large"),
                 }
             }
@@ -139,26 +105,7 @@ impl Reading<'_> {
                 _ => return self.refuse(offset, "a number that is not finite"),
             },
         };
-        let origin = Origin {
-            source: self.source,
-            key,
-            value: offset,
-        };
-        Some(origin.tag(kind))
-    }
-
-    fn refuse(&mut self, offset: usize, message: &str) -> Option<Value> {
-        self.error(offset, message.to_owned());
-        None
-    }
-
-    fn error(&mut self, offset: usize, message: String) {
-        self.sound_until = Some(self.sound_until.map_or(offset, |first| first.min(offset)));
-        if self.diagnostics.len() <= REPORTED {
-            let place = Some(self.text.place(offset));
-            self.diagnostics
-                .push(Diagnostic::settings::<&str>(place, &[], message));
-        }
+        Some(self.tag(kind, key, offset))
     }
 }
 
@@ -192,7 +139,7 @@ mod tests {
 
     fn errors(text: &str) -> Vec<String> {
         let source = SourceText::file("a.toml".into(), text.into());
-        let parsed = toml(0, &source);
+        let parsed = parse(0, &source);
         parsed.diagnostics.iter().map(ToString::to_string).collect()
     }
 
@@ -240,18 +187,5 @@ mod tests {
         ] {
             assert_eq!(errors(text).len(), 1, "{text}");
         }
-    }
-
-    #[test]
-    fn a_set_is_a_text_at_its_path() {
-        let layer = set(0, "--set", "app.routes.\"/a.b\".status", "200").expect("a good key");
-        let tree = super::super::tree::Tree::new(vec![layer], vec![SourceText::bare("--set")]);
-        let value = tree.get(&["app", "routes", "/a.b", "status"]).expect("set");
-        assert_eq!(tree.bare_text(value), Some("200"));
-        let error = set(0, "--set", "a..b", "1").expect_err("a bad key");
-        assert_eq!(
-            error.to_string(),
-            "--set: expected a dotted key, found \"a..b\""
-        );
     }
 }

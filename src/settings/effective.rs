@@ -1,0 +1,188 @@
+//! The effective settings: what is in force, where each value comes from, and the digest.
+//! Does no I/O, and shows no secret: those are redacted before they come here.
+
+use super::author::ReadFiles;
+use super::diagnostic::{self, Diagnostic, Fault, Place};
+use super::key;
+use super::secret::Kept;
+use super::show;
+use super::text::{Discretion, SourceText};
+use super::tree::{At, Hidden, Tree};
+use config::Value;
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What is in force, defaults included, and where each value comes from.
+#[derive(Debug)]
+pub struct Effective {
+    json: Json,
+    tree: Tree,
+    /// Without their texts.
+    secrets: BTreeMap<Vec<String>, Kept>,
+}
+
+/// The origin of a value that no source sets.
+const DEFAULT: &str = "default";
+
+impl Effective {
+    pub(super) fn new(
+        mut json: Json,
+        tree: Tree,
+        secrets: BTreeMap<Vec<String>, Kept>,
+    ) -> Effective {
+        // The order of keys must not depend on features that other crates ask of `serde_json`.
+        json.sort_all_objects();
+        Effective {
+            json,
+            tree,
+            secrets,
+        }
+    }
+
+    /// The settings as JSON, keys in order, secrets redacted.
+    pub fn to_json(&self) -> Json {
+        self.json.clone()
+    }
+
+    /// The settings as TOML, secrets redacted; with `origins`, each value with a comment that says
+    /// where it comes from.
+    pub fn to_toml(&self, origins: bool) -> String {
+        let origin = |path: &[&str]| origins.then(|| self.origin_of(path));
+        show::toml(&self.json, &origin)
+    }
+
+    /// Where each value comes from, by its dotted key: a place in a file, a variable, `--set` or
+    /// `default`.
+    pub fn origins(&self) -> BTreeMap<String, String> {
+        let mut origins = BTreeMap::new();
+        show::leaves(&self.json, &mut Vec::new(), &mut |path, _| {
+            origins.insert(key::join(path), self.origin_of(path));
+        });
+        origins
+    }
+
+    /// A hash of the settings and of the content of the files that they name: `sha256:…`. What is
+    /// secret is not in it.
+    pub(crate) fn digest(&self, files: &ReadFiles) -> String {
+        let mut digest = Sha256::new();
+        digest.update(self.json.to_string());
+        files.digest(&mut digest);
+        let mut text = "sha256:".to_owned();
+        for byte in digest.finalize() {
+            write!(text, "{byte:02x}").expect("a text takes all that is written");
+        }
+        text
+    }
+
+    /// Whether the secrets are the same; the digest leaves them out.
+    pub(crate) fn has_secrets_of(&self, other: &Effective) -> bool {
+        self.secrets.len() == other.secrets.len() && self.other_secrets(other).next().is_none()
+    }
+
+    /// Secrets that differ from another's, and those that it has not.
+    pub(super) fn other_secrets<'e>(
+        &'e self,
+        other: &'e Effective,
+    ) -> impl Iterator<Item = &'e Vec<String>> {
+        let differs = |(path, kept): &(&Vec<String>, &Kept)| {
+            let known = other.secrets.get(*path);
+            known.is_none_or(|known| known.sum != kept.sum)
+        };
+        self.secrets.iter().filter(differs).map(|(path, _)| path)
+    }
+
+    /// Reads the secrets' files again: whether each still holds the same.
+    pub(super) fn secrets_stand_still(&self) -> bool {
+        self.secrets.values().all(Kept::is_unchanged)
+    }
+
+    /// A fault at a dotted key, with the place that sets it.
+    pub(crate) fn diagnostic(&self, kind: Fault, key: &str, message: &str) -> Diagnostic {
+        let place = key::split(key).and_then(|path| self.place(&path));
+        let diagnostic = Diagnostic {
+            place,
+            ..Diagnostic::new(kind, key, message)
+        };
+        diagnostic.with_excerpt(&self.tree.sources, self.discretion())
+    }
+
+    fn discretion(&self) -> Discretion {
+        match self.secrets.is_empty() {
+            true => Discretion::Open,
+            false => Discretion::Secretive,
+        }
+    }
+
+    pub(super) fn json(&self) -> &Json {
+        &self.json
+    }
+
+    pub(super) fn sources(&self) -> &[SourceText] {
+        &self.tree.sources
+    }
+
+    pub(super) fn hidden(&self) -> &[Hidden] {
+        &self.tree.hidden
+    }
+
+    /// The name of a source by its index.
+    pub(super) fn source_name(&self, index: usize) -> &str {
+        self.tree
+            .sources
+            .get(index)
+            .map_or("", |source| &source.name)
+    }
+
+    /// The source that sets a value; `None` for a default. A secret's is its key's place, as what
+    /// stands there is shown.
+    pub(super) fn place<S: AsRef<str>>(&self, path: &[S]) -> Option<Place> {
+        let at = match self.is_secret(path) {
+            true => At::Key,
+            false => At::Value,
+        };
+        self.tree.place(self.tree.get(path)?, at)
+    }
+
+    /// Where a value of the tree stands, as a text.
+    pub(super) fn origin(&self, value: &Value) -> Option<String> {
+        let place = self.tree.place(value, At::Value)?;
+        Some(place.to_string())
+    }
+
+    fn origin_of(&self, path: &[&str]) -> String {
+        let place = self.place(path);
+        place.map_or_else(|| DEFAULT.to_owned(), |place| place.to_string())
+    }
+
+    fn is_secret<S: AsRef<str>>(&self, path: &[S]) -> bool {
+        let is_it = |known: &Vec<String>| {
+            known.len() <= path.len() && known.iter().zip(path).all(|(a, b)| a == b.as_ref())
+        };
+        self.secrets.keys().any(is_it)
+    }
+
+    /// What a message says was found at a path: as written, or the default; nothing of a secret.
+    pub(super) fn found<S: AsRef<str>>(&self, path: &[S]) -> Option<String> {
+        if self.is_secret(path) {
+            return None;
+        }
+        if let Some(value) = self.tree.get(path) {
+            return Some(diagnostic::found(value));
+        }
+        let value = path
+            .iter()
+            .try_fold(&self.json, |value, segment| match value {
+                Json::Array(list) => list.get(segment.as_ref().parse::<usize>().ok()?),
+                value => value.get(segment.as_ref()),
+            })?;
+        Some(match value {
+            Json::Null => "nothing".to_owned(),
+            Json::Object(_) => "a table".to_owned(),
+            Json::Array(_) => "a list".to_owned(),
+            Json::String(text) => diagnostic::found_text(text),
+            scalar => scalar.to_string(),
+        })
+    }
+}

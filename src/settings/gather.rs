@@ -1,0 +1,272 @@
+//! What the sources hold right now, read until two whole passes agree.
+//! Owns which files of a settings directory count; parses nothing.
+
+use super::diagnostic::{Diagnostic, Fault};
+use super::file;
+use super::layer::Format;
+use super::sources::Sources;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long to wait before looking again at sources that changed while they were read.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What a load found of each source, for the next one: how many bytes each file had, by its layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    lengths: BTreeMap<PathBuf, (usize, String)>,
+}
+
+/// What all sources held in two passes that agreed.
+pub(super) struct Gathered {
+    /// Each file that is there, lowest layer first.
+    pub(super) files: Vec<(PathBuf, Format, Vec<u8>)>,
+    pub(super) facts: Facts,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// What one pass found.
+#[derive(PartialEq)]
+struct Pass {
+    files: Vec<Found>,
+    /// Layers that are named and of which there is no file.
+    missing: Vec<Diagnostic>,
+}
+
+/// A file that is there.
+#[derive(PartialEq)]
+struct Found {
+    path: PathBuf,
+    layer: String,
+    content: Result<(Format, Vec<u8>), (Fault, String)>,
+}
+
+impl Sources {
+    /// Reads all files until two whole passes agree, and compares with what was there before.
+    pub(super) fn gather(&self, previous: Option<&Facts>, deadline: Instant) -> Gathered {
+        let mut gathered = Gathered {
+            files: Vec::new(),
+            facts: Facts::default(),
+            diagnostics: Vec::new(),
+        };
+        // P3: what changes while it is being read is never applied.
+        match self.agreed(deadline) {
+            Ok(pass) => gathered.take(pass, previous),
+            Err(path) => gathered.diagnostics.push(Diagnostic::source(
+                path.display().to_string(),
+                "kept changing while it was read, until the time to load was over",
+                Fault::System,
+            )),
+        }
+        gathered
+    }
+
+    /// Whether the files are those, with that content.
+    pub(super) fn hold<'t>(&self, files: impl IntoIterator<Item = (&'t str, &'t str)>) -> bool {
+        let now = self.pass();
+        let mut known = files.into_iter();
+        let all_same = now.files.iter().all(|found| {
+            let known = known.next();
+            let content = found
+                .content
+                .as_ref()
+                .ok()
+                .map(|(_, bytes)| bytes.as_slice());
+            let same_name = |(name, _): &(&str, &str)| found.path.display().to_string() == *name;
+            known.filter(same_name).map(|(_, text)| text.as_bytes()) == content
+        });
+        all_same && known.next().is_none()
+    }
+
+    /// Two passes that agree, or the path of a file that kept changing.
+    fn agreed(&self, deadline: Instant) -> Result<Pass, PathBuf> {
+        let mut before = self.pass();
+        loop {
+            let after = self.pass();
+            if before == after {
+                return Ok(after);
+            }
+            if Instant::now() + PAUSE >= deadline {
+                let changed = after
+                    .files
+                    .into_iter()
+                    .find(|new| !before.files.contains(new));
+                let usual = || self.path().map(Path::to_owned).unwrap_or_default();
+                return Err(changed.map_or_else(usual, |found| found.path));
+            }
+            std::thread::sleep(PAUSE);
+            before = after;
+        }
+    }
+
+    fn pass(&self) -> Pass {
+        let mut pass = Pass {
+            files: Vec::new(),
+            missing: Vec::new(),
+        };
+        let profile = self.profile_name();
+        match self.path().map(|path| (path, path.metadata())) {
+            Some((folder, Ok(metadata))) if metadata.is_dir() => {
+                pass.layer(folder, "default");
+                match profile.map(|name| (name, is_profile(name))) {
+                    Some((name, true)) => pass.profile(folder, name),
+                    Some((name, false)) => pass.missing.push(not_a_profile(name)),
+                    None => {}
+                }
+                pass.layer(folder, "local");
+                return pass;
+            }
+            Some((path, Ok(_))) => pass.files.push(Found::named(path.to_owned())),
+            Some((path, Err(error))) => pass.files.push(Found {
+                path: path.to_owned(),
+                layer: String::new(),
+                content: Err((Fault::of(&error), file::reason(&error))),
+            }),
+            None => {}
+        }
+        // One file, or none, has no profiles.
+        if let Some(name) = profile {
+            let message = format!("the profile {name:?} needs a settings directory");
+            pass.missing
+                .push(Diagnostic::new(Fault::Settings, "", message));
+        }
+        pass
+    }
+}
+
+/// Whether a profile may have this name.
+fn is_profile(name: &str) -> bool {
+    let is_good = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_hidden = name.is_empty() || name.starts_with('.');
+    !is_hidden && name.chars().all(is_good) && !["default", "local"].contains(&name)
+}
+
+fn not_a_profile(name: &str) -> Diagnostic {
+    let message = format!(
+        "expected a profile's name of letters, digits, `-`, `_` and `.`, other than `default` and `local`, \
+         found {name:?}"
+    );
+    Diagnostic::new(Fault::Settings, "", message)
+}
+
+impl Pass {
+    /// Adds the files of a layer: one, in whichever format, or none.
+    fn layer(&mut self, folder: &Path, name: &str) {
+        for (ending, format) in Format::ENDINGS {
+            let path = folder.join(format!("{name}.{ending}"));
+            let content = match file::read(&path) {
+                // A link to nowhere is there, and is broken: that is not the same as absent.
+                Err(_) if path.symlink_metadata().is_err_and(is_absent) => continue,
+                content => content.map(|bytes| (format, bytes)),
+            };
+            self.files.push(Found {
+                path,
+                layer: name.to_owned(),
+                content: content.map_err(|error| (Fault::of(&error), file::reason(&error))),
+            });
+        }
+    }
+
+    fn profile(&mut self, folder: &Path, name: &str) {
+        let before = self.files.len();
+        self.layer(folder, name);
+        if self.files.len() == before {
+            let message = format!(
+                "the profile {name:?} has no file: expected {name}.toml, {name}.yaml or \
+                 {name}.json in {}",
+                folder.display()
+            );
+            self.missing
+                .push(Diagnostic::new(Fault::Settings, "", message));
+        }
+    }
+}
+
+impl Found {
+    /// A file that was named by itself: its ending tells how it is written.
+    fn named(path: PathBuf) -> Found {
+        let content = match Format::of(&path) {
+            Some(format) => file::read(&path)
+                .map(|bytes| (format, bytes))
+                .map_err(|error| (Fault::of(&error), file::reason(&error))),
+            None => {
+                let message = "expected a directory, or a file that ends in .toml, .yaml or .json";
+                Err((Fault::Settings, message.to_owned()))
+            }
+        };
+        Found {
+            path,
+            layer: String::new(),
+            content,
+        }
+    }
+}
+
+impl Gathered {
+    fn take(&mut self, pass: Pass, previous: Option<&Facts>) {
+        self.diagnostics.extend(pass.missing);
+        for pair in pass
+            .files
+            .windows(2)
+            .filter(|pair| pair[0].layer == pair[1].layer)
+        {
+            let message = format!(
+                "is there beside {}, and one of the two must go: a layer has one file",
+                pair[0].path.display()
+            );
+            self.fail(&pair[1].path, message, Fault::Settings);
+        }
+        for Found {
+            path,
+            layer,
+            content,
+        } in pass.files
+        {
+            match content {
+                Err((kind, message)) => self.fail(&path, message, kind),
+                Ok((format, bytes)) => {
+                    let fact = (bytes.len(), layer);
+                    self.facts.lengths.insert(path.clone(), fact);
+                    self.files.push((path, format, bytes));
+                }
+            }
+        }
+        // A named path that is gone or unreadable says so itself.
+        let compared = previous.filter(|_| self.diagnostics.is_empty());
+        for (path, (length, layer)) in compared.into_iter().flat_map(|facts| &facts.lengths) {
+            let now = self.facts.lengths.get(path);
+            // Written anew in another format, a layer is still there.
+            let other = self
+                .facts
+                .lengths
+                .values()
+                .find(|(_, other)| other == layer);
+            match now.or(other) {
+                // P3: a file between truncation and its new content parses; it must not be used.
+                Some((0, _)) if *length > 0 => self.fail(
+                    path,
+                    "is empty and was not before (to set nothing, leave a comment in it)",
+                    Fault::Settings,
+                ),
+                None => self.fail(
+                    path,
+                    "is gone and was there before (to set nothing, leave a comment in it)",
+                    Fault::Settings,
+                ),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn fail(&mut self, path: &Path, message: impl Into<String>, kind: Fault) {
+        let name = path.display().to_string();
+        self.diagnostics
+            .push(Diagnostic::source(name, message, kind));
+    }
+}
+
+fn is_absent(error: io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}

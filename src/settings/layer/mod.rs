@@ -1,0 +1,122 @@
+//! One source's text to one layer: parsed, each value with its origin.
+//! Owns which formats there are and what a value may be; which sources there are is `sources.rs`,
+//! the merge is `tree.rs`.
+
+mod json;
+mod overrides;
+mod toml;
+mod yaml;
+
+pub(super) use overrides::{Override, overrides};
+
+use super::diagnostic::{Diagnostic, REPORTED};
+use super::text::SourceText;
+use super::tree::{Layer, Origin};
+use config::{Map, Value, ValueKind};
+use std::path::Path;
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Toml,
+    Yaml,
+    Json,
+}
+
+/// What became of a source.
+pub(super) struct Parsed {
+    pub(super) layer: Layer,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// The offset of the first error: what stands behind it may not be what was meant.
+    pub(super) sound_until: Option<usize>,
+}
+
+impl Format {
+    /// The endings of a file's name, and what each means.
+    pub(super) const ENDINGS: [(&str, Format); 4] = [
+        ("toml", Format::Toml),
+        ("yaml", Format::Yaml),
+        ("yml", Format::Yaml),
+        ("json", Format::Json),
+    ];
+
+    /// By the ending of a file's name.
+    pub(super) fn of(path: &Path) -> Option<Format> {
+        let ending = path.extension()?.to_str()?;
+        let known = Format::ENDINGS.iter().find(|(known, _)| *known == ending);
+        known.map(|(_, format)| *format)
+    }
+}
+
+/// Parses a file.
+pub(super) fn parse(source: usize, text: &SourceText, format: Format) -> Parsed {
+    match format {
+        Format::Toml => toml::parse(source, text),
+        Format::Yaml => yaml::parse(source, text),
+        Format::Json => json::parse(source, text),
+    }
+}
+
+/// The parse of one source: its values get their origins, its errors their places.
+struct Reading<'a> {
+    source: usize,
+    text: &'a str,
+    /// Offsets and what is wrong there, as many as are told.
+    errors: Vec<(usize, String)>,
+    sound_until: Option<usize>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(source: usize, text: &'a str) -> Self {
+        Reading {
+            source,
+            text,
+            errors: Vec::new(),
+            sound_until: None,
+        }
+    }
+
+    fn tag(&self, kind: impl Into<ValueKind>, key: usize, value: usize) -> Value {
+        let origin = Origin {
+            source: self.source,
+            key,
+            value,
+        };
+        origin.tag(kind)
+    }
+
+    /// A whole number as the tree has it, the smallest kind that holds it.
+    fn whole(number: i128) -> ValueKind {
+        i64::try_from(number).map_or(number.into(), ValueKind::I64)
+    }
+
+    /// What cannot be kept exactly, in its own digits.
+    fn refuse(&mut self, offset: usize, message: &str) -> Option<Value> {
+        self.error(offset, message.to_owned());
+        None
+    }
+
+    fn error(&mut self, offset: usize, message: String) {
+        self.sound_until = Some(self.sound_until.map_or(offset, |first| first.min(offset)));
+        if self.errors.len() <= REPORTED {
+            self.errors.push((offset, message));
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.sound_until.is_none()
+    }
+
+    fn parsed(self, table: Map<String, Value>, text: &SourceText) -> Parsed {
+        let errors = self.errors.into_iter();
+        Parsed {
+            layer: Layer::new(table),
+            diagnostics: errors
+                .map(|(offset, message)| {
+                    Diagnostic::settings::<&str>(Some(text.place(offset)), &[], message)
+                })
+                .collect(),
+            sound_until: self.sound_until,
+        }
+    }
+}

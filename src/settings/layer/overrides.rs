@@ -1,0 +1,105 @@
+//! What the environment and `--set` override: a key, and a bare text that becomes what is wanted
+//! there.
+
+use super::super::diagnostic::{Diagnostic, Fault};
+use super::super::environment::Environment;
+use super::super::key::{self, DEPTH};
+use super::super::shape::Shape;
+use super::super::text::SourceText;
+use super::super::tree::{Layer, Origin};
+use super::toml;
+use config::Map;
+
+/// One variable or `--set KEY=VALUE`.
+pub(in super::super) struct Override {
+    pub(in super::super) layer: Layer,
+    pub(in super::super) text: SourceText,
+}
+
+/// The source name of `--set`.
+const SET: &str = "--set";
+
+/// All overrides, lowest first, or what is wrong with each; `first` is the index of the first
+/// one's source.
+pub(in super::super) fn overrides(
+    environment: &Environment,
+    sets: &[(String, String)],
+    shape: &Shape<'_>,
+    first: usize,
+) -> (Vec<Override>, Vec<Diagnostic>) {
+    let (mut made, mut wrong) = (Vec::new(), Vec::new());
+    let mut known: Vec<(Vec<String>, &str)> = Vec::new();
+    let variables: Vec<_> = environment.settings().collect();
+    for (name, rest, value) in &variables {
+        let read = path(rest, shape).and_then(|path| {
+            let twice = known.iter().find(|(other, _)| *other == path);
+            match (twice, value) {
+                (Some((_, other)), _) => Err(format!("sets the same as {other}")),
+                (None, None) => Err("expected UTF-8".to_owned()),
+                (None, Some(value)) => Ok((path, *value)),
+            }
+        });
+        match read {
+            Ok((path, value)) => {
+                known.push((path.clone(), name));
+                made.push(one(first + made.len(), name, path, value));
+            }
+            Err(message) => wrong.push(Diagnostic::source(name.as_ref(), message, Fault::Settings)),
+        }
+    }
+    for (key, value) in sets {
+        match key::split(key) {
+            Some(path) => made.push(one(first + made.len(), SET, path, value)),
+            None => {
+                let message = format!("expected a dotted key, found {key:?}");
+                let message = key::shorten(&message);
+                wrong.push(Diagnostic::source(SET, message, Fault::Settings));
+            }
+        }
+    }
+    (made, wrong)
+}
+
+/// A layer with a single text in it.
+fn one(source: usize, name: &str, path: Vec<String>, value: &str) -> Override {
+    let origin = Origin::bare(source);
+    let mut path = path.into_iter().rev();
+    let leaf = path.next().expect("a path has a segment");
+    let innermost = Map::from_iter([(leaf, origin.tag(value))]);
+    let table = path.fold(innermost, |table, segment| {
+        Map::from_iter([(segment, origin.tag(table))])
+    });
+    Override {
+        layer: Layer::new(table),
+        text: SourceText::bare(name, toml::inline(source, value)),
+    }
+}
+
+/// The path that a variable's name stands for, without its prefix: segments between `__`, matched
+/// to known keys whatever their case. In a table whose keys are free a segment in upper case is
+/// lowered, as variables usually are in upper case; any other is kept as it is.
+fn path(rest: &str, shape: &Shape<'_>) -> Result<Vec<String>, String> {
+    let mut shape = Some(shape.clone());
+    let mut path = Vec::new();
+    for segment in rest.split("__") {
+        if segment.is_empty() || path.len() == DEPTH {
+            return Err("expected keys with `__` between them".to_owned());
+        }
+        let key = shape
+            .as_ref()
+            .and_then(|shape| shape.known(segment))
+            .unwrap_or_else(|| lowered(segment));
+        shape = shape.and_then(|shape| shape.within(&key));
+        path.push(key);
+    }
+    Ok(path)
+}
+
+fn lowered(segment: &str) -> String {
+    let is_upper = |byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
+    if segment.bytes().all(is_upper) {
+        segment.to_ascii_lowercase()
+    } else {
+        segment.to_owned()
+    }
+}

@@ -1,0 +1,202 @@
+//! Profiles, variables and `--set`: what wins, how keys and values are read, what is shadowed.
+
+use super::*;
+use std::ffi::OsString;
+
+/// Variables of a service whose prefix is `DEMO`.
+fn with(sources: Sources, variables: &[(&str, &str)]) -> Sources {
+    let variables = variables.iter();
+    let variables = variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    sources.variables("DEMO", variables)
+}
+
+fn errors(sources: &Sources) -> String {
+    let errors = load::<Demo>(sources, None, soon()).expect_err("wrong settings");
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn later_layers_win() {
+    let folder = Folder::new("[server]\nworkers = 1\n[app]\nmessage = \"default\"\nratio = 1");
+    folder.write("prod.toml", "server.workers = 2\napp.message = \"prod\"");
+    let message = |sources: &Sources| loaded(sources).tables.app.message;
+    assert_eq!(message(&folder.sources()), "default");
+    let sources = folder.sources().profile("prod");
+    assert_eq!(message(&sources), "prod");
+    folder.write("local.toml", "app.message = \"local\"");
+    assert_eq!(message(&sources), "local");
+    let sources = with(sources, &[("DEMO__APP__MESSAGE", "variable")]);
+    assert_eq!(message(&sources), "variable");
+    let sources = sources.set("app.message", "set");
+    assert_eq!(message(&sources), "set");
+    let tables = loaded(&sources).tables;
+    assert_eq!((tables.server.workers, tables.app.ratio), (2, 1.0));
+}
+
+#[test]
+fn a_profile_that_is_not_there_is_an_error() {
+    let folder = Folder::new("");
+    let path = folder.0.path().display().to_string();
+    assert_eq!(
+        errors(&folder.sources().profile("prod")),
+        format!(
+            "the profile \"prod\" has no file: expected prod.toml, prod.yaml or prod.json in {path}"
+        )
+    );
+    for name in ["", "default", "local", "../prod", "a/b", ".prod", "a\0b"] {
+        folder.write("prod.toml", "");
+        let found = errors(&folder.sources().profile(name));
+        assert!(
+            found.starts_with("expected a profile's name of "),
+            "{found}"
+        );
+    }
+    let file = folder.0.path().join("default.toml");
+    for sources in [Sources::builtin(), Sources::at(file)] {
+        let found = errors(&sources.profile("prod"));
+        assert_eq!(found, "the profile \"prod\" needs a settings directory");
+    }
+}
+
+#[test]
+fn variables_are_matched_to_keys_whatever_their_case() {
+    let folder = Folder::new("server.keep_alive = \"1s\"");
+    let sources = with(
+        folder.sources(),
+        &[
+            ("DEMO__SERVER__WORKERS", "4"),
+            ("DEMO__server__Keep_Alive", "2s"),
+            ("DEMO__SERVER__LISTENERS__MAIN__ADDRESS", "127.0.0.1:1"),
+            ("DEMO__APP__ROUTES__/a.B/{n}[0]__BODY", "b"),
+            ("DEMO__APP__ROUTES__/a.B/{n}[0]__STATUS", "201"),
+            ("DEMO__APP__PORTS__80", "true"),
+            ("DEMO__APP__SHAPE__BOX", "{ width = 1, height = 2 }"),
+            ("DEMO_PROFILE", "nobody's"),
+            ("DEMO_PORT_8081_TCP", "a container's"),
+            ("DEMOS__SERVER__WORKERS", "another's"),
+        ],
+    );
+    let Tables { server, app, .. } = loaded(&sources).tables;
+    assert_eq!((server.workers, server.keep_alive.as_secs()), (4, 2));
+    assert_eq!(server.listeners.keys().collect::<Vec<_>>(), ["main"]);
+    let route = &app.routes["/a.B/{n}[0]"];
+    assert_eq!((&*route.body, route.status), ("b", Some(201)));
+    assert_eq!(app.ports, BTreeMap::from([(80, true)]));
+    let (width, height) = (1, 2);
+    assert_eq!(app.shape, Some(Shape::Box { width, height }));
+}
+
+#[test]
+fn a_text_becomes_what_is_wanted() {
+    let folder =
+        Folder::new("app.friends = [\"x\"]\n[app.routes.\"/a\"]\nbody = \"a\"\nstatus = 200");
+    let sources = folder
+        .sources()
+        .set("app.friends", "[\"1\", \"{b}\"]")
+        .set("app.message", "[1, {x}]")
+        .set("app.ratio", "1e-1")
+        .set("app.ports", "{ 80 = true, 81 = false }")
+        .set("app.colour", "green")
+        .set("app.routes.\"/a.b\"", "{ body = \"[2]\" }")
+        .set("app.routes.\"/a\"", "{ body = \"new\" }")
+        .set("app.routes.\"/a.b\".status", "404");
+    let app = loaded(&sources).tables.app;
+    assert_eq!(app.friends, ["1", "{b}"]);
+    assert_eq!(app.message, "[1, {x}]");
+    assert_eq!(app.ratio, 0.1);
+    assert_eq!(app.ports, BTreeMap::from([(80, true), (81, false)]));
+    assert_eq!(app.colour, Colour::Green);
+    let route = |key: &str| (&*app.routes[key].body, app.routes[key].status);
+    assert_eq!(route("/a.b"), ("[2]", Some(404)));
+    // A table merges, whoever brings it.
+    assert_eq!(route("/a"), ("new", Some(200)));
+}
+
+#[test]
+fn what_is_wrong_with_a_variable_or_an_override_names_it() {
+    use std::os::unix::ffi::OsStringExt;
+    let sources = with(
+        Sources::builtin()
+            .set("app.friends", "[1]")
+            .set("app..x", "1"),
+        &[
+            ("DEMO__SERVER__WORKERS", "many"),
+            ("DEMO__server__WORKERS", "4"),
+            ("DEMO__SERVER__WROKERS", "4"),
+            ("DEMO__APP____X", "4"),
+            ("DEMO__", "4"),
+            ("DEMO__APP__FRIENDS", "[1,"),
+            (
+                "DEMO__APP__ROUTES",
+                "{ \"/a\" = { bdy = \"x\", body = 1 } }",
+            ),
+            ("DEMO__SERVER__LISTENERS__A b__ADDRESS", "127.0.0.1:1"),
+        ],
+    );
+    insta::assert_snapshot!(errors(&sources), @r#"
+    DEMO__: expected keys with `__` between them
+    DEMO__APP____X: expected keys with `__` between them
+    DEMO__server__WORKERS: sets the same as DEMO__SERVER__WORKERS
+    DEMO__APP__ROUTES: app.routes."/a".body: expected a text, found 1
+    DEMO__APP__ROUTES: app.routes."/a".bdy: unknown key (did you mean body?)
+    DEMO__SERVER__LISTENERS__A b__ADDRESS: server.listeners."A b": expected a listener's name of at most 64 characters from a-z, 0-9, - and _, found "A b"
+    DEMO__SERVER__WORKERS: server.workers: expected a number from 0 to 512, found "many"
+    DEMO__SERVER__WROKERS: server.wrokers: unknown key (did you mean workers?)
+    --set: expected a dotted key, found "app..x"
+    --set: app.friends.0: expected a text, found 1
+    "#);
+    let bytes = OsString::from_vec(vec![b'a', 0xff]);
+    let sources = Sources::builtin().variables("DEMO", [("DEMO__APP__MESSAGE".into(), bytes)]);
+    assert_eq!(errors(&sources), "DEMO__APP__MESSAGE: expected UTF-8");
+}
+
+#[test]
+fn a_change_that_a_variable_or_an_override_hides_is_told() {
+    let folder = Folder::new("[app]\nmessage = \"a\"\nfriends = [\"a\"]\nratio = 1\n");
+    let sources = with(folder.sources(), &[("DEMO__APP__MESSAGE", "v")])
+        .set("app.friends", "[]")
+        .set("server.workers", "1");
+    let before = loaded(&sources).effective;
+    folder.write(
+        "default.toml",
+        "[app]\nmessage = \"b\"\nfriends = [\"a\"]\nratio = 2\n",
+    );
+    folder.write("local.toml", "[server]\nworkers = 3\n");
+    let after = loaded(&sources).effective;
+    let lines = |from: &Effective, to: &Effective| -> Vec<String> {
+        let path = format!("{}/", folder.0.path().display());
+        let line = |it: &Shadowed| format!("{} {} {}", it.key, it.origin, it.by).replace(&path, "");
+        shadowed(from, to).iter().map(line).collect()
+    };
+    assert_eq!(
+        lines(&before, &after),
+        [
+            "app.message default.toml:2:11 DEMO__APP__MESSAGE",
+            "server.workers local.toml:2:11 --set",
+        ]
+    );
+    assert_eq!(lines(&after, &after), [""; 0]);
+    let keys: Vec<String> = changes(&before, &after)
+        .into_iter()
+        .map(|it| it.key)
+        .collect();
+    assert_eq!(keys, ["app.ratio"]);
+}
+
+#[test]
+fn what_is_written_starts_at_the_directories_that_systemd_gives() {
+    use std::path::{Path, PathBuf};
+    let given = with(
+        Sources::builtin(),
+        &[
+            ("LOGS_DIRECTORY", "/var/log/a:/b"),
+            ("STATE_DIRECTORY", "/state"),
+        ],
+    );
+    let written = |what, path: &str| given.written(what, Path::new(path));
+    assert_eq!(written(Written::Logs, "x"), PathBuf::from("/var/log/a/x"));
+    assert_eq!(written(Written::Logs, "/x"), PathBuf::from("/x"));
+    assert_eq!(written(Written::State, "x"), PathBuf::from("/state/x"));
+    assert_eq!(written(Written::Runtime, "x"), PathBuf::from("x"));
+}
