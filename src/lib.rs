@@ -33,6 +33,6 @@ pub use server::{
 };
 pub use service::{Running, Service};
 pub use settings::{
-    Admin, AdminAddress, Build, Change, Diagnostic, Fault, Findings, Listener, Logging, Place,
-    Reload, Server, Settings, Shutdown, Sources, Tables, duration,
+    Admin, AdminAddress, Build, Change, Diagnostic, Fault, Findings, Listener, LogFormat, Logging,
+    Place, Reload, Server, Settings, Shutdown, Sources, Tables, duration,
 };

@@ -37,6 +37,7 @@ enum Action {
     Stop(Urge),
     /// A limit of the system was reached: stop gracefully, as a failure.
     StopFailed,
+    ReopenLogs,
     /// Would end the process by default; here it is logged, nothing more.
     Unhandled,
     /// Would end the process by default; here the error is handled where it happens.
@@ -51,7 +52,7 @@ const TABLE: &[Signal] = &[
     signal(SIGXCPU, "SIGXCPU", Action::StopFailed),
     signal(SIGXFSZ, "SIGXFSZ", Action::Ignored),
     signal(SIGPIPE, "SIGPIPE", Action::Ignored),
-    signal(SIGUSR1, "SIGUSR1", Action::Unhandled),
+    signal(SIGUSR1, "SIGUSR1", Action::ReopenLogs),
     signal(SIGUSR2, "SIGUSR2", Action::Unhandled),
     signal(SIGALRM, "SIGALRM", Action::Unhandled),
     signal(SIGVTALRM, "SIGVTALRM", Action::Unhandled),
@@ -109,6 +110,7 @@ impl StreamHandler<Origin> for SignalActor {
             Action::Reload => drop(self.control.request(trigger)),
             Action::Stop(urge) => self.control.end(urge, trigger, false),
             Action::StopFailed => self.control.end(Urge::Graceful, trigger, true),
+            Action::ReopenLogs => self.control.reopen_logs(trigger),
             Action::Ignored => {}
             Action::Unhandled => emit(&Event::Unhandled(&trigger.to_string())),
         }

@@ -57,7 +57,7 @@ pub(crate) fn run(
         .after_help(AFTER_HELP)
         .get_matches();
     let flags = Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let log = match LogHandle::install() {
+    let log = match LogHandle::install(logs_directory()) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("{name}: no log: {error}");
@@ -109,6 +109,14 @@ fn sources(name: &str, flags: Flags) -> Sources {
             Sources::builtin()
         }
     }
+}
+
+/// Where relative paths of log files start (systemd.exec(5), `LogsDirectory=`: the first of them).
+fn logs_directory() -> PathBuf {
+    let directories = std::env::var_os("LOGS_DIRECTORY").unwrap_or_default();
+    std::env::split_paths(&directories)
+        .next()
+        .unwrap_or_default()
 }
 
 /// Each connection takes a descriptor: the soft limit is for programs that use select(2).

@@ -19,6 +19,7 @@ use super::{
     background::{Undone, blocking, bounded, in_background},
     descriptors::{Budget, Room},
     generation::{Generation, Insides, Reaper},
+    logging::open_log,
 };
 use crate::{
     server::{Address, Listener, NewServe, NewWorker, Share, Times, Worker},
@@ -26,6 +27,7 @@ use crate::{
         Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles,
         Server, Sources, changes,
     },
+    telemetry::{AccessSource, LogHandle, OpenedLog},
 };
 
 /// The author's service, without its types.
@@ -95,6 +97,7 @@ pub(crate) struct Job {
     pub(crate) reaper: Reaper,
     pub(crate) begun: Instant,
     pub(crate) current: Option<Current>,
+    pub(crate) log: LogHandle,
 }
 
 /// What an attempt has come to, short of publishing.
@@ -115,6 +118,7 @@ pub(crate) struct Candidate {
     pub(crate) changes: Vec<Change>,
     pub(crate) shares: Vec<Vec<Share>>,
     pub(crate) admin_share: Vec<Share>,
+    pub(crate) log: OpenedLog,
 }
 
 impl From<Undone> for Prepared {
@@ -156,9 +160,14 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
 
     let begun = Instant::now();
     let deadline = job.begun + read.0.tables.reload.timeout;
-    let prepared = match build(&job, read, deadline).await {
-        Ok(built) => {
-            let opened = tokio::time::timeout_at(deadline.into(), open(&job, built)).await;
+    let built = async {
+        let built = build(&job, read, deadline).await?;
+        let log = open_log(&job.log, &built.settings, deadline).await?;
+        Ok((built, log))
+    };
+    let prepared = match built.await {
+        Ok((built, log)) => {
+            let opened = tokio::time::timeout_at(deadline.into(), open(&job, built, log)).await;
             // An App that is never made is dropped, with the workers that waited for it.
             let late = "the App was not made within `reload.timeout`";
             opened
@@ -261,7 +270,7 @@ async fn build(job: &Job, (settings, mut app): Read, deadline: Instant) -> Resul
 }
 
 /// Opens what the snapshot needs and does not have yet.
-async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
+async fn open(job: &Job, built: Built, log: OpenedLog) -> Result<Prepared, Vec<Diagnostic>> {
     let Built {
         settings,
         app,
@@ -307,6 +316,7 @@ async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
         changes,
         shares,
         admin_share,
+        log,
     })))
 }
 
@@ -337,6 +347,7 @@ async fn start(
             address: serving_at.unwrap_or(NOWHERE),
             times: |generation| Times::from(&generation.server),
             max_connections: room.per_worker,
+            access: job.log.access(),
         }));
     }
     let workers = futures_util::future::join_all(workers).await;
@@ -400,6 +411,7 @@ async fn start_admin(
         address: listener.address().tcp().unwrap_or(NOWHERE),
         times: |_| crate::admin::TIMES,
         max_connections: room.admin,
+        access: AccessSource::none(),
     });
     let worker = worker.await.map_err(cannot)?;
     let share = listener.share(&worker.runtime).map_err(cannot)?;

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::{Confirmations, Snapshot},
-    telemetry::{Event, emit},
+    telemetry::{Access, AccessLog, Event, emit},
 };
 
 /// Make this snapshot what is served. From the ConfigActor; cannot fail: all that could has been
@@ -146,12 +146,15 @@ pub(crate) struct ServerActor {
     before: Requests,
     is_failure: bool,
     finished: Option<oneshot::Sender<DrainReport>>,
+    /// For what is cut.
+    access: AccessLog,
 }
 
 impl ServerActor {
     /// `finished` gets the report when all is over.
-    pub(crate) fn new(finished: oneshot::Sender<DrainReport>) -> Self {
+    pub(crate) fn new(finished: oneshot::Sender<DrainReport>, access: AccessLog) -> Self {
         Self {
+            access,
             snapshot: None,
             drain: Drain::new(),
             before: Requests::default(),
@@ -297,15 +300,21 @@ impl ServerActor {
         }
         for worker in self.workers().to_vec() {
             let cutting = actix_rt::spawn(worker.address.send(Cut));
+            let access = self.access.clone();
             let closing = async move {
                 let cut = timeout(CUT_PATIENCE, cutting).await;
                 let victims = match cut {
                     Ok(Ok(Ok(victims))) => victims,
                     _ => worker.books.cut(Instant::now()),
                 };
+                let is_told = access.is_on();
                 for victim in &victims {
                     emit(&Event::Cut(victim));
+                    if is_told {
+                        access.record(&Access::of_victim(victim));
+                    }
                 }
+                access.flush();
                 let is_empty = worker::Drain {
                     since: now,
                     linger: Duration::ZERO,

@@ -23,7 +23,7 @@ mod units;
 pub use author::{Build, Findings, Settings};
 pub use changes::Change;
 pub use diagnostic::{Diagnostic, Fault, Place};
-pub use schema::{Admin, Listener, Logging, Reload, Server, Shutdown, Tables};
+pub use schema::{Admin, Listener, LogFormat, Logging, Reload, Server, Shutdown, Tables};
 pub use sources::Sources;
 pub use units::{AdminAddress, duration};
 
