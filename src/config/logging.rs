@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use rustix::io::Errno;
+
 use super::background::{Undone, blocking, bounded};
 use crate::{
     settings::{Fault, Loaded},
@@ -16,10 +18,15 @@ pub(super) async fn open_log(
     deadline: Instant,
 ) -> Result<OpenedLog, Undone> {
     let (log, logging) = (log.clone(), settings.tables.logging.clone());
+    let file = logging.file.clone();
     let opening = blocking(move || log.open(&logging));
     let opened = bounded(deadline, "opening the log", opening).await?;
     opened.map_err(|error| {
-        let message = format!("cannot open the log file: {error}");
+        let why = match Errno::from_io_error(&error) {
+            Some(Errno::NXIO) => "it is a FIFO that nobody reads, or a socket".to_owned(),
+            _ => error.to_string(),
+        };
+        let message = format!("cannot log to {file}: {why}");
         let effective = &settings.effective;
         Undone {
             error: effective.diagnostic(Fault::of(&error), "logging.file", &message),

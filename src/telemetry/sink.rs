@@ -63,10 +63,9 @@ struct Queue {
 #[derive(Debug)]
 struct State {
     manner: Manner,
-    chunks: VecDeque<Vec<u8>>,
+    entries: VecDeque<Entry>,
+    /// Of all lines in it.
     bytes: usize,
-    /// Lines that found the queue full.
-    refused: u64,
     /// Who asks that the file be opened anew.
     reopen: Option<String>,
     is_writing: bool,
@@ -75,11 +74,18 @@ struct State {
     turns: u64,
 }
 
+#[derive(Debug)]
+enum Entry {
+    /// Whole lines.
+    Lines(Vec<u8>),
+    /// So many found the queue full, here. No two of these stand side by side.
+    Refused(u64),
+}
+
 /// What the thread does next.
 struct Turn {
     reopen: Option<String>,
-    chunk: Option<Vec<u8>>,
-    refused: u64,
+    entry: Option<Entry>,
     manner: Manner,
 }
 
@@ -95,9 +101,8 @@ impl Sink {
     ) -> io::Result<Self> {
         let state = State {
             manner,
-            chunks: VecDeque::new(),
+            entries: VecDeque::new(),
             bytes: 0,
-            refused: 0,
             reopen: None,
             is_writing: false,
             is_closed: false,
@@ -125,16 +130,17 @@ impl Sink {
     pub(super) fn push(&self, lines: &[u8]) {
         self.0.0.change(|state| {
             if state.bytes + lines.len() > QUEUE {
-                state.refused += count_lines(lines);
-                return;
+                return state.refuse(count_lines(lines));
             }
             state.bytes += lines.len();
-            match state.chunks.back_mut() {
-                Some(last) if last.len() + lines.len() <= CHUNK => last.extend_from_slice(lines),
+            match state.entries.back_mut() {
+                Some(Entry::Lines(last)) if last.len() + lines.len() <= CHUNK => {
+                    last.extend_from_slice(lines);
+                }
                 _ => {
                     let mut chunk = Vec::with_capacity(lines.len().max(CHUNK));
                     chunk.extend_from_slice(lines);
-                    state.chunks.push_back(chunk);
+                    state.entries.push_back(Entry::Lines(chunk));
                 }
             }
         });
@@ -190,8 +196,15 @@ impl Remainder {
 }
 
 impl State {
+    fn refuse(&mut self, lines: u64) {
+        match self.entries.back_mut() {
+            Some(Entry::Refused(refused)) => *refused += lines,
+            _ => self.entries.push_back(Entry::Refused(lines)),
+        }
+    }
+
     fn has_work(&self) -> bool {
-        !self.chunks.is_empty() || self.reopen.is_some()
+        !self.entries.is_empty() || self.reopen.is_some()
     }
 }
 
@@ -217,12 +230,13 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         state.is_writing = true;
-        let chunk = state.chunks.pop_front();
-        state.bytes -= chunk.as_ref().map_or(0, Vec::len);
+        let entry = state.entries.pop_front();
+        if let Some(Entry::Lines(lines)) = &entry {
+            state.bytes -= lines.len();
+        }
         Some(Turn {
             reopen: state.reopen.take(),
-            chunk,
-            refused: std::mem::take(&mut state.refused),
+            entry,
             manner: state.manner,
         })
     }
@@ -250,10 +264,22 @@ impl Writer {
             if let Some(by) = turn.reopen {
                 self.reopen(&by);
             }
-            self.unsaid += turn.refused;
-            if let Some(chunk) = turn.chunk {
-                self.write(&chunk, turn.manner);
+            match turn.entry {
+                Some(Entry::Lines(lines)) => self.write(&lines, turn.manner),
+                Some(Entry::Refused(lines)) => {
+                    self.unsaid += lines;
+                    if self.failure.is_none() {
+                        self.tell_of_losses(turn.manner);
+                    }
+                }
+                None => {}
             }
+        }
+        if self.unsaid > 0 {
+            self.complain(&Event::LinesLost {
+                lines: self.unsaid,
+                error: self.failure.as_ref(),
+            });
         }
     }
 

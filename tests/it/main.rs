@@ -7,6 +7,7 @@ mod burst;
 mod framing;
 mod library;
 mod limits;
+mod logging;
 mod rejected;
 mod reload;
 mod settings;
