@@ -1,8 +1,8 @@
 //! ConfigActor: owns the configuration: what is served, the attempt under way and the one waiting,
 //! and the history.
 //!
-//! Takes [`Reload`], [`End`], [`ReopenLogs`] and [`Recall`]. Sends [`Publish`] and [`Stop`] to the ServerActor,
-//! the one address that it knows.
+//! Takes [`Reload`], [`End`], [`ReopenLogs`] and [`Recall`]. Sends [`Publish`] and [`Stop`] to the
+//! ServerActor, the one address that it knows.
 
 use std::{sync::Arc, time::Instant};
 

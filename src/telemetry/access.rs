@@ -217,8 +217,8 @@ impl<'a> Access<'a> {
     }
 }
 
-/// `GET /hello/you 200, 11 bytes in 0.084 ms, 127.0.0.1:50124, generation 3`; where it was not
-/// answered, that stands at the end.
+/// `GET /hello/you 200 11 0.084ms 127.0.0.1:50124 generation 3`: status and bytes behind the path;
+/// where it was not answered, that stands at the end.
 impl fmt::Display for Access<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { method, path, .. } = self;

@@ -160,7 +160,7 @@ impl LogHandle {
             .send_if_modified(|now| std::mem::replace(now, destination.clone()) != destination);
     }
 
-    /// Opens the log file anew, after those who log now; the log tells what came of it.
+    /// Opens the log file anew; the log tells what came of it.
     pub(crate) fn reopen(&self, by: String) {
         match &self.process {
             Some(process) => process.state().sink.reopen(by),

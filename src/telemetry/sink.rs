@@ -150,7 +150,7 @@ impl Sink {
         self.0.0.change(|state| state.manner = manner);
     }
 
-    /// Opens the file anew, in its turn. The log tells what came of it.
+    /// Opens the file anew, for all that is not written yet. The log tells what came of it.
     pub(super) fn reopen(&self, by: String) {
         self.0.0.change(|state| state.reopen = Some(by));
     }

@@ -204,6 +204,19 @@ fn a_log_that_cannot_be_opened_fails_the_start_at_its_place() {
 }
 
 #[test]
+fn what_is_rejected_leaves_no_new_log_file() {
+    let other = Program::serve("[app]\nmessage = \"first\"\n");
+    let settings = format!(
+        "[server.listeners.public]\naddress = \"{}\"\n[logging]\nfile = \"settings/new.log\"\n",
+        other.public()
+    );
+    let mut program = Setup::new(&settings).spawn();
+    assert_eq!(program.wait_exit(), 1);
+    program.wait_log("cannot listen on");
+    assert!(!path(&program, "settings/new.log").exists());
+}
+
+#[test]
 fn a_relative_file_starts_at_the_logs_directory() {
     let setup = Setup::new(&logging("file = \"everup.log\""));
     let mut program = setup
