@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
-    config::{Attempt, ConfigActor, End, Recall, Reload, Trigger, TriggerKind},
+    config::{Attempt, ConfigActor, End, Recall, Reload, ReopenLogs, Trigger, TriggerKind},
     server::{Inspect, Inspection, ServerActor, Stop, Urge},
 };
 
@@ -125,6 +125,11 @@ impl Control {
         let (asker, answer) = oneshot::channel();
         self.config.do_send(Reload { trigger, asker });
         answer
+    }
+
+    /// Asks that the log file be opened anew; the log tells what came of it.
+    pub(crate) fn reopen_logs(&self, trigger: Trigger) {
+        self.config.do_send(ReopenLogs { trigger });
     }
 
     /// Asks for the end, whoever it is that asks.

@@ -108,7 +108,9 @@ impl<S: Settings> Service<S> {
     }
 
     /// Starts the service on threads of its own, and waits until it serves. Touches nothing
-    /// global: neither signals nor the log facade nor limits.
+    /// global: neither signals nor the log facade nor limits. What it logs goes to the facade, and
+    /// of `[logging]` only `access` counts: each request is then a record of `everup::access`,
+    /// logged by the worker that served it.
     ///
     /// # Errors
     /// All that is wrong with the settings, or what could not be built or opened.
@@ -259,9 +261,9 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
     let tell = |what| drop(launched.send(what));
     // P4: in place before anything slow, so that a signal during the start is not lost.
     let (signals, log) = match process {
-        Process::Anothers => (None, None),
+        Process::Anothers => (None, LogHandle::of_another()),
         Process::Ours(log) => match Signals::install() {
-            Ok(signals) => (Some(signals), Some(log)),
+            Ok(signals) => (Some(signals), log),
             Err(error) => return tell(Err(cannot_start(format!("no signal handlers: {error}")))),
         },
     };
@@ -271,7 +273,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
     };
     let (over, mut is_over) = oneshot::channel();
     let pulse = Pulse::new(Instant::now());
-    let server = ServerActor::new(over, pulse.clone()).start();
+    let server = ServerActor::new(over, pulse.clone(), log.access().log()).start();
     let name = author.name();
     let mut control = None;
     ConfigActor::create(|ctx| {

@@ -1,8 +1,8 @@
 //! ConfigActor: owns the configuration: what is served, the attempt under way and the one waiting,
 //! and the history.
 //!
-//! Takes [`Reload`], [`End`] and [`Recall`]. Sends [`Publish`] and [`Stop`] to the ServerActor,
-//! the one address that it knows.
+//! Takes [`Reload`], [`End`], [`ReopenLogs`] and [`Recall`]. Sends [`Publish`] and [`Stop`] to the
+//! ServerActor, the one address that it knows.
 
 use std::{sync::Arc, time::Instant};
 
@@ -41,6 +41,13 @@ pub(crate) struct Reload {
 #[rtype(result = "()")]
 pub(crate) struct End(pub(crate) Stop);
 
+/// Open the log file anew: somebody has renamed it. The log tells what came of it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ReopenLogs {
+    pub(crate) trigger: Trigger,
+}
+
 /// Tell of the newest attempt.
 #[derive(Message)]
 #[rtype(result = "Recalled")]
@@ -62,8 +69,7 @@ pub(crate) struct NewConfig {
     /// Serves the admin API.
     pub(crate) admin: NewServe,
     pub(crate) server: Addr<ServerActor>,
-    /// The process's log, where it is ours.
-    pub(crate) log: Option<LogHandle>,
+    pub(crate) log: LogHandle,
 }
 
 type Asker = oneshot::Sender<Arc<Attempt>>;
@@ -162,6 +168,7 @@ impl ConfigActor {
             begun: Instant::now(),
             pulse: self.new.pulse.clone(),
             current: self.current.clone(),
+            log: self.new.log.clone(),
         };
         let preparing = async move {
             let mut took = Took::default();
@@ -202,9 +209,7 @@ impl ConfigActor {
     /// Cannot fail: values are moved, nothing is opened.
     fn publish(&mut self, candidate: Candidate, mut took: Took, ctx: &mut Context<Self>) {
         let begun = Instant::now();
-        if let Some(log) = &self.new.log {
-            log.apply(&candidate.current.settings.tables.logging);
-        }
+        self.new.log.apply(candidate.log);
         let published = self.new.server.send(Publish {
             snapshot: candidate.current.snapshot.clone(),
             shares: candidate.shares,
@@ -361,6 +366,14 @@ impl Handler<End> for ConfigActor {
         }
         // After a Publish that is under way: messages keep their order.
         self.new.server.do_send(stop);
+    }
+}
+
+impl Handler<ReopenLogs> for ConfigActor {
+    type Result = ();
+
+    fn handle(&mut self, reopen: ReopenLogs, _: &mut Context<Self>) {
+        self.new.log.reopen(reopen.trigger.to_string());
     }
 }
 

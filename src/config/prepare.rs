@@ -19,6 +19,7 @@ use super::{
     background::{Undone, blocking, bounded, in_background},
     descriptors::{Budget, Room},
     generation::{Generation, Insides, Reaper},
+    logging::open_log,
 };
 use crate::{
     server::{Address, Deadline, Listener, NewServe, NewWorker, Pulse, Share, Times, Worker},
@@ -26,6 +27,7 @@ use crate::{
         Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles,
         Server, Shadowed, Sources, Written, changes, shadowed,
     },
+    telemetry::{AccessSource, LogHandle, OpenedLog},
 };
 
 /// The author's service, without its types.
@@ -99,6 +101,7 @@ pub(crate) struct Job {
     pub(crate) begun: Instant,
     pub(crate) pulse: Pulse,
     pub(crate) current: Option<Current>,
+    pub(crate) log: LogHandle,
 }
 
 /// What an attempt has come to, short of publishing.
@@ -122,6 +125,7 @@ pub(crate) struct Candidate {
     pub(crate) shadowed: Vec<Shadowed>,
     pub(crate) shares: Vec<Vec<Share>>,
     pub(crate) admin_share: Vec<Share>,
+    pub(crate) log: OpenedLog,
 }
 
 /// What is wrong, and a thread that did not come back in time.
@@ -172,9 +176,16 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
 
         let begun = Instant::now();
         let deadline = deadline.after(read.0.tables.reload.timeout);
-        let prepared = match build(&job.author, &job.sources, read, &deadline).await {
-            Ok(Some(built)) => {
-                let opened = deadline.bound(open(&job, built)).await;
+        let built = async {
+            let Some(built) = build(&job.author, &job.sources, read, &deadline).await? else {
+                return Ok(None);
+            };
+            let log = open_log(&job.log, &job.sources, &built.settings, &deadline).await?;
+            Ok(Some((built, log)))
+        };
+        let prepared = match built.await {
+            Ok(Some((built, log))) => {
+                let opened = deadline.bound(open(&job, built, log)).await;
                 // An App that is never made is dropped, with the workers that waited for it.
                 let late = "the App was not made within `reload.timeout`";
                 opened
@@ -186,7 +197,7 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
                 took.prepare += begun.elapsed();
                 continue;
             }
-            Err(rejected) => rejected.into(),
+            Err(rejected) => Rejected::into(rejected),
         };
         took.prepare += begun.elapsed();
         return prepared;
@@ -325,7 +336,7 @@ async fn build(
 }
 
 /// Opens what the snapshot needs and does not have yet.
-async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
+async fn open(job: &Job, built: Built, log: OpenedLog) -> Result<Prepared, Vec<Diagnostic>> {
     let Built {
         settings,
         app,
@@ -374,6 +385,7 @@ async fn open(job: &Job, built: Built) -> Result<Prepared, Vec<Diagnostic>> {
         shadowed: hidden,
         shares,
         admin_share,
+        log,
     })))
 }
 
@@ -405,6 +417,7 @@ async fn start(
             times: |generation| Times::from(&generation.server),
             max_connections: room.per_worker,
             pulse: job.pulse.clone(),
+            access: job.log.access(),
         }));
     }
     let workers = futures_util::future::join_all(workers).await;
@@ -469,6 +482,7 @@ async fn start_admin(
         times: |_| crate::admin::TIMES,
         max_connections: room.admin,
         pulse: job.pulse.clone(),
+        access: AccessSource::none(),
     });
     let worker = worker.await.map_err(cannot)?;
     let share = listener.share(&worker.runtime).map_err(cannot)?;

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::{Confirmations, Snapshot},
-    telemetry::{Event, emit},
+    telemetry::{Access, AccessLog, Event, emit},
 };
 
 /// Make this snapshot what is served. From the ConfigActor; cannot fail: all that could has been
@@ -151,12 +151,19 @@ pub(crate) struct ServerActor {
     /// How long the process has stood still, as far as the drain knows.
     stood: Duration,
     suspended: Suspension,
+    /// For what is cut.
+    access: AccessLog,
 }
 
 impl ServerActor {
     /// `finished` gets the report when all is over.
-    pub(crate) fn new(finished: oneshot::Sender<DrainReport>, pulse: Pulse) -> Self {
+    pub(crate) fn new(
+        finished: oneshot::Sender<DrainReport>,
+        pulse: Pulse,
+        access: AccessLog,
+    ) -> Self {
         Self {
+            access,
             snapshot: None,
             drain: Drain::new(),
             before: Requests::default(),
@@ -345,15 +352,21 @@ impl ServerActor {
         }
         for worker in self.workers().to_vec() {
             let cutting = actix_rt::spawn(worker.address.send(Cut));
+            let access = self.access.clone();
             let closing = async move {
                 let cut = timeout(CUT_PATIENCE, cutting).await;
                 let victims = match cut {
                     Ok(Ok(Ok(victims))) => victims,
                     _ => worker.books.cut(Instant::now()),
                 };
+                let is_told = access.is_on();
                 for victim in &victims {
                     emit(&Event::Cut(victim));
+                    if is_told {
+                        access.record(&Access::of_victim(victim));
+                    }
                 }
+                access.flush();
                 let is_empty = worker::Drain {
                     since: now,
                     linger: Duration::ZERO,

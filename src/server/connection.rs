@@ -147,6 +147,7 @@ impl Conn {
         framing: Framing,
         pin: GenerationPin,
     ) -> Ticket {
+        let generation = pin.number;
         self.pin.replace(Some(pin));
         self.open.set(self.open.get() + 1);
         self.head_since.set(None);
@@ -158,7 +159,8 @@ impl Conn {
         let head = request.head();
         let (method, uri) = (head.method.clone(), head.uri.clone());
         let books = self.hub.books();
-        books.receive(self.account, method, uri, self.peer, self.now.get())
+        let now = self.now.get();
+        books.receive(self.account, method, uri, self.peer, now, generation)
     }
 
     /// A response lies in the write buffer to its last byte.
@@ -258,7 +260,7 @@ impl Conn {
     // Within.
 
     fn close_requests(&self, count: usize, tickets: impl IntoIterator<Item = Ticket>, end: End) {
-        self.hub.books().close(tickets, end);
+        self.hub.close_requests(tickets, end);
         let open = self.open.get() - count;
         self.open.set(open);
         if open > 0 {

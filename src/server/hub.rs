@@ -10,8 +10,16 @@ use std::{
 use slab::Slab;
 use tokio::sync::{Notify, watch};
 
-use super::{books::Books, connection::Conn, extract::Lifecycle, pulse::Pulse};
-use crate::settings::Server;
+use super::{
+    books::{Books, End, Ticket},
+    connection::Conn,
+    extract::Lifecycle,
+    pulse::Pulse,
+};
+use crate::{
+    settings::Server,
+    telemetry::{Access, AccessEnd, AccessLog},
+};
 
 /// The times of `[server]` that every connection keeps.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,6 +57,7 @@ pub(crate) enum Standing {
 /// One worker's common ground. Lives on the worker's thread; only the books are shared.
 pub(crate) struct Hub {
     books: Arc<Books>,
+    access: AccessLog,
     times: Cell<Times>,
     max_connections: Cell<usize>,
     standing: Cell<Standing>,
@@ -66,12 +75,14 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn new(
         books: Arc<Books>,
+        access: AccessLog,
         times: Times,
         max_connections: usize,
         pulse: Pulse,
     ) -> Rc<Self> {
         Rc::new(Self {
             books,
+            access,
             times: Cell::new(times),
             max_connections: Cell::new(max_connections),
             standing: Cell::new(Standing::Serving),
@@ -85,6 +96,34 @@ impl Hub {
 
     pub(crate) fn books(&self) -> &Books {
         &self.books
+    }
+
+    /// Requests have ended: enters it in the books, and in the access log where that is on.
+    pub(crate) fn close_requests(&self, tickets: impl IntoIterator<Item = Ticket>, end: End) {
+        let is_told = self.access.is_on();
+        for ticket in tickets {
+            let closed = self.books.close(&ticket, end);
+            let Some(closed) = closed.filter(|_| is_told) else {
+                continue;
+            };
+            self.access.record(&Access {
+                method: &closed.method,
+                path: closed.uri.path(),
+                peer: closed.peer,
+                generation: closed.generation,
+                took: closed.since.elapsed(),
+                sent: ticket.sent(),
+                end: match end {
+                    End::Answered => AccessEnd::Answered,
+                    End::Aborted => AccessEnd::Aborted,
+                },
+            });
+        }
+    }
+
+    /// Hands over what the access log holds here.
+    pub(crate) fn flush_access(&self) {
+        self.access.flush();
     }
 
     pub(crate) fn times(&self) -> Times {
@@ -124,6 +163,7 @@ impl Hub {
 
     /// Takes up a generation's limits.
     pub(crate) fn limit(&self, times: Times, max_connections: usize) {
+        self.access.refresh();
         if self.times.replace(times) != times {
             self.wake_connections();
         }

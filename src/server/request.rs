@@ -14,7 +14,7 @@ use std::{
 };
 
 use actix_http::{
-    BoxedPayloadStream, ConnectionType, Payload, Request, Response, StatusCode,
+    BoxedPayloadStream, ConnectionType, Method, Payload, Request, Response, StatusCode,
     body::{BodySize, BoxBody, EitherBody, MessageBody},
     error::PayloadError,
     header,
@@ -88,13 +88,14 @@ where
             .clone();
         let framing = framing(&mut request);
         let offers_upgrade = request.upgrade();
+        let is_head = request.method() == Method::HEAD;
         // P1, P2: the head is complete, and no handler or middleware has seen the request.
         let pin = self.slot.borrow_mut().pin();
         let ticket = conn.receive(&request, framing, pin);
         let stalled =
             (framing != Framing::None && !offers_upgrade).then(|| time_body(&mut request, &conn));
         Answering {
-            entry: Some(OpenEntry::new(conn, ticket, offers_upgrade)),
+            entry: Some(OpenEntry::new(conn, ticket, offers_upgrade, is_head)),
             // A middleware may panic before it returns its future.
             inner: catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok(),
             stalled,
@@ -170,7 +171,7 @@ where
 /// The response, with its body entered in the books.
 fn finish<B: MessageBody + 'static>(
     answer: Result<ServiceResponse<B>, actix_web::Error>,
-    entry: OpenEntry,
+    mut entry: OpenEntry,
     is_stalled: bool,
 ) -> Response<Tracked<B>> {
     let mut response = match answer {
@@ -188,6 +189,7 @@ fn finish<B: MessageBody + 'static>(
             .head_mut()
             .set_connection_type(ConnectionType::Close);
     }
+    entry.begins(response.status());
     // It would be sent all the same, and taken for the beginning of the next response.
     let has_no_body = matches!(
         response.status(),
@@ -226,15 +228,30 @@ struct OpenEntry {
     ticket: Option<Ticket>,
     offers_upgrade: bool,
     is_complete: bool,
+    /// Its response's body is measured and not sent.
+    is_head: bool,
 }
 
 impl OpenEntry {
-    fn new(conn: Rc<Conn>, ticket: Ticket, offers_upgrade: bool) -> Self {
+    fn new(conn: Rc<Conn>, ticket: Ticket, offers_upgrade: bool, is_head: bool) -> Self {
         Self {
             conn,
             ticket: Some(ticket),
             offers_upgrade,
             is_complete: false,
+            is_head,
+        }
+    }
+
+    fn begins(&mut self, status: StatusCode) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.begins(status);
+        }
+    }
+
+    fn goes_on(&mut self, piece: &Bytes) {
+        if let Some(ticket) = self.ticket.as_mut().filter(|_| !self.is_head) {
+            ticket.goes_on(piece.len());
         }
     }
 }
@@ -280,6 +297,9 @@ impl<B: MessageBody + 'static> MessageBody for Tracked<B> {
         let this = self.project();
         let next = ready!(this.body.poll_next(cx));
         this.entry.is_complete = next.is_none();
+        if let Some(Ok(piece)) = &next {
+            this.entry.goes_on(piece);
+        }
         Poll::Ready(next)
     }
 }

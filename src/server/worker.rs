@@ -29,7 +29,10 @@ use super::{
     listener::{Accepted, Queue, Share, is_clients_fault, is_shut},
     pulse::Pulse,
 };
-use crate::config::{Generation, Slot};
+use crate::{
+    config::{Generation, Slot},
+    telemetry::AccessSource,
+};
 
 /// Take up the newest generation, and listen on these sockets too. Answers [`Adopted`].
 #[derive(Message)]
@@ -104,6 +107,7 @@ pub(crate) struct NewWorker {
     pub(crate) times: fn(&Generation) -> Times,
     pub(crate) max_connections: usize,
     pub(crate) pulse: Pulse,
+    pub(crate) access: AccessSource,
 }
 
 impl Worker {
@@ -154,7 +158,13 @@ impl WorkerActor {
     ) {
         let mut slot = Slot::new(new.published);
         let times = (new.times)(&slot.pin());
-        let hub = Hub::new(books, times, new.max_connections, new.pulse);
+        let hub = Hub::new(
+            books,
+            new.access.log(),
+            times,
+            new.max_connections,
+            new.pulse,
+        );
         let slot = Rc::new(RefCell::new(slot));
         let making = (new.new_serve)(hub.clone(), slot.clone(), new.address);
         let Some(serve) = making.await else {
@@ -212,7 +222,10 @@ impl Handler<Drain> for WorkerActor {
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
         self.hub.drain(drain.since, drain.linger, drain.deadline);
         let hub = self.hub.clone();
-        Box::pin(async move { hub.is_empty().await })
+        Box::pin(async move {
+            hub.is_empty().await;
+            hub.flush_access();
+        })
     }
 }
 

@@ -73,6 +73,7 @@ impl StreamHandler<Origin> for SignalActor {
             Action::Reload => drop(self.control.request(trigger)),
             Action::Stop(urge) => self.control.end(urge, trigger, false),
             Action::StopFailed => self.control.end(Urge::Graceful, trigger, true),
+            Action::ReopenLogs => self.control.reopen_logs(trigger),
             Action::Unhandled => emit(&Event::Unhandled(&trigger.to_string())),
             Action::Ignored | Action::Default | Action::Uncatchable => {}
         }

@@ -46,6 +46,7 @@ pub(crate) enum Action {
     Stop(Urge),
     /// A limit of the system was reached: stop gracefully, as a failure.
     StopFailed,
+    ReopenLogs,
     /// Would end the process by default; here it is logged, nothing more.
     Unhandled,
     /// Would end the process by default; here it does nothing at all.
@@ -79,7 +80,7 @@ pub(crate) const TABLE: &[Signal] = &[
     signal("SIGBUS", SIGBUS, Core, Action::Default, CRASHES),
     signal("SIGFPE", SIGFPE, Core, Action::Default, CRASHES),
     signal("SIGKILL", SIGKILL, Term, Action::Uncatchable, KILLS),
-    signal("SIGUSR1", SIGUSR1, Term, Action::Unhandled, UNHANDLED),
+    signal("SIGUSR1", SIGUSR1, Term, Action::ReopenLogs, REOPENS),
     signal("SIGSEGV", SIGSEGV, Core, Action::Default, CRASHES),
     signal("SIGUSR2", SIGUSR2, Term, Action::Unhandled, UNHANDLED),
     signal("SIGPIPE", SIGPIPE, Term, Action::Ignored, IGNORED),
@@ -114,6 +115,7 @@ const INTERRUPTS: &str = "stops gracefully; at least 500 ms after any stop began
     cuts what is in flight";
 const LIMITED: &str = "stops gracefully (the limit of CPU time was reached), and exits 1, or 3 \
     where anything was cut";
+const REOPENS: &str = "opens the log file anew, after it was renamed";
 const UNHANDLED: &str = "logged as unhandled, nothing more";
 const IGNORED: &str = "ignored: the write's error is handled where it happens";
 const NOTHING: &str = "the default: nothing";
@@ -145,7 +147,8 @@ impl Signal {
     /// Whether a handler stands between the signal and its default.
     pub(crate) fn is_caught(&self) -> bool {
         match self.action {
-            Action::Reload | Action::Stop(_) | Action::StopFailed | Action::Unhandled => true,
+            Action::Reload | Action::Stop(_) | Action::StopFailed => true,
+            Action::ReopenLogs | Action::Unhandled => true,
             // Rust's runtime has it ignored before `main`: a handler would run at each such write.
             Action::Ignored => self.number != SIGPIPE,
             Action::Default | Action::Uncatchable => false,
@@ -159,6 +162,7 @@ fn word<S: Serializer>(action: &Action, serializer: S) -> Result<S::Ok, S::Error
         Action::Reload => "reload",
         Action::Stop(_) => "stop",
         Action::StopFailed => "stop_failed",
+        Action::ReopenLogs => "reopen_logs",
         Action::Unhandled => "unhandled",
         Action::Ignored => "ignored",
         Action::Default => "default",

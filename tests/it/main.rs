@@ -8,6 +8,7 @@ mod cli;
 mod framing;
 mod library;
 mod limits;
+mod logging;
 mod rejected;
 mod reload;
 mod settings;

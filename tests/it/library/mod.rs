@@ -1,6 +1,7 @@
 //! The library, as an author's own tests use it: started in this process, on port 0, driven by code.
 mod builds;
 mod handlers;
+mod logs;
 mod services;
 
 use crate::support::{Address, Books, CEILING, Conn, eventually, replace};
