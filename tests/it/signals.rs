@@ -254,7 +254,7 @@ fn the_table_is_what_the_kernel_says_of_the_process() {
     for entry in &table {
         let signal = number(entry);
         let (caught, ignored) = match text(entry, "action") {
-            "reload" | "stop" | "stop_failed" | "unhandled" => (true, false),
+            "reload" | "stop" | "stop_failed" | "reopen_logs" | "unhandled" => (true, false),
             "ignored" if text(entry, "signal") == "SIGPIPE" => (false, true),
             "ignored" => (true, false),
             "default" | "uncatchable" => (false, false),
@@ -303,6 +303,10 @@ fn each_signal_does_what_the_table_says() {
             ("stop" | "stop_failed", _) => {
                 program.signal(signal);
                 program.expect_exit(i32::from(action == "stop_failed"));
+                wait_logged(&program, name);
+            }
+            ("reopen_logs", "Term") => {
+                program.signal(signal);
                 wait_logged(&program, name);
             }
             ("unhandled", "Term") => assert_unhandled(&program, signal, name),
