@@ -11,11 +11,7 @@ use super::exit;
 
 /// What the process is asked to do.
 #[derive(Parser)]
-#[command(
-    version,
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true
-)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Line {
     #[command(subcommand)]
     command: Option<Command>,
@@ -119,7 +115,8 @@ fn clap(name: &'static str) -> Clap {
         env!("CARGO_PKG_NAME") => env!("CARGO_PKG_VERSION"),
         _ => concat!("(everup ", env!("CARGO_PKG_VERSION"), ")"),
     };
-    with_settings(Line::command())
+    let told = format!("{layers}\n\n{}", exit::HELP);
+    let clap = with_settings(Line::command())
         .name(name)
         .bin_name(name)
         .version(version)
@@ -129,23 +126,17 @@ fn clap(name: &'static str) -> Clap {
             exit::HELP
         ))
         .after_long_help(format!("{layers}\n\n{}\n\n{}", examples(name), exit::HELP))
-        .mut_subcommand("serve", |serve| {
-            with_settings(serve)
-                .long_about(SERVE)
-                .after_long_help(format!("{layers}\n\n{}", exit::HELP))
-        })
-        .mut_subcommand("check", |check| {
-            with_settings(check)
-                .long_about(CHECK)
-                .after_long_help(format!("{layers}\n\n{}", exit::HELP))
-        })
-        .mut_subcommand("show", |show| {
-            with_settings(show)
-                .long_about(SHOW)
-                .after_long_help(format!("{layers}\n\n{}", exit::HELP))
-        })
         .mut_subcommand("signals", |signals| signals.long_about(SIGNALS))
-        .mut_subcommand("schema", |schema| schema.long_about(SCHEMA))
+        .mut_subcommand("schema", |schema| schema.long_about(SCHEMA));
+    let of_settings = [("serve", SERVE), ("check", CHECK), ("show", SHOW)];
+    of_settings.into_iter().fold(clap, |clap, (name, about)| {
+        clap.mut_subcommand(name, |command| {
+            with_settings(command)
+                .long_about(about)
+                .after_help(exit::HELP)
+                .after_long_help(told.clone())
+        })
+    })
 }
 
 const SERVE: &str = "\
