@@ -2,6 +2,7 @@
 mod builds;
 mod handlers;
 mod services;
+mod sources;
 
 use crate::support::{Address, Books, CEILING, Conn, eventually, replace};
 use actix_web::{App, HttpResponse, web};
