@@ -5,17 +5,14 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Command as Clap, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::exit;
 
 /// What the process is asked to do.
 #[derive(Parser)]
-#[command(
-    version,
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true
-)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Line {
     #[command(subcommand)]
     command: Option<Command>,
@@ -68,7 +65,7 @@ pub(super) struct Show {
 pub(super) struct Where {
     #[arg(long = "settings", value_name = "PATH", help_heading = SETTINGS)]
     pub(super) path: Option<PathBuf>,
-    #[arg(long, value_name = "NAME", help_heading = SETTINGS)]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), help_heading = SETTINGS)]
     pub(super) profile: Option<String>,
     /// Set one setting, over every other layer; may be repeated
     ///
@@ -119,7 +116,8 @@ fn clap(name: &'static str) -> Clap {
         env!("CARGO_PKG_NAME") => env!("CARGO_PKG_VERSION"),
         _ => concat!("(everup ", env!("CARGO_PKG_VERSION"), ")"),
     };
-    with_settings(Line::command())
+    let told = format!("{layers}\n\n{}", exit::HELP);
+    let clap = with_settings(Line::command())
         .name(name)
         .bin_name(name)
         .version(version)
@@ -129,23 +127,17 @@ fn clap(name: &'static str) -> Clap {
             exit::HELP
         ))
         .after_long_help(format!("{layers}\n\n{}\n\n{}", examples(name), exit::HELP))
-        .mut_subcommand("serve", |serve| {
-            with_settings(serve)
-                .long_about(SERVE)
-                .after_long_help(format!("{layers}\n\n{}", exit::HELP))
-        })
-        .mut_subcommand("check", |check| {
-            with_settings(check)
-                .long_about(CHECK)
-                .after_long_help(format!("{layers}\n\n{}", exit::HELP))
-        })
-        .mut_subcommand("show", |show| {
-            with_settings(show)
-                .long_about(SHOW)
-                .after_long_help(format!("{layers}\n\n{}", exit::HELP))
-        })
         .mut_subcommand("signals", |signals| signals.long_about(SIGNALS))
-        .mut_subcommand("schema", |schema| schema.long_about(SCHEMA))
+        .mut_subcommand("schema", |schema| schema.long_about(SCHEMA));
+    let of_settings = [("serve", SERVE), ("check", CHECK), ("show", SHOW)];
+    of_settings.into_iter().fold(clap, |clap, (name, about)| {
+        clap.mut_subcommand(name, |command| {
+            with_settings(command)
+                .long_about(about)
+                .after_help(exit::HELP)
+                .after_long_help(told.clone())
+        })
+    })
 }
 
 const SERVE: &str = "\
@@ -203,17 +195,38 @@ Examples:
     )
 }
 
+/// A key and a value, apart at the first `=` that no quotes of the key hold.
 fn assignment(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE, such as server.workers=4".to_owned()),
+    let mut in_quotes = false;
+    let at = text.find(|character| {
+        in_quotes ^= character == '"';
+        character == '=' && !in_quotes
+    });
+    match at.filter(|at| *at > 0) {
+        Some(at) => Ok((text[..at].to_owned(), text[at + 1..].to_owned())),
+        None => Err("expected KEY=VALUE, such as server.workers=4".to_owned()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_command_line_is_sound() {
-        super::clap("greeter").debug_assert();
+        clap("greeter").debug_assert();
+    }
+
+    #[test]
+    fn a_value_begins_behind_the_first_equals_sign_outside_of_quotes() {
+        let pair = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
+        assert_eq!(assignment("a.b=c=d"), pair("a.b", "c=d"));
+        assert_eq!(assignment("a=\"x"), pair("a", "\"x"));
+        assert_eq!(assignment("a="), pair("a", ""));
+        let route = "app.routes.\"/a=b\".redirect";
+        assert_eq!(assignment(&format!("{route}=/c")), pair(route, "/c"));
+        for wrong in ["", "a", "=a", "\"a=b"] {
+            assert!(assignment(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -11,7 +11,13 @@ mod pid_file;
 mod print;
 mod serve;
 
-use std::{env, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    env,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use self::args::{Command, Where};
 use crate::{
@@ -55,11 +61,12 @@ struct Found {
 fn sources(name: &str, flags: &Where) -> Found {
     let usual = || [PathBuf::from("settings"), PathBuf::from("/etc").join(name)];
     let found = flags.path.clone();
-    let found = found.or_else(|| usual().into_iter().find(|place| place.exists()));
+    let found = found.or_else(|| usual().into_iter().find(|place| is_there(place)));
     let is_builtin = found.is_none();
     let prefix = args::variable(name);
     let profile = flags.profile.clone();
-    let profile = profile.or_else(|| env::var(format!("{prefix}_PROFILE")).ok());
+    let named = || env::var_os(format!("{prefix}_PROFILE"));
+    let profile = profile.or_else(|| Some(named()?.to_string_lossy().into_owned()));
     let mut sources = found.map_or_else(Sources::builtin, Sources::at);
     sources = sources.variables(&prefix, env::vars_os());
     if let Some(profile) = profile.filter(|profile| !profile.is_empty()) {
@@ -77,6 +84,12 @@ fn sources(name: &str, flags: &Where) -> Found {
     Found { sources, told }
 }
 
+/// Also where it cannot be used: loading it says why.
+fn is_there(place: &Path) -> bool {
+    let looked = place.symlink_metadata();
+    !looked.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
 /// Runs a command that logs: its last line is written before the process ends.
 fn with_log(name: &str, command: impl FnOnce(&LogHandle) -> ExitCode) -> ExitCode {
     // Before a thread is made, the log's among them.
@@ -91,7 +104,11 @@ fn with_log(name: &str, command: impl FnOnce(&LogHandle) -> ExitCode) -> ExitCod
     if let Err(error) = normalized {
         log::warn!(target: "everup::signals", "cannot let signals through: {error}");
     }
-    std::panic::set_hook(Box::new(|panic| log::error!(target: "everup", "{panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        // One event, one line.
+        let told = panic.to_string().replace(":\n", ": ").replace('\n', "\\n");
+        log::error!(target: "everup", "{told}");
+    }));
     let code = command(&log);
     log.flush();
     code

@@ -83,7 +83,7 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// A value in one line.
-fn inline(value: &Json) -> String {
+pub(super) fn inline(value: &Json) -> String {
     match value {
         Json::String(text) => quoted(text),
         Json::Array(list) => {

@@ -2,7 +2,7 @@
 use crate::support::{Program, Setup, eventually, request};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, process::Command};
 
 const ROUTES: &str = "[server]\nworkers = 2\n[shutdown]\nlinger = \"30s\"\n[app]\nmessage = \"here\"\n\
     [app.routes.\"/tick\"]\nrespond = { body = \"tick\", delay = \"900ms\" }\n\
@@ -365,10 +365,27 @@ fn a_reload_during_the_start_waits_for_it() {
 }
 
 #[test]
+fn an_attempt_s_line_names_five_senders_and_says_that_there_are_more() {
+    let mut program = starting();
+    // Many more than five: signals that wait to be heard at one moment are one.
+    for _ in 0..40 {
+        let kill = format!("kill -HUP {}", program.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status();
+        assert!(sent.expect("a shell").success());
+    }
+    program.write("local.toml", "[app]\nmessage = \"there\"\n");
+    program.wait_serving();
+    let attempt = program.wait_attempt(0, "unchanged");
+    assert_eq!(attempt.text.matches(" from pid ").count(), 5, "{attempt:?}");
+    assert!(attempt.text.contains(" and more, folded "), "{attempt:?}");
+    program.stop();
+}
+
+#[test]
 fn a_start_that_cannot_end_in_time_is_a_failure() {
     let mut program = starting();
     program.expect_exit(1);
-    program.wait_log("kept changing while it was read");
+    program.wait_log("reload 1 rejected");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! What is wrong, as an operator reads it.
 
 use super::*;
-use proptest::prelude::*;
 
 #[test]
 fn all_errors_of_all_layers_come_at_once_in_the_order_of_the_sources() {
@@ -233,36 +232,4 @@ fn what_keeps_changing_while_it_is_read_is_not_applied() {
     drop(stop);
     writer.join().expect("the writer ends");
     folder.loaded();
-}
-
-proptest! {
-    #[test]
-    fn any_bytes_give_settings_or_diagnostics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let folder = Folder::new("");
-        folder.write("default.toml", bytes);
-        if let Err(errors) = load::<Demo>(&folder.sources(), None, soon()) {
-            prop_assert!(!errors.is_empty() && errors.iter().all(|error| error.place.is_some()));
-        }
-    }
-
-    #[test]
-    fn anything_like_toml_gives_settings_or_diagnostics(
-        parts in proptest::collection::vec(
-            prop::sample::select(vec![
-                "[", "]", "[[", "]]", "{", "}", "=", ".", ",", "\n", " ", "\"", "'", "\"\"\"", "#",
-                "server", "app", "workers", "listeners", "public", "address", "routes", "ä",
-                "\"a[4000000000]\"", "1", "-", "1.5", "true", "\"127.0.0.1:0\"", "\\u12", "\0",
-                "0x", "1979-05-27", "server.workers = 1\n", "[app.routes.\"/x\"]\n", "e", "_",
-            ]),
-            0..40,
-        )
-    ) {
-        let folder = Folder::new(&parts.concat());
-        if let Err(errors) = load::<Demo>(&folder.sources(), None, soon()) {
-            prop_assert!(!errors.is_empty());
-            for error in errors {
-                prop_assert!(!error.to_string().contains('\n'), "{}", error);
-            }
-        }
-    }
 }

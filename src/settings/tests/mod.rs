@@ -2,9 +2,12 @@
 
 mod errors;
 mod formats;
+mod laws;
 mod layers;
+mod reference;
 mod secrets;
 mod shown;
+mod size;
 
 use super::*;
 use schemars::JsonSchema;

@@ -3,6 +3,7 @@ mod builds;
 mod handlers;
 mod logs;
 mod services;
+mod sources;
 
 use crate::support::{Address, Books, CEILING, Conn, eventually, replace};
 use actix_web::{App, HttpResponse, web};
