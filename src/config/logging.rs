@@ -17,6 +17,9 @@ pub(super) async fn open_log(
     settings: &Loaded<()>,
     deadline: Instant,
 ) -> Result<OpenedLog, Undone> {
+    if let Some(opened) = log.take_over(&settings.tables.logging) {
+        return Ok(opened);
+    }
     let (log, logging) = (log.clone(), settings.tables.logging.clone());
     let file = logging.file.clone();
     let opening = blocking(move || log.open(&logging));
