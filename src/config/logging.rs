@@ -19,9 +19,13 @@ pub(super) async fn open_log(
     settings: &Loaded<()>,
     deadline: &Deadline,
 ) -> Result<OpenedLog, Undone> {
-    let (log, logging) = (log.clone(), settings.tables.logging.clone());
+    let logging = &settings.tables.logging;
     let file = logging.file.clone();
     let path = sources.written(Written::Logs, Path::new(&file));
+    if let Some(opened) = log.take_over(logging, &path) {
+        return Ok(opened);
+    }
+    let (log, logging) = (log.clone(), logging.clone());
     let opening = blocking(move || log.open(&logging, path));
     let opened = bounded(deadline, "opening the log", opening).await?;
     opened.map_err(|error| {

@@ -7,6 +7,7 @@
 use std::{
     cell::{Cell, RefCell},
     fmt,
+    io::{self, Write as _},
     net::SocketAddr,
     rc::Rc,
     time::Duration,
@@ -19,7 +20,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
-    line::finished,
+    line,
     sink::{CHUNK, Sink},
 };
 use crate::{server::Victim, settings::LogFormat};
@@ -104,7 +105,8 @@ pub(crate) struct AccessLog(Rc<Inner>);
 struct Inner {
     newest: RefCell<watch::Receiver<Destination>>,
     destination: RefCell<Destination>,
-    buffer: RefCell<String>,
+    /// Whole lines.
+    buffer: RefCell<Vec<u8>>,
     /// A task is to flush the buffer.
     is_due: Cell<bool>,
 }
@@ -133,7 +135,7 @@ impl AccessLog {
             Destination::Ours(_, format) => *format,
         };
         let mut buffer = inner.buffer.borrow_mut();
-        buffer.push_str(&finished(&access.line(format)));
+        access.write_line(&mut buffer, format);
         if buffer.len() >= CHUNK {
             drop(buffer);
             inner.flush();
@@ -168,7 +170,7 @@ impl Inner {
         if let Destination::Ours(sink, _) = &*self.destination.borrow()
             && !buffer.is_empty()
         {
-            sink.push(buffer.as_bytes());
+            sink.push(&buffer);
         }
         buffer.clear();
     }
@@ -194,26 +196,30 @@ impl<'a> Access<'a> {
         }
     }
 
-    fn line(&self, format: LogFormat) -> String {
-        let time = Timestamp::now();
-        match format {
-            LogFormat::Text => format!("{time:.3} {LEVEL:<5} {TARGET}: {self}"),
-            LogFormat::Json => serde_json::to_string(&Object {
-                time: format_args!("{time:.3}"),
-                level: LEVEL.as_str(),
-                target: TARGET,
-                message: format_args!("{self}"),
-                method: self.method.as_str(),
-                path: self.path,
-                status: self.sent.map(|sent| sent.status.as_u16()),
-                bytes: self.sent.map(|sent| sent.bytes),
-                duration_ms: self.took.as_secs_f64() * 1e3,
-                peer: self.peer,
-                generation: self.generation,
-                end: self.end,
-            })
-            .expect("texts and numbers can be written as JSON"),
-        }
+    fn write_line(&self, lines: &mut Vec<u8>, format: LogFormat) {
+        let (start, time) = (lines.len(), Timestamp::now());
+        let written = match format {
+            LogFormat::Text => write!(lines, "{time:.3} {LEVEL:<5} {TARGET}: {self}"),
+            LogFormat::Json => {
+                let object = Object {
+                    time: format_args!("{time:.3}"),
+                    level: LEVEL.as_str(),
+                    target: TARGET,
+                    message: format_args!("{self}"),
+                    method: self.method.as_str(),
+                    path: self.path,
+                    status: self.sent.map(|sent| sent.status.as_u16()),
+                    bytes: self.sent.map(|sent| sent.bytes),
+                    duration_ms: self.took.as_secs_f64() * 1e3,
+                    peer: self.peer,
+                    generation: self.generation,
+                    end: self.end,
+                };
+                serde_json::to_writer(&mut *lines, &object).map_err(io::Error::from)
+            }
+        };
+        written.expect("memory takes all that is written, and texts and numbers are JSON");
+        line::end(lines, start);
     }
 }
 
@@ -227,7 +233,9 @@ impl fmt::Display for Access<'_> {
             Some(Sent { status, bytes }) => write!(f, "{} {bytes}", status.as_u16())?,
             None => f.write_str("- -")?,
         }
-        write!(f, " {:.3}ms ", self.took.as_secs_f64() * 1e3)?;
+        // Whole numbers are written several times as fast as a fraction.
+        let (millis, micros) = (self.took.as_millis(), self.took.subsec_micros() % 1000);
+        write!(f, " {millis}.{micros:03}ms ")?;
         match self.peer {
             Some(peer) => write!(f, "{peer}")?,
             None => f.write_str("unix")?,

@@ -16,7 +16,7 @@ use crate::settings::LogFormat;
 /// Time in UTC, level, target, message.
 const PATTERN: &str = "{d(%Y-%m-%dT%H:%M:%S%.3fZ)(utc)} {l:<5} {t}: {m}";
 
-/// The encoder of a format; its lines are to be [`finished`].
+/// The encoder of a format; its lines are to be brought to an [`end`].
 pub(super) fn encoder(format: LogFormat) -> Box<dyn Encode> {
     match format {
         LogFormat::Text => Box::new(PatternEncoder::new(PATTERN)),
@@ -28,14 +28,21 @@ pub(super) fn encoder(format: LogFormat) -> Box<dyn Encode> {
 pub(super) fn encode(encoder: &dyn Encode, record: &Record<'_>) -> anyhow::Result<Vec<u8>> {
     let mut line = SimpleWriter(Vec::with_capacity(256));
     encoder.encode(&mut line, record)?;
-    Ok(finished(&String::from_utf8_lossy(&line.0)).into())
+    end(&mut line.0, 0);
+    Ok(line.0)
 }
 
-/// The line with its end, and no other control character.
-pub(super) fn finished(line: &str) -> String {
-    let mut line = escaped(line).into_owned();
-    line.push('\n');
-    line
+/// Brings to its end the line that begins at `start`: no other control character is in it.
+pub(super) fn end(lines: &mut Vec<u8>, start: usize) {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~');
+    if !lines[start..].iter().all(is_plain) {
+        let line = String::from_utf8_lossy(&lines[start..]);
+        if let Cow::Owned(escaped) = escaped(&line) {
+            lines.truncate(start);
+            lines.extend_from_slice(escaped.as_bytes());
+        }
+    }
+    lines.push(b'\n');
 }
 
 /// The text without control characters, which could forge lines or drive a terminal. Both in a text

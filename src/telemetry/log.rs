@@ -108,8 +108,30 @@ impl LogHandle {
         AccessSource::new(self.access.subscribe())
     }
 
-    /// Opens what settings ask for, `logging.file` at `path`; what is open already is taken over.
-    /// Blocks.
+    /// What settings ask for, `logging.file` at `path`, where all of it is open already.
+    pub(crate) fn take_over(&self, logging: &Logging, path: &Path) -> Option<OpenedLog> {
+        let sink = match &self.process {
+            None => None,
+            Some(process) => {
+                let state = process.state();
+                if logging.file == state.logging.file {
+                    Some(state.sink.clone())
+                } else if logging.file.is_empty() {
+                    Some(process.stderr.clone())
+                } else {
+                    return None;
+                }
+            }
+        };
+        Some(OpenedLog {
+            logging: logging.clone(),
+            path: path.to_owned(),
+            sink,
+            new_file: None,
+        })
+    }
+
+    /// Opens what settings ask for, likewise. Blocks.
     ///
     /// # Errors
     /// Where the file cannot be opened to append, or there is no thread to write it.
@@ -121,18 +143,10 @@ impl LogHandle {
             new_file: None,
         };
         if let Some(process) = &self.process {
-            let state = process.state();
-            opened.sink = Some(if logging.file == state.logging.file {
-                state.sink.clone()
-            } else if logging.file.is_empty() {
-                process.stderr.clone()
-            } else {
-                drop(state);
-                let (output, is_new) = Output::open(&opened.path)?;
-                opened.new_file = is_new.then(|| opened.path.clone());
-                let complaints = Some(process.stderr.clone());
-                Sink::start(output, manner(logging), complaints)?
-            });
+            let (output, is_new) = Output::open(&opened.path)?;
+            opened.new_file = is_new.then(|| opened.path.clone());
+            let complaints = Some(process.stderr.clone());
+            opened.sink = Some(Sink::start(output, manner(logging), complaints)?);
         }
         Ok(opened)
     }
