@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::{
-        Attempt, ConfigActor, Consult, Consulted, End, Errand, Recall, Reload, Review, Trigger,
-        TriggerKind,
+        Attempt, ConfigActor, Consult, Consulted, End, Errand, Recall, Reload, ReopenLogs, Review,
+        Trigger, TriggerKind,
     },
     server::{Inspect, Inspection, Readiness, ServerActor, Stop, Urge},
 };
@@ -178,6 +178,11 @@ impl Control {
         answer
     }
 
+    /// Asks that the log file be opened anew; the log tells what came of it.
+    pub(crate) fn reopen_logs(&self, trigger: Trigger) {
+        self.config.do_send(ReopenLogs { trigger });
+    }
+
     /// Asks for the end, whoever it is that asks.
     pub(crate) fn end(&self, urge: Urge, trigger: Trigger, is_failure: bool) {
         self.readiness.ends();
@@ -192,16 +197,25 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use actix::{Actor as _, AsyncContext as _, Context};
 
     use super::*;
+    use crate::{server::Pulse, telemetry::LogHandle};
 
     /// The service of a ConfigActor that falls over when `dies` says so.
     fn stopped_with(dies: impl FnOnce(&Control, Context<ConfigActor>)) {
         actix::System::new().block_on(async {
             let (over, is_over) = oneshot::channel();
             let readiness = Readiness::default();
-            let server = ServerActor::new(readiness.clone(), over).start();
+            let server = ServerActor::new(
+                over,
+                Pulse::new(Instant::now()),
+                LogHandle::of_another().access().log(),
+                readiness.clone(),
+            )
+            .start();
             let config = Context::<ConfigActor>::new();
             let control = Control::new(config.address(), server, readiness, "service");
             dies(&control, config);

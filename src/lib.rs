@@ -34,6 +34,6 @@ pub use server::{
 pub use service::{Running, Service};
 pub use settings::{
     Admin, AdminAddress, Build, Change, Diagnostic, Effective, Excerpt, Fault, Findings, Listener,
-    Logging, Place, Reload, Secret, Server, Settings, Shadowed, Shutdown, Sources, Tables, Written,
-    duration, read, schema,
+    LogFormat, Logging, Place, Reload, Secret, Server, Settings, Shadowed, Shutdown, Sources,
+    Tables, Written, duration, read, schema,
 };

@@ -28,8 +28,8 @@ use crate::{
         AnySettings, Author, ConfigActor, Errand, NewConfig, Outcome, Reaper, Trigger, TriggerKind,
     },
     control::Control,
-    server::{DrainReport, NewServe, Readiness, ServerActor, new_serve},
-    settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load},
+    server::{DrainReport, NewServe, Pulse, Readiness, ServerActor, new_serve},
+    settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load, schema},
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
 };
@@ -99,14 +99,20 @@ impl<S: Settings> Service<S> {
 
     /// Runs the service as this process: reads the command line, handles signals, logs, and
     /// returns the exit code. What it does is told by `--help`.
+    ///
+    /// Every signal that the command `signals` lists does from then on what it says there, whatever
+    /// handled it before: SIGSEGV and SIGBUS, which Rust's runtime catches, their default.
     pub fn main(self) -> ExitCode {
-        cli::run(S::NAME, |sources, log| {
-            launch(self.author(), sources, Process::Ours(log))
+        let author = self.author();
+        cli::run(&author, |sources, log| {
+            launch(author.clone(), sources, Process::Ours(log))
         })
     }
 
     /// Starts the service on threads of its own, and waits until it serves. Touches nothing
-    /// global: neither signals nor the log facade nor limits.
+    /// global: neither signals nor the log facade nor limits. What it logs goes to the facade, and
+    /// of `[logging]` only `access` counts: each request is then a record of `everup::access`,
+    /// logged by the worker that served it.
     ///
     /// # Errors
     /// All that is wrong with the settings, or what could not be built or opened.
@@ -151,6 +157,10 @@ impl<S: Settings> Author for Service<S> {
 
     fn name(&self) -> &'static str {
         S::NAME
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        schema::<S>()
     }
 
     fn new_serve(&self) -> NewServe {
@@ -253,9 +263,9 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
     let tell = |what| drop(launched.send(what));
     // P4: in place before anything slow, so that a signal during the start is not lost.
     let (signals, log) = match process {
-        Process::Anothers => (None, None),
+        Process::Anothers => (None, LogHandle::of_another()),
         Process::Ours(log) => match Signals::install() {
-            Ok(signals) => (Some(signals), Some(log)),
+            Ok(signals) => (Some(signals), log),
             Err(error) => return tell(Err(cannot_start(format!("no signal handlers: {error}")))),
         },
     };
@@ -264,8 +274,9 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
         Err(error) => return tell(Err(cannot_start(error))),
     };
     let (over, mut is_over) = oneshot::channel();
-    let readiness = Readiness::default();
-    let server = ServerActor::new(readiness.clone(), over).start();
+    let (pulse, readiness) = (Pulse::new(Instant::now()), Readiness::default());
+    let access = log.access().log();
+    let server = ServerActor::new(over, pulse.clone(), access, readiness.clone()).start();
     let name = author.name();
     let mut control = None;
     ConfigActor::create(|ctx| {
@@ -276,6 +287,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
             author,
             sources: Arc::new(sources),
             reaper,
+            pulse,
             admin: admin::new_serve(handle),
             server,
             readiness,

@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStderr, ChildStdin, Command, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -93,36 +93,66 @@ pub struct Server {
     pub address: SocketAddr,
     /// Of everup's admin API.
     pub admin: Option<SocketAddr>,
+    /// Its standard error, where nobody reads that any more.
+    _unread: Option<BufReader<ChildStderr>>,
+}
+
+/// What becomes of a server's standard error once it serves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// It is read to its end.
+    Reads,
+    /// It stays open and is not read.
+    Stalls,
 }
 
 impl Server {
     /// Starts it, and waits for the line on its standard error that says where it serves.
     pub fn start(command: &mut Command) -> anyhow::Result<Self> {
+        Self::start_with(command, Reader::Reads)
+    }
+
+    /// As [`start`](Self::start).
+    pub fn start_with(command: &mut Command, reader: Reader) -> anyhow::Result<Self> {
         let mut process = Process::start(command.stdout(Stdio::null()).stderr(Stdio::piped()))?;
         let stderr = process.child.stderr.take().context("piped")?;
         let (said, says) = mpsc::channel();
+        let (left, leaves) = mpsc::channel();
         thread::spawn(move || {
+            let mut stderr = BufReader::new(stderr);
             // To the end, though nobody may listen any more: a full pipe would stall the server.
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            for line in stderr.by_ref().lines().map_while(Result::ok) {
+                let is_serving = address_after(&line, SERVING).is_some();
                 let _ = said.send(line);
+                if is_serving && reader == Reader::Stalls {
+                    break;
+                }
             }
+            let _ = left.send(stderr);
         });
         let mut lines = Vec::new();
         loop {
             let Ok(line) = says.recv_timeout(PATIENCE) else {
                 bail!("{command:?} does not serve: {}", lines.join("\n"));
             };
-            if let Some(address) = address_after(&line, "listener public on ") {
+            if let Some(address) = address_after(&line, SERVING) {
                 return Ok(Self {
                     process,
                     address,
                     admin: address_after(&line, "admin on "),
+                    _unread: match reader {
+                        Reader::Reads => None,
+                        Reader::Stalls => Some(leaves.recv_timeout(PATIENCE)?),
+                    },
                 });
             }
             lines.push(line);
         }
     }
 }
+
+/// Before a server's address.
+const SERVING: &str = "listener public on ";
 
 fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once(words)?;

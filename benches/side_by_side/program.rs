@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     http::Client,
-    process::{Process, Server},
+    process::{Process, Reader, Server},
 };
 
 /// Whatever else is set: ports that are free.
@@ -49,13 +50,18 @@ struct Attempt {
 impl Program {
     /// Starts it on these settings, in TOML with dotted keys, then tables.
     pub fn start(settings: &str) -> anyhow::Result<Self> {
+        Self::start_with(settings, Reader::Reads)
+    }
+
+    /// As [`start`](Self::start).
+    pub fn start_with(settings: &str, reader: Reader) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         fs::write(
             folder.path().join("default.toml"),
             format!("{PORTS}{settings}"),
         )?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_everup"));
-        let server = Server::start(command.arg("--settings").arg(folder.path()))?;
+        let server = Server::start_with(command.arg("--settings").arg(folder.path()), reader)?;
         Ok(Self {
             server,
             folder,
@@ -75,6 +81,14 @@ impl Program {
         fs::write(&new, format!("app.message = '{message}'\n"))?;
         fs::rename(new, path)?;
         Ok(message)
+    }
+
+    /// Has it log to a file, emptied first, from now on.
+    pub fn log_to(&mut self, file: &Path) -> anyhow::Result<()> {
+        fs::write(file, "")?;
+        let setting = format!("logging.file = '{}'\n", file.display());
+        fs::write(self.folder.path().join("local.toml"), setting)?;
+        self.reload().map(drop)
     }
 
     /// Asks for a reload by SIGHUP, and does not wait for it.

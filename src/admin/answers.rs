@@ -226,6 +226,20 @@ struct Stopping {
     state: State,
 }
 
+/// The log tells what came of it.
+pub(super) async fn reopen_logs(
+    control: web::Data<Control>,
+    _: web::Query<NoQuery>,
+) -> HttpResponse {
+    control.reopen_logs(Trigger::new(TriggerKind::Http));
+    HttpResponse::Accepted().json(Reopening { reopening: true })
+}
+
+#[derive(Serialize)]
+struct Reopening {
+    reopening: bool,
+}
+
 pub(super) async fn status(
     control: web::Data<Control>,
     _: web::Query<NoQuery>,

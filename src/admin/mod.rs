@@ -40,6 +40,7 @@ pub(crate) fn new_serve(control: Control) -> NewServe {
             .service(endpoint("/reload", Method::POST, answers::reload))
             .service(endpoint("/rollback", Method::POST, answers::rollback))
             .service(endpoint("/stop", Method::POST, answers::stop))
+            .service(endpoint("/reopen-logs", Method::POST, answers::reopen_logs))
             .service(endpoint("/config", Method::GET, answers::config))
             .service(endpoint("/history", Method::GET, answers::history))
             .service(endpoint("/status", Method::GET, answers::status))

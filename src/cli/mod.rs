@@ -1,121 +1,115 @@
-//! The command line: flags in, exit code out. What is global to the process is touched here alone:
-//! arguments, the log facade, the descriptor limit, the panic hook.
+//! The command line: arguments in, exit code out. What is global to the process is touched here
+//! alone: arguments, environment, the log facade, blocked signals, the descriptor limit, the panic
+//! hook.
 
-use std::{path::PathBuf, process::ExitCode};
+mod args;
+mod check;
+mod diagnostics;
+mod exit;
+mod output;
+mod pid_file;
+mod print;
+mod serve;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use std::{
+    env,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
+use self::args::{Command, Where};
 use crate::{
-    server::DrainReport,
+    config::Author,
     service::Launched,
-    settings::{Diagnostic, Fault, Sources},
+    settings::{Diagnostic, Sources},
+    signals::disposition,
     telemetry::LogHandle,
 };
 
-/// Serves HTTP, and reloads and stops without losing a request.
-#[derive(Parser)]
-#[command(version)]
-struct Flags {
-    #[arg(long, value_name = "PATH")]
-    settings: Option<PathBuf>,
-}
-
-const AFTER_HELP: &str = "\
-Signals:
-  HUP              reload the settings
-  TERM, INT, QUIT  stop: finish what is in flight
-  INT, QUIT again  half a second or more after: cut it
-
-Exit codes:
-  0   stopped, every request answered
-  1   could not start, or a limit of the system was reached
-  2   wrong usage
-  3   stopped, but requests were cut
-  78  settings that no retry mends";
-
-/// What the process tells with its end.
-mod exit {
-    pub const FAILED: u8 = 1;
-    pub const CUT: u8 = 3;
-    /// `EX_CONFIG` of sysexits.h: no retry mends it.
-    pub const SETTINGS: u8 = 78;
-}
-
-/// Runs a service called `name` as this process.
+/// Runs a service as this process; `launch` starts it.
 pub(crate) fn run(
-    name: &'static str,
+    author: &Arc<dyn Author>,
     launch: impl FnOnce(Sources, LogHandle) -> Result<Launched, Vec<Diagnostic>>,
 ) -> ExitCode {
-    let usual = format!(
-        "The directory of the settings (`default.toml`, `local.toml`), or one file. Without it: \
-         `settings`, then `/etc/{name}`, then the built-in defaults; looked for at start"
-    );
-    let matches = Flags::command()
-        .name(name)
-        .mut_arg("settings", |settings| settings.help(usual))
-        .after_help(AFTER_HELP)
-        .get_matches();
-    let flags = Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let name = author.name();
+    match args::parse(name) {
+        Ok(Command::Serve(serve)) => with_log(name, |log| {
+            let sources = sources(name, &serve.settings);
+            log::info!(target: "everup", "settings: {}", sources.told);
+            let launch = |sources| launch(sources, log.clone());
+            serve::serve(&serve, sources.sources, log, launch)
+        }),
+        Ok(Command::Check(settings)) => with_log(name, |log| {
+            check::check(author, sources(name, &settings), log)
+        }),
+        Ok(Command::Show(show)) => print::show(author, &show, &sources(name, &show.settings)),
+        Ok(Command::Signals(format)) => print::signals(name, &format),
+        Ok(Command::Schema) => print::schema(author),
+        Err(error) => print::usage(name, &error),
+    }
+}
+
+/// Where the settings are, and how it is said.
+struct Found {
+    sources: Sources,
+    told: String,
+}
+
+/// The one place that reads the environment, and looks where the settings are.
+fn sources(name: &str, flags: &Where) -> Found {
+    let usual = || [PathBuf::from("settings"), PathBuf::from("/etc").join(name)];
+    let found = flags.path.clone();
+    let found = found.or_else(|| usual().into_iter().find(|place| is_there(place)));
+    let is_builtin = found.is_none();
+    let prefix = args::variable(name);
+    let profile = flags.profile.clone();
+    let named = || env::var_os(format!("{prefix}_PROFILE"));
+    let profile = profile.or_else(|| Some(named()?.to_string_lossy().into_owned()));
+    let mut sources = found.map_or_else(Sources::builtin, Sources::at);
+    sources = sources.variables(&prefix, env::vars_os());
+    if let Some(profile) = profile.filter(|profile| !profile.is_empty()) {
+        sources = sources.profile(profile);
+    }
+    for (key, value) in &flags.set {
+        sources = sources.set(key, value);
+    }
+    let told = sources.describe();
+    let told = match (&flags.path, is_builtin) {
+        (Some(_), _) => told,
+        (None, false) => format!("{told} (looked for `settings`, then `/etc/{name}`)"),
+        (None, true) => format!("{told}, for there is neither `settings` nor `/etc/{name}`"),
+    };
+    Found { sources, told }
+}
+
+/// Also where it cannot be used: loading it says why.
+fn is_there(place: &Path) -> bool {
+    let looked = place.symlink_metadata();
+    !looked.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+/// Runs a command that logs: its last line is written before the process ends.
+fn with_log(name: &str, command: impl FnOnce(&LogHandle) -> ExitCode) -> ExitCode {
+    // Before a thread is made, the log's among them.
+    let normalized = disposition::normalize();
     let log = match LogHandle::install() {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("{name}: no log: {error}");
+            output::complain(&format!("{name}: no log: {error}"));
             return ExitCode::from(exit::FAILED);
         }
     };
-    std::panic::set_hook(Box::new(|panic| log::error!(target: "everup", "{panic}")));
-    raise_descriptor_limit();
-    let code = match launch(sources(name, flags), log.clone()) {
-        Ok(Launched::Running(running)) => after(&running.wait()),
-        Ok(Launched::Stopped(report)) => after(&report),
-        Err(errors) => {
-            for error in &errors {
-                log.say(&error.to_string());
-            }
-            let is_settings = errors.iter().any(|error| error.kind == Fault::Settings);
-            ExitCode::from(if is_settings {
-                exit::SETTINGS
-            } else {
-                exit::FAILED
-            })
-        }
-    };
+    if let Err(error) = normalized {
+        log::warn!(target: "everup::signals", "cannot let signals through: {error}");
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        // One event, one line.
+        let told = panic.to_string().replace(":\n", ": ").replace('\n', "\\n");
+        log::error!(target: "everup", "{told}");
+    }));
+    let code = command(&log);
     log.flush();
     code
-}
-
-fn after(report: &DrainReport) -> ExitCode {
-    match report.cut {
-        0 if report.is_failure => ExitCode::from(exit::FAILED),
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::from(exit::CUT),
-    }
-}
-
-fn sources(name: &str, flags: Flags) -> Sources {
-    let usual = || {
-        let places = [PathBuf::from("settings"), PathBuf::from("/etc").join(name)];
-        places.into_iter().find(|place| place.exists())
-    };
-    match flags.settings.or_else(usual) {
-        Some(path) => {
-            let sources = Sources::at(path);
-            log::info!(target: "everup", "settings: {}", sources.describe());
-            sources
-        }
-        None => {
-            log::info!(target: "everup", "settings: the built-in defaults, for there is neither `settings` nor `/etc/{name}`");
-            Sources::builtin()
-        }
-    }
-}
-
-/// Each connection takes a descriptor: the soft limit is for programs that use select(2).
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        log::warn!(target: "everup", "cannot raise the descriptor limit: {error}");
-    }
 }

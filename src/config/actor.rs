@@ -19,11 +19,11 @@ use super::{
     content::Task,
     generation::Reaper,
     history::History,
-    messages::{Consult, Consulted, End, Recall, Recalled, Reload, Review},
+    messages::{Consult, Consulted, End, Recall, Recalled, Reload, ReopenLogs, Review},
     prepare::{Author, Candidate, Current, Job, Prepared, prepare},
 };
 use crate::{
-    server::{NewServe, Publish, Readiness, ServerActor},
+    server::{NewServe, Publish, Pulse, Readiness, ServerActor},
     settings::{Diagnostic, Fault, Sources},
     telemetry::{Event, LogHandle, emit},
 };
@@ -33,12 +33,12 @@ pub(crate) struct NewConfig {
     pub(crate) author: Arc<dyn Author>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) reaper: Reaper,
+    pub(crate) pulse: Pulse,
     /// Serves the admin API.
     pub(crate) admin: NewServe,
     pub(crate) server: Addr<ServerActor>,
     pub(crate) readiness: Readiness,
-    /// The process's log, where it is ours.
-    pub(crate) log: Option<LogHandle>,
+    pub(crate) log: LogHandle,
 }
 
 type Asker = oneshot::Sender<Arc<Attempt>>;
@@ -135,8 +135,10 @@ impl ConfigActor {
             reaper: self.new.reaper.clone(),
             readiness: self.new.readiness.clone(),
             begun: Instant::now(),
+            pulse: self.new.pulse.clone(),
             current: self.current.clone(),
             task,
+            log: self.new.log.clone(),
         };
         let preparing = async move {
             let mut took = Took::default();
@@ -221,9 +223,7 @@ impl ConfigActor {
     /// Cannot fail: values are moved, nothing is opened.
     fn publish(&mut self, candidate: Candidate, mut took: Took, ctx: &mut Context<Self>) {
         let begun = Instant::now();
-        if let Some(log) = &self.new.log {
-            log.apply(&candidate.current.content.settings.tables.logging);
-        }
+        self.new.log.apply(candidate.log);
         let published = self.new.server.send(Publish {
             snapshot: candidate.current.snapshot.clone(),
             shares: candidate.shares,
@@ -400,6 +400,14 @@ impl Handler<End> for ConfigActor {
         if let Some(stop) = end.take() {
             self.new.server.do_send(stop);
         }
+    }
+}
+
+impl Handler<ReopenLogs> for ConfigActor {
+    type Result = ();
+
+    fn handle(&mut self, reopen: ReopenLogs, _: &mut Context<Self>) {
+        self.new.log.reopen(reopen.trigger.to_string());
     }
 }
 

@@ -4,12 +4,14 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     thread,
-    time::Instant,
 };
 
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::settings::{Diagnostic, Fault};
+use crate::{
+    server::Deadline,
+    settings::{Diagnostic, Fault},
+};
 
 /// Work that came to nothing.
 pub(super) struct Undone {
@@ -20,12 +22,12 @@ pub(super) struct Undone {
 
 /// Waits until `deadline` for work that is under way, and no longer.
 pub(super) async fn bounded<T: Send + 'static>(
-    deadline: Instant,
+    deadline: &Deadline,
     what: &'static str,
     work: impl Future<Output = thread::Result<T>> + Send + 'static,
 ) -> Result<T, Undone> {
     let mut work = Box::pin(work);
-    match tokio::time::timeout_at(deadline.into(), &mut work).await {
+    match deadline.bound(&mut work).await {
         Ok(done) => done.map_err(|panic| Undone {
             error: panicked(what, &*panic),
             stuck: None,

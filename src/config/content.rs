@@ -1,7 +1,7 @@
 //! What a generation is made of: read, built, and compared with what is served. All of it on threads
 //! beside the control arbiter, which signals and probes wait for. Sockets are `prepare`'s.
 
-use std::{sync::Arc, time::Instant};
+use std::{io, sync::Arc, time::Instant};
 
 use serde_json::Value as Json;
 
@@ -9,11 +9,13 @@ use super::{
     access::Token,
     attempt::Took,
     background::{blocking, bounded, in_background},
-    generation::{Insides, Reaped},
-    prepare::{AnySettings, Current, Job, Prepared, frozen},
+    generation::{Insides, Reaped, Reaper},
+    prepare::{AnySettings, Author, Current, Job, Prepared, Rejected, START_TIMEOUT, frozen},
 };
+use crate::server::Deadline;
 use crate::settings::{
-    Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, changes, shadowed,
+    Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources, changes,
+    shadowed,
 };
 
 /// everup's own tables as they were read, and all that is known of every setting.
@@ -73,12 +75,16 @@ struct Built {
 
 /// Makes the content of the next generation, within `reload.timeout`. `Err` where there will be
 /// none.
-pub(super) async fn make(job: &Job, deadline: Instant, took: &mut Took) -> Result<Made, Prepared> {
+pub(super) async fn make(
+    job: &Job,
+    deadline: &Deadline,
+    took: &mut Took,
+) -> Result<Made, Prepared> {
     let begun = Instant::now();
     if let Task::TakeUp(content) = &job.task {
         let current = job.current.as_ref();
         let current = current.expect("what is kept was served before");
-        frozen(&current.content.settings, &content.settings)?;
+        frozen(&current.content.settings, &content.settings).map_err(Rejected::from)?;
         let (content, current) = (content.clone(), current.clone());
         let comparing = in_background(move || Made {
             changes: compare(Some(&current), &content.settings),
@@ -89,25 +95,52 @@ pub(super) async fn make(job: &Job, deadline: Instant, took: &mut Took) -> Resul
         });
         let made = bounded(deadline, "comparing the settings", comparing).await;
         took.prepare = begun.elapsed();
-        return Ok(made?);
+        return Ok(made.map_err(Rejected::from)?);
     }
     loop {
-        let loading = in_background(load(job, deadline));
+        let loading = in_background(load(job, deadline.moment()));
         let loaded = bounded(deadline, "reading the settings", loading).await;
         took.load = job.begun.elapsed().saturating_sub(took.prepare);
-        let read = match loaded?? {
+        let found = loaded.map_err(Rejected::from)?;
+        let read = match found.map_err(Rejected::from)? {
             Found::New(read) => read,
             Found::Same { settings, shadowed } => {
                 return Err(Prepared::Unchanged { settings, shadowed });
             }
         };
         let begun = Instant::now();
-        let deadline = job.begun + read.settings.tables.reload.timeout;
-        let made = finish(job, read, deadline).await;
+        let deadline = deadline.after(read.settings.tables.reload.timeout);
+        let made = finish(job, read, &deadline).await;
         took.prepare += begun.elapsed();
         // P3: otherwise what was read is not what is there any more.
         if let Some(made) = made? {
             return Ok(made);
+        }
+    }
+}
+
+/// Loads and builds as a start would, opens nothing, and keeps nothing.
+pub(crate) async fn rehearse(
+    author: Arc<dyn Author>,
+    sources: Arc<Sources>,
+) -> Result<(), Vec<Diagnostic>> {
+    let no_thread = |error: io::Error| vec![Diagnostic::new(Fault::System, "", error.to_string())];
+    let reaper = Reaper::start().map_err(no_thread)?;
+    let deadline = Deadline::fixed(START_TIMEOUT);
+    loop {
+        let (loader, from, moment) = (author.clone(), sources.clone(), deadline.moment());
+        let loading = in_background(move || loader.load(&from, None, moment));
+        let loaded = bounded(&deadline, "reading the settings", loading).await;
+        let (settings, app) = loaded.map_err(|undone| vec![undone.error])??;
+        let read = Read {
+            settings: Arc::new(Reaped::new(settings, &reaper)),
+            app: Reaped::new(app, &reaper),
+        };
+        let deadline = deadline.after(read.settings.tables.reload.timeout);
+        match build(&author, &sources, &reaper, read, &deadline).await {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {}
+            Err(rejected) => return Err(rejected.errors),
         }
     }
 }
@@ -149,9 +182,10 @@ fn load(
 
 /// Builds what the settings ask for, and compares it with what is served. `None` where the settings
 /// have changed meanwhile.
-async fn finish(job: &Job, read: Read, deadline: Instant) -> Result<Option<Made>, Prepared> {
+async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Made>, Rejected> {
     let facts = read.settings.facts.clone();
-    let Some(built) = build(job, read, deadline).await? else {
+    let built = build(&job.author, &job.sources, &job.reaper, read, deadline).await?;
+    let Some(built) = built else {
         return Ok(None);
     };
     let (current, reaper) = (job.current.clone(), job.reaper.clone());
@@ -180,11 +214,17 @@ async fn finish(job: &Job, read: Read, deadline: Instant) -> Result<Option<Made>
 /// Reads the token and builds the author's state, again where a file that was read has changed
 /// meanwhile (P3). `None` where the settings themselves have: they and the files that they name
 /// belong together.
-async fn build(job: &Job, read: Read, deadline: Instant) -> Result<Option<Built>, Prepared> {
+async fn build(
+    author: &Arc<dyn Author>,
+    sources: &Arc<Sources>,
+    reaper: &Reaper,
+    read: Read,
+    deadline: &Deadline,
+) -> Result<Option<Built>, Rejected> {
     let Read { settings, mut app } = read;
     loop {
-        let (author, sources) = (job.author.clone(), job.sources.clone());
-        let (reaper, of) = (job.reaper.clone(), settings.clone());
+        let (author, sources) = (author.clone(), sources.clone());
+        let (reaper, of) = (reaper.clone(), settings.clone());
         let building = move || {
             let with = Build::new(sources.base());
             // First, so that nothing that the author's build opens can show it.
@@ -201,7 +241,7 @@ async fn build(job: &Job, read: Read, deadline: Instant) -> Result<Option<Built>
         };
         let (same, state, files, is_stable, stands_still) =
             bounded(deadline, "the build", blocking(building)).await?;
-        let is_late = Instant::now() >= deadline;
+        let is_late = Instant::now() >= deadline.moment();
         if !stands_still && !is_late {
             return Ok(None);
         }

@@ -59,6 +59,13 @@ impl Drop for End {
     }
 }
 
+/// Open the log file anew: somebody has renamed it. The log tells what came of it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ReopenLogs {
+    pub(crate) trigger: Trigger,
+}
+
 /// Tell of the newest attempt.
 #[derive(Message)]
 #[rtype(result = "Recalled")]

@@ -1,9 +1,7 @@
 //! Owns the configuration: load, prepare, publish.
 //!
-//! Taken: [`Reload`], [`End`], [`Recall`],
-//! [`Review`], [`Consult`]. Reading order: `attempts` (who is answered
-//! by which attempt), `actor`, `content` and `prepare`, `generation` (what a request sees), `attempt`
-//! (the record), `history`.
+//! Taken: what `messages` says. Reading order: `attempts` (who is answered by which attempt), `actor`,
+//! `content` and `prepare`, `generation` (what a request sees), `attempt` (the record), `history`.
 
 mod access;
 mod actor;
@@ -14,6 +12,7 @@ mod content;
 mod descriptors;
 mod generation;
 mod history;
+mod logging;
 mod messages;
 #[cfg(test)]
 mod model;
@@ -23,7 +22,7 @@ pub(crate) use access::Access;
 pub(crate) use actor::{ConfigActor, NewConfig};
 pub use attempt::{Attempt, Confirmations, Outcome, Refused, Trigger, TriggerKind};
 pub(crate) use attempts::{Condition, Errand};
-pub(crate) use content::SharedSettings;
+pub(crate) use content::{SharedSettings, rehearse};
 pub(crate) use generation::{Generation, Pin, Reaper, Slot};
-pub(crate) use messages::{Consult, Consulted, End, Recall, Reload, Review};
+pub(crate) use messages::{Consult, Consulted, End, Recall, Reload, ReopenLogs, Review};
 pub(crate) use prepare::{AnySettings, Author, Snapshot};

@@ -20,13 +20,17 @@ use super::{
     content::{Content, Made, SharedSettings, Task, make},
     descriptors::{Budget, Room},
     generation::{Generation, Reaper},
+    logging::open_log,
 };
 use crate::{
-    server::{Address, Crowd, Listener, NewServe, NewWorker, Readiness, Share, Times, Worker},
+    server::{
+        Address, Crowd, Listener, NewServe, NewWorker, Pulse, Readiness, Share, Times, Worker,
+    },
     settings::{
         Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, Server,
         Shadowed, Sources, Written,
     },
+    telemetry::{AccessSource, LogHandle, OpenedLog},
 };
 
 /// The author's service, without its types.
@@ -47,6 +51,9 @@ pub(crate) trait Author: Send + Sync {
     ) -> Result<Box<dyn Any + Send + Sync>, String>;
 
     fn name(&self) -> &'static str;
+
+    /// The JSON Schema of all its settings.
+    fn schema(&self) -> serde_json::Value;
 
     fn new_serve(&self) -> NewServe;
 }
@@ -93,8 +100,10 @@ pub(crate) struct Job {
     pub(crate) reaper: Reaper,
     pub(crate) readiness: Readiness,
     pub(crate) begun: Instant,
+    pub(crate) pulse: Pulse,
     pub(crate) current: Option<Current>,
     pub(crate) task: Task,
+    pub(crate) log: LogHandle,
 }
 
 /// What an attempt has come to, short of publishing.
@@ -120,48 +129,65 @@ pub(crate) struct Candidate {
     pub(crate) shadowed: Vec<Shadowed>,
     pub(crate) shares: Vec<Vec<Share>>,
     pub(crate) admin_share: Vec<Share>,
+    pub(crate) log: OpenedLog,
 }
 
-impl From<Undone> for Prepared {
+/// What is wrong, and a thread that did not come back in time.
+pub(super) struct Rejected {
+    pub(super) errors: Vec<Diagnostic>,
+    stuck: Option<JoinHandle<()>>,
+}
+
+impl From<Undone> for Rejected {
     fn from(Undone { error, stuck }: Undone) -> Self {
-        Self::Rejected {
-            errors: vec![error],
-            stuck,
-        }
+        let errors = vec![error];
+        Self { errors, stuck }
     }
 }
 
-impl From<Vec<Diagnostic>> for Prepared {
+impl From<Vec<Diagnostic>> for Rejected {
     fn from(errors: Vec<Diagnostic>) -> Self {
-        Self::Rejected {
-            errors,
-            stuck: None,
-        }
+        let stuck = None;
+        Self { errors, stuck }
+    }
+}
+
+impl From<Rejected> for Prepared {
+    fn from(Rejected { errors, stuck }: Rejected) -> Self {
+        Self::Rejected { errors, stuck }
     }
 }
 
 /// Until the settings say otherwise.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Loads and prepares. Runs on the control arbiter; what is slow does not.
 pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let timeout = job.current.as_ref().map_or(START_TIMEOUT, |current| {
         current.content.settings.tables.reload.timeout
     });
-    let made = match make(&job, job.begun + timeout, took).await {
+    let deadline = job.pulse.deadline(timeout);
+    let made = match make(&job, &deadline, took).await {
         Ok(made) => made,
         Err(prepared) => return prepared,
     };
     let begun = Instant::now();
-    let deadline = job.begun + made.content.settings.tables.reload.timeout;
-    let opened = tokio::time::timeout_at(deadline.into(), open(&job, made)).await;
+    let settings = made.content.settings.clone();
+    let deadline = deadline.after(settings.tables.reload.timeout);
+    let opened = async {
+        let log = open_log(&job.log, &job.sources, &settings, &deadline).await?;
+        let opened = deadline.bound(open(&job, made, log)).await;
+        // An App that is never made is dropped, with the workers that waited for it.
+        let late = "the App was not made within `reload.timeout`";
+        let opened = opened.unwrap_or_else(|_| Err(vec![Diagnostic::new(Fault::Build, "", late)]));
+        opened.map_err(Rejected::from)
+    };
+    let opened = opened.await;
     took.prepare += begun.elapsed();
-    // An App that is never made is dropped, with the workers that waited for it.
-    let late = "the App was not made within `reload.timeout`";
-    let opened = opened.unwrap_or_else(|_| Err(vec![Diagnostic::new(Fault::Build, "", late)]));
-    opened.map_or_else(Prepared::from, |candidate| {
-        Prepared::Ready(Box::new(candidate))
-    })
+    match opened {
+        Ok(candidate) => Prepared::Ready(Box::new(candidate)),
+        Err(rejected) => Rejected::into(rejected),
+    }
 }
 
 /// What cannot change while the process runs.
@@ -197,7 +223,7 @@ fn addresses(server: &Server) -> impl Iterator<Item = (&String, SocketAddr)> {
 }
 
 /// Opens what the snapshot needs and does not have yet.
-async fn open(job: &Job, made: Made) -> Result<Candidate, Vec<Diagnostic>> {
+async fn open(job: &Job, made: Made, log: OpenedLog) -> Result<Candidate, Vec<Diagnostic>> {
     let Made {
         content,
         facts,
@@ -233,6 +259,7 @@ async fn open(job: &Job, made: Made) -> Result<Candidate, Vec<Diagnostic>> {
         shadowed,
         shares,
         admin_share,
+        log,
     })
 }
 
@@ -265,6 +292,8 @@ async fn start(
             max_connections: room.per_worker,
             crowd: Crowd::Waits,
             readiness: job.readiness.clone(),
+            pulse: job.pulse.clone(),
+            access: job.log.access(),
         }));
     }
     let workers = futures_util::future::join_all(workers).await;
@@ -331,6 +360,8 @@ async fn start_admin(
         // Whoever keeps connections open must not keep the operator out.
         crowd: Crowd::MakesRoom,
         readiness: job.readiness.clone(),
+        pulse: job.pulse.clone(),
+        access: AccessSource::none(),
     });
     let worker = worker.await.map_err(cannot)?;
     let share = listener.share(&worker.runtime).map_err(cannot)?;

@@ -21,12 +21,13 @@ use super::{
     drain::{self, Drain, Phase, Step, Urge},
     handshakes,
     listener::{Listener, Share},
+    pulse::{Pulse, Suspension, TICK},
     readiness::Readiness,
-    worker::{self, Adopt, CloseListeners, Cut, Delay, Worker},
+    worker::{self, Adopt, CatchUp, CloseListeners, Cut, Delay, Worker},
 };
 use crate::{
     config::{Confirmations, Snapshot},
-    telemetry::{Event, emit},
+    telemetry::{Access, AccessLog, Event, emit},
 };
 
 /// Make this snapshot what is served. From the ConfigActor; cannot fail: all that could has been
@@ -148,18 +149,33 @@ pub(crate) struct ServerActor {
     before: Requests,
     is_failure: bool,
     finished: Option<oneshot::Sender<DrainReport>>,
+    pulse: Pulse,
+    /// How long the process has stood still, as far as the drain knows.
+    stood: Duration,
+    suspended: Suspension,
+    /// For what is cut.
+    access: AccessLog,
 }
 
 impl ServerActor {
     /// `finished` gets the report when all is over.
-    pub(crate) fn new(readiness: Readiness, finished: oneshot::Sender<DrainReport>) -> Self {
+    pub(crate) fn new(
+        finished: oneshot::Sender<DrainReport>,
+        pulse: Pulse,
+        access: AccessLog,
+        readiness: Readiness,
+    ) -> Self {
         Self {
+            access,
             snapshot: None,
             readiness,
             drain: Drain::new(),
             before: Requests::default(),
             is_failure: false,
             finished: Some(finished),
+            stood: pulse.look(Instant::now()),
+            pulse,
+            suspended: Suspension::so_far(),
         }
     }
 
@@ -203,22 +219,62 @@ impl ServerActor {
             Some(Step::Cut) => self.cut(ctx),
             Some(Step::End) => self.end(ctx),
         }
-        if let Some(due) = self.drain.due().filter(|_| step.is_some()) {
-            let wait = due.saturating_duration_since(Instant::now());
-            ctx.run_later(wait, |this, ctx| {
-                let step = this.drain.tick(Instant::now());
-                this.take(step, ctx);
-            });
+        if step.is_some() {
+            self.set_clock(ctx);
         }
+    }
+
+    fn set_clock(&self, ctx: &mut Context<Self>) {
+        let Some(due) = self.drain.due() else {
+            return;
+        };
+        let wait = due.saturating_duration_since(Instant::now());
+        ctx.run_later(wait, |this, ctx| {
+            this.catch_up(ctx);
+            let step = this.drain.tick(Instant::now());
+            this.take(step, ctx);
+        });
+    }
+
+    /// Where the process stood still, says so, and moves every deadline by as much.
+    fn catch_up(&mut self, ctx: &mut Context<Self>) {
+        let stood = self.pulse.look(Instant::now());
+        let by = stood - self.stood;
+        self.stood = stood;
+        let slept = self.suspended.since(Suspension::so_far());
+        if (by + slept).is_zero() {
+            return;
+        }
+        emit(&Event::StoodStill(by + slept));
+        self.drain.stood_still(by);
+        self.set_clock(ctx);
+        let drain = self.worker_drain();
+        for worker in self.workers() {
+            worker.address.do_send(CatchUp);
+            if let Some(drain) = drain {
+                worker.address.do_send(drain);
+            }
+        }
+    }
+
+    /// What the workers are to know of the drain under way.
+    fn worker_drain(&self) -> Option<worker::Drain> {
+        let Phase::Draining { since, deadline } = self.drain.phase() else {
+            return None;
+        };
+        Some(worker::Drain {
+            since,
+            linger: self.drain.linger(),
+            deadline,
+        })
     }
 
     /// P5: first no handshake begins, then those under way end, then the queues are emptied, then
     /// the listeners close.
     fn close_listeners(&mut self, ctx: &mut Context<Self>) {
-        let Phase::Draining { since, deadline } = self.drain.phase() else {
+        let Some(drain) = self.worker_drain() else {
             return;
         };
-        let linger = self.drain.linger();
         let listeners = self.listeners().to_vec();
         for listener in &listeners {
             listener.refuse_handshakes();
@@ -227,24 +283,24 @@ impl ServerActor {
             .iter()
             .filter_map(|listener| listener.address().tcp())
             .collect();
+        let limit = HANDSHAKES.min(drain.deadline - drain.since);
+        let limit = self.pulse.deadline(limit);
         let handshakes = async move {
-            let limit = deadline.min(since + HANDSHAKES);
-            while handshakes::are_under_way(&addresses) && Instant::now() < limit {
+            while handshakes::are_under_way(&addresses) && Instant::now() < limit.moment() {
                 tokio::time::sleep(HANDSHAKES_TICK).await;
             }
-        };
-        let drain = move || worker::Drain {
-            since,
-            linger,
-            deadline,
         };
         // At once, so that whoever is answered from now on is told to close; and what a full
         // descriptor table keeps in the queue needs others to leave.
         for worker in self.workers() {
-            worker.address.do_send(drain());
+            worker.address.do_send(drain);
         }
         ctx.spawn(handshakes.into_actor(self).map(move |(), this, ctx| {
             let mut closing = Vec::new();
+            // Cutting already: that tells the workers itself.
+            let Some(drain) = this.worker_drain() else {
+                return;
+            };
             for worker in this.workers().to_vec() {
                 let closed = worker.address.send(CloseListeners);
                 let (emptied, is_empty) = oneshot::channel();
@@ -255,7 +311,7 @@ impl ServerActor {
                         let _ = emptied.send(());
                     }
                     // The worker is empty when it is so after its queue.
-                    let _ = worker.address.send(drain()).await;
+                    let _ = worker.address.send(drain).await;
                     worker.id
                 };
                 ctx.spawn(
@@ -300,15 +356,21 @@ impl ServerActor {
         }
         for worker in self.workers().to_vec() {
             let cutting = actix_rt::spawn(worker.address.send(Cut));
+            let access = self.access.clone();
             let closing = async move {
                 let cut = timeout(CUT_PATIENCE, cutting).await;
                 let victims = match cut {
                     Ok(Ok(Ok(victims))) => victims,
                     _ => worker.books.cut(Instant::now()),
                 };
+                let is_told = access.is_on();
                 for victim in &victims {
                     emit(&Event::Cut(victim));
+                    if is_told {
+                        access.record(&Access::of_victim(victim));
+                    }
                 }
+                access.flush();
                 let is_empty = worker::Drain {
                     since: now,
                     linger: Duration::ZERO,
@@ -375,6 +437,10 @@ fn sum<'a>(accounts: impl IntoIterator<Item = &'a Account>) -> Requests {
 
 impl Actor for ServerActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(TICK, Self::catch_up);
+    }
 }
 
 impl Handler<Publish> for ServerActor {
@@ -423,10 +489,14 @@ impl Handler<Publish> for ServerActor {
             };
             return Box::pin(async { all });
         }
+        let patience = self.pulse.deadline(patience);
         Box::pin(async move {
-            let late = adopting.into_iter().map(|(id, adopted)| async move {
-                let adopted = timeout(patience, adopted).await;
-                (!matches!(adopted, Ok(Ok(Ok(_))))).then_some(id)
+            let late = adopting.into_iter().map(|(id, adopted)| {
+                let patience = &patience;
+                async move {
+                    let adopted = patience.bound(adopted).await;
+                    (!matches!(adopted, Ok(Ok(Ok(_))))).then_some(id)
+                }
             });
             let late: Vec<usize> = join_all(late).await.into_iter().flatten().collect();
             Confirmations {

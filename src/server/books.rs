@@ -10,9 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::{Method, Uri};
+use actix_http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use slab::Slab;
+
+use crate::telemetry::Sent;
 
 /// What became of requests: `received = answered + aborted + cut + in_flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -81,6 +83,7 @@ struct Entry {
     uri: Uri,
     peer: Option<SocketAddr>,
     since: Instant,
+    generation: u64,
 }
 
 /// Which account a connection's requests are entered in.
@@ -92,6 +95,26 @@ pub(crate) struct AccountId(usize);
 pub(crate) struct Ticket {
     place: usize,
     serial: u64,
+    /// Its response, where one has begun.
+    sent: Option<Sent>,
+}
+
+impl Ticket {
+    /// The head of its response is about to be handed over.
+    pub(crate) fn begins(&mut self, status: StatusCode) {
+        self.sent = Some(Sent { status, bytes: 0 });
+    }
+
+    /// So much more of the response's body has been handed over.
+    pub(crate) fn goes_on(&mut self, bytes: usize) {
+        if let Some(sent) = &mut self.sent {
+            sent.bytes += bytes as u64;
+        }
+    }
+
+    pub(crate) fn sent(&self) -> Option<Sent> {
+        self.sent
+    }
 }
 
 /// How a request ended, where it was not cut.
@@ -107,6 +130,16 @@ pub(crate) struct Victim {
     pub(crate) path: String,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) age: Duration,
+    pub(crate) generation: u64,
+}
+
+/// A request whose entry was closed, as the access log names it.
+pub(crate) struct Closed {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) since: Instant,
+    pub(crate) generation: u64,
 }
 
 impl Books {
@@ -140,6 +173,7 @@ impl Books {
         uri: Uri,
         peer: Option<SocketAddr>,
         since: Instant,
+        generation: u64,
     ) -> Ticket {
         let mut ledger = self.ledger();
         ledger.tickets += 1;
@@ -152,25 +186,35 @@ impl Books {
             uri,
             peer,
             since,
+            generation,
         });
-        Ticket { place, serial }
+        Ticket {
+            place,
+            serial,
+            sent: None,
+        }
     }
 
-    /// Requests have ended. One that was cut meanwhile stays cut.
-    pub(crate) fn close(&self, tickets: impl IntoIterator<Item = Ticket>, end: End) {
+    /// A request has ended. One that was cut meanwhile stays cut: then there is nothing to close.
+    pub(crate) fn close(&self, ticket: &Ticket, end: End) -> Option<Closed> {
         let mut ledger = self.ledger();
-        for ticket in tickets {
-            let open = ledger.in_flight.get(ticket.place);
-            if open.is_none_or(|entry| entry.serial != ticket.serial) {
-                continue;
-            }
-            let entry = ledger.in_flight.remove(ticket.place);
-            let requests = &mut ledger.accounts[entry.account].requests;
-            match end {
-                End::Answered => requests.answered += 1,
-                End::Aborted => requests.aborted += 1,
-            }
+        let open = ledger.in_flight.get(ticket.place);
+        if open.is_none_or(|entry| entry.serial != ticket.serial) {
+            return None;
         }
+        let entry = ledger.in_flight.remove(ticket.place);
+        let requests = &mut ledger.accounts[entry.account].requests;
+        match end {
+            End::Answered => requests.answered += 1,
+            End::Aborted => requests.aborted += 1,
+        }
+        Some(Closed {
+            method: entry.method,
+            uri: entry.uri,
+            peer: entry.peer,
+            since: entry.since,
+            generation: entry.generation,
+        })
     }
 
     /// Enters all that is in flight as cut, and names it.
@@ -185,6 +229,7 @@ impl Books {
                 path: entry.uri.path().to_owned(),
                 peer: entry.peer,
                 age: now.saturating_duration_since(entry.since),
+                generation: entry.generation,
             });
         }
         victims
@@ -212,7 +257,7 @@ mod tests {
 
     fn receive(books: &Books, account: AccountId) -> Ticket {
         let uri = Uri::from_static("/a?b");
-        books.receive(account, Method::GET, uri, None, Instant::now())
+        books.receive(account, Method::GET, uri, None, Instant::now(), 1)
     }
 
     #[test]
@@ -220,8 +265,11 @@ mod tests {
         let books = Books::default();
         let account = books.account(&"public".into());
         let [a, b, c, _d] = std::array::from_fn(|_| receive(&books, account));
-        books.close([a, b], End::Answered);
-        books.close([c], End::Aborted);
+        for answered in [a, b] {
+            books.close(&answered, End::Answered);
+        }
+        let aborted = books.close(&c, End::Aborted).expect("it was open");
+        assert_eq!((aborted.uri.path(), aborted.generation), ("/a", 1));
         let read = books.read()[0].requests;
         let expected = Requests {
             received: 4,
@@ -243,7 +291,7 @@ mod tests {
         assert_eq!((named.len(), named[0].path.as_str()), (1, "/a"));
         let next = receive(&books, account);
         assert_eq!(late.place, next.place, "the place is taken again");
-        books.close([late], End::Answered);
+        assert!(books.close(&late, End::Answered).is_none());
         let read = books.read()[0].requests;
         assert_eq!((read.cut, read.answered, read.in_flight), (1, 0, 1));
     }

@@ -151,6 +151,18 @@ impl Conn {
         self.wake();
     }
 
+    /// The process stood still: what the client has had time for begins so much later, but not
+    /// before it begins.
+    pub(crate) fn stood_still(&self, by: Duration, now: Instant) {
+        let moved = |since: Instant| (since + by).min(now);
+        self.idle_since.set(moved(self.idle_since.get()));
+        self.head_since.set(self.head_since.get().map(moved));
+        let blocked = self.write_blocked_since.get();
+        self.write_blocked_since.set(blocked.map(moved));
+        let discarding = self.discarding.get();
+        self.discarding.set(discarding.map(|until| until + by));
+    }
+
     /// The generation of the request under way.
     pub(crate) fn pinned(&self) -> Option<GenerationPin> {
         self.pin.borrow().clone()
@@ -163,6 +175,7 @@ impl Conn {
         framing: Framing,
         pin: GenerationPin,
     ) -> Ticket {
+        let generation = pin.number;
         self.pin.replace(Some(pin));
         self.open.set(self.open.get() + 1);
         self.head_since.set(None);
@@ -174,7 +187,8 @@ impl Conn {
         let head = request.head();
         let (method, uri) = (head.method.clone(), head.uri.clone());
         let books = self.hub.books();
-        books.receive(self.account, method, uri, self.peer, self.now.get())
+        let now = self.now.get();
+        books.receive(self.account, method, uri, self.peer, now, generation)
     }
 
     /// A response lies in the write buffer to its last byte.
@@ -276,7 +290,7 @@ impl Conn {
     // Within.
 
     fn close_requests(&self, count: usize, tickets: impl IntoIterator<Item = Ticket>, end: End) {
-        self.hub.books().close(tickets, end);
+        self.hub.close_requests(tickets, end);
         let open = self.open.get() - count;
         self.open.set(open);
         if open > 0 {
@@ -389,6 +403,9 @@ fn poll(
             if clock.is_pending_until(at, now, cx) {
                 return Poll::Pending;
             }
+            continue;
+        }
+        if conn.hub.catch_up(now) {
             continue;
         }
         match due {

@@ -169,6 +169,19 @@ impl Drain {
         }
     }
 
+    /// The process stood still: what was to come comes so much later.
+    pub fn stood_still(&mut self, by: Duration) {
+        match &mut self.phase {
+            Phase::Serving | Phase::Over => {}
+            Phase::Delaying { until } => *until += by,
+            Phase::Draining { since, deadline } => {
+                *since += by;
+                *deadline += by;
+            }
+            Phase::Cutting { limit } => *limit += by,
+        }
+    }
+
     /// A worker has no connection left.
     pub fn worker_is_empty(&mut self, worker: usize) -> Option<Step> {
         self.remaining.remove(&worker);
@@ -230,6 +243,20 @@ mod tests {
         assert_eq!(drain.tick(cut_at), Some(Step::Cut));
         assert_eq!(drain.tick(cut_at + CUT_LIMIT), Some(Step::End));
         assert_eq!((drain.phase(), drain.due()), (Phase::Over, None));
+    }
+
+    #[test]
+    fn a_deadline_moves_by_the_time_that_the_process_stood_still() {
+        let (mut drain, start) = begun(Urge::Graceful);
+        let stood = Duration::from_secs(60);
+        drain.stood_still(stood);
+        assert_eq!(drain.tick(start + LIMITS.delay), None);
+        let drained_at = start + LIMITS.delay + stood;
+        assert_eq!(drain.tick(drained_at), Some(Step::Drain));
+        drain.stood_still(stood);
+        let (since, deadline) = (drained_at + stood, drained_at + LIMITS.timeout + stood);
+        assert_eq!(drain.phase(), Phase::Draining { since, deadline });
+        assert_eq!(drain.tick(deadline), Some(Step::Cut));
     }
 
     #[test]

@@ -10,8 +10,17 @@ use std::{
 use slab::Slab;
 use tokio::sync::{Notify, watch};
 
-use super::{books::Books, connection::Conn, extract::Lifecycle, readiness::Readiness};
-use crate::settings::Server;
+use super::{
+    books::{Books, End, Ticket},
+    connection::Conn,
+    extract::Lifecycle,
+    pulse::Pulse,
+    readiness::Readiness,
+};
+use crate::{
+    settings::Server,
+    telemetry::{Access, AccessEnd, AccessLog},
+};
 
 /// The times of `[server]` that every connection keeps.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,6 +71,7 @@ pub(crate) enum Standing {
 /// One worker's common ground. Lives on the worker's thread; only the books are shared.
 pub(crate) struct Hub {
     books: Arc<Books>,
+    access: AccessLog,
     times: Cell<Times>,
     max_connections: Cell<usize>,
     crowd: Crowd,
@@ -73,18 +83,24 @@ pub(crate) struct Hub {
     /// Tells handlers of the drain. The worker's own, so that a request's copy of it touches no
     /// other worker's cache line.
     lifecycle: watch::Sender<Option<Instant>>,
+    pulse: Pulse,
+    /// How long the process has stood still, as far as the connections' clocks know.
+    stood: Cell<Duration>,
 }
 
 impl Hub {
     pub(crate) fn new(
         books: Arc<Books>,
+        access: AccessLog,
         times: Times,
         max_connections: usize,
         crowd: Crowd,
         readiness: Readiness,
+        pulse: Pulse,
     ) -> Rc<Self> {
         Rc::new(Self {
             books,
+            access,
             times: Cell::new(times),
             max_connections: Cell::new(max_connections),
             crowd,
@@ -93,11 +109,41 @@ impl Hub {
             connections: RefCell::default(),
             room: Notify::new(),
             lifecycle: watch::Sender::new(None),
+            stood: Cell::new(pulse.look(Instant::now())),
+            pulse,
         })
     }
 
     pub(crate) fn books(&self) -> &Books {
         &self.books
+    }
+
+    /// Requests have ended: enters it in the books, and in the access log where that is on.
+    pub(crate) fn close_requests(&self, tickets: impl IntoIterator<Item = Ticket>, end: End) {
+        let is_told = self.access.is_on();
+        for ticket in tickets {
+            let closed = self.books.close(&ticket, end);
+            let Some(closed) = closed.filter(|_| is_told) else {
+                continue;
+            };
+            self.access.record(&Access {
+                method: &closed.method,
+                path: closed.uri.path(),
+                peer: closed.peer,
+                generation: closed.generation,
+                took: closed.since.elapsed(),
+                sent: ticket.sent(),
+                end: match end {
+                    End::Answered => AccessEnd::Answered,
+                    End::Aborted => AccessEnd::Aborted,
+                },
+            });
+        }
+    }
+
+    /// Hands over what the access log holds here.
+    pub(crate) fn flush_access(&self) {
+        self.access.flush();
     }
 
     pub(crate) fn times(&self) -> Times {
@@ -116,8 +162,32 @@ impl Hub {
         Lifecycle::new(self.lifecycle.subscribe())
     }
 
+    /// How long the process has stood still in all, as far as is known.
+    pub(crate) fn stood(&self) -> Duration {
+        self.stood.get()
+    }
+
+    /// Moves every connection's clock by the time that the process has stood still since this was
+    /// called last; whether there was any. To be called where a clock has run out.
+    pub(crate) fn catch_up(&self, now: Instant) -> bool {
+        let stood = self.pulse.look(now);
+        let by = stood - self.stood.replace(stood);
+        if by.is_zero() {
+            return false;
+        }
+        if let Standing::Draining { since, linger } = self.standing.get() {
+            let since = since + by;
+            self.standing.set(Standing::Draining { since, linger });
+        }
+        for (_, conn) in &*self.connections.borrow() {
+            conn.stood_still(by, now);
+        }
+        true
+    }
+
     /// Takes up a generation's limits.
     pub(crate) fn limit(&self, times: Times, max_connections: usize) {
+        self.access.refresh();
         if self.times.replace(times) != times {
             self.wake_connections();
         }

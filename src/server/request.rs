@@ -10,10 +10,11 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use actix_http::{
-    BoxedPayloadStream, ConnectionType, Payload, Request, Response, StatusCode,
+    BoxedPayloadStream, ConnectionType, Method, Payload, Request, Response, StatusCode,
     body::{BodySize, BoxBody, EitherBody, MessageBody},
     error::PayloadError,
     header,
@@ -87,6 +88,7 @@ where
             .clone();
         let framing = framing(&mut request);
         let offers_upgrade = request.upgrade();
+        let is_head = request.method() == Method::HEAD;
         // P1, P2: the head is complete, and no handler or middleware has seen the request.
         let pin = self.slot.borrow_mut().pin();
         let asked = pin.probe(conn.listener(), request.path());
@@ -96,7 +98,7 @@ where
         let stalled =
             (framing != Framing::None && !offers_upgrade).then(|| time_body(&mut request, &conn));
         Answering {
-            entry: Some(OpenEntry::new(conn, ticket, offers_upgrade)),
+            entry: Some(OpenEntry::new(conn, ticket, offers_upgrade, is_head)),
             handling: match probe {
                 Some(answer) => Handling::done(answer),
                 // A middleware may panic before it returns its future.
@@ -130,7 +132,7 @@ fn time_body(request: &mut Request, conn: &Rc<Conn>) -> Rc<Cell<bool>> {
     let body = TimedBody {
         inner: request.take_payload(),
         conn: conn.clone(),
-        sleep: None,
+        stall: None,
         stalled: stalled.clone(),
     };
     *request.payload() = Payload::Stream {
@@ -208,7 +210,7 @@ fn response<B>(answer: Result<ServiceResponse<B>, actix_web::Error>) -> Response
 /// The response, with its body entered in the books.
 fn finish<B: MessageBody + 'static>(
     mut response: Response<EitherBody<B>>,
-    entry: OpenEntry,
+    mut entry: OpenEntry,
     is_stalled: bool,
 ) -> Response<Tracked<B>> {
     // actix-http takes every request that offers an upgrade for a stream without end: where the
@@ -220,6 +222,7 @@ fn finish<B: MessageBody + 'static>(
             .head_mut()
             .set_connection_type(ConnectionType::Close);
     }
+    entry.begins(response.status());
     // It would be sent all the same, and taken for the beginning of the next response.
     let has_no_body = matches!(
         response.status(),
@@ -258,15 +261,30 @@ struct OpenEntry {
     ticket: Option<Ticket>,
     offers_upgrade: bool,
     is_complete: bool,
+    /// Its response's body is measured and not sent.
+    is_head: bool,
 }
 
 impl OpenEntry {
-    fn new(conn: Rc<Conn>, ticket: Ticket, offers_upgrade: bool) -> Self {
+    fn new(conn: Rc<Conn>, ticket: Ticket, offers_upgrade: bool, is_head: bool) -> Self {
         Self {
             conn,
             ticket: Some(ticket),
             offers_upgrade,
             is_complete: false,
+            is_head,
+        }
+    }
+
+    fn begins(&mut self, status: StatusCode) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.begins(status);
+        }
+    }
+
+    fn goes_on(&mut self, piece: &Bytes) {
+        if let Some(ticket) = self.ticket.as_mut().filter(|_| !self.is_head) {
+            ticket.goes_on(piece.len());
         }
     }
 }
@@ -312,6 +330,9 @@ impl<B: MessageBody + 'static> MessageBody for Tracked<B> {
         let this = self.project();
         let next = ready!(this.body.poll_next(cx));
         this.entry.is_complete = next.is_none();
+        if let Some(Ok(piece)) = &next {
+            this.entry.goes_on(piece);
+        }
         Poll::Ready(next)
     }
 }
@@ -321,8 +342,15 @@ impl<B: MessageBody + 'static> MessageBody for Tracked<B> {
 struct TimedBody {
     inner: Payload<BoxedPayloadStream>,
     conn: Rc<Conn>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    stall: Option<Stall>,
     stalled: Rc<Cell<bool>>,
+}
+
+/// Somebody waits for the next piece of a body.
+struct Stall {
+    sleep: Pin<Box<Sleep>>,
+    /// How long the process had stood still before.
+    stood: Duration,
 }
 
 impl Stream for TimedBody {
@@ -330,14 +358,26 @@ impl Stream for TimedBody {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Poll::Ready(piece) = Pin::new(&mut self.inner).poll_next(cx) {
-            self.sleep = None;
+            self.stall = None;
             return Poll::Ready(piece);
         }
-        let timeout = self.conn.hub().times().body;
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + timeout)));
-        ready!(sleep.as_mut().poll(cx));
+        let this = &mut *self;
+        let hub = this.conn.hub();
+        let stall = this.stall.get_or_insert_with(|| Stall {
+            sleep: Box::pin(sleep_until(Instant::now() + hub.times().body)),
+            stood: hub.stood(),
+        });
+        loop {
+            ready!(stall.sleep.as_mut().poll(cx));
+            hub.catch_up(std::time::Instant::now());
+            let moved = hub.stood() - stall.stood;
+            if moved.is_zero() {
+                break;
+            }
+            stall.stood = hub.stood();
+            let deadline = stall.sleep.deadline() + moved;
+            stall.sleep.as_mut().reset(deadline);
+        }
         self.stalled.set(true);
         self.conn.wake();
         let timed_out = std::io::ErrorKind::TimedOut;

@@ -1,6 +1,6 @@
 //! WorkerActor: one core's thread, its accept loop and its connections.
 //!
-//! Takes [`Adopt`], [`Delay`], [`CloseListeners`], [`Drain`] and [`Cut`], all from the ServerActor.
+//! Takes [`Adopt`], [`Delay`], [`CloseListeners`], [`Drain`], [`CatchUp`] and [`Cut`], all from the ServerActor.
 //! Knows no other actor. What it served is told by its books, which others may read at any time.
 
 use std::{
@@ -27,9 +27,13 @@ use super::{
     hub::{Crowd, Hub, Times},
     io::Io,
     listener::{Accepted, Queue, Share, is_clients_fault, is_shut},
+    pulse::Pulse,
     readiness::Readiness,
 };
-use crate::config::{Generation, Slot};
+use crate::{
+    config::{Generation, Slot},
+    telemetry::AccessSource,
+};
 
 /// Take up the newest generation, and listen on these sockets too. Answers [`Adopted`].
 #[derive(Message)]
@@ -53,14 +57,19 @@ pub(crate) struct Delay;
 #[rtype(result = "()")]
 pub(crate) struct CloseListeners;
 
-/// Finish what is in flight. Answered when no connection is left.
-#[derive(Message)]
+/// Finish what is in flight. Answered when no connection is left. Sent again where it changes.
+#[derive(Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain {
     pub(crate) since: Instant,
     pub(crate) linger: Duration,
     pub(crate) deadline: Instant,
 }
+
+/// The process stood still: move the connections' clocks. Cannot fail.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CatchUp;
 
 /// End every connection. Answers what was in flight, entered as cut. Cannot fail.
 #[derive(Message)]
@@ -100,6 +109,8 @@ pub(crate) struct NewWorker {
     pub(crate) max_connections: usize,
     pub(crate) crowd: Crowd,
     pub(crate) readiness: Readiness,
+    pub(crate) pulse: Pulse,
+    pub(crate) access: AccessSource,
 }
 
 impl Worker {
@@ -150,7 +161,15 @@ impl WorkerActor {
     ) {
         let mut slot = Slot::new(new.published);
         let times = (new.times)(&slot.pin());
-        let hub = Hub::new(books, times, new.max_connections, new.crowd, new.readiness);
+        let hub = Hub::new(
+            books,
+            new.access.log(),
+            times,
+            new.max_connections,
+            new.crowd,
+            new.readiness,
+            new.pulse,
+        );
         let slot = Rc::new(RefCell::new(slot));
         let making = (new.new_serve)(hub.clone(), slot.clone(), new.address);
         let Some(serve) = making.await else {
@@ -208,7 +227,18 @@ impl Handler<Drain> for WorkerActor {
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
         self.hub.drain(drain.since, drain.linger, drain.deadline);
         let hub = self.hub.clone();
-        Box::pin(async move { hub.is_empty().await })
+        Box::pin(async move {
+            hub.is_empty().await;
+            hub.flush_access();
+        })
+    }
+}
+
+impl Handler<CatchUp> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: CatchUp, _: &mut Self::Context) {
+        self.hub.catch_up(Instant::now());
     }
 }
 

@@ -133,7 +133,7 @@ impl fmt::Display for Place {
 impl Fault {
     /// Whose fault an error of reading is: that descriptors or memory ran out says nothing about
     /// the settings.
-    pub(super) fn of(error: &io::Error) -> Fault {
+    pub(crate) fn of(error: &io::Error) -> Fault {
         use rustix::io::Errno;
         match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Fault::System,

@@ -1,11 +1,12 @@
 //! The tables that every service has, their defaults and what each setting means.
 //! Owns no parsing: how values are written is `units.rs`.
 
-use super::units::{self, AdminAddress, ListenerName};
+use super::units::{self, AdminAddress, Level, ListenerName, LogTarget};
+use bytesize::ByteSize;
 use log::LevelFilter;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -148,7 +149,8 @@ pub struct Shutdown {
     pub timeout: Duration,
 }
 
-/// What is logged.
+/// What is logged, and where. The log facade is the process's: in a service that another program
+/// embeds, all but `access` is that program's concern.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Logging {
@@ -156,6 +158,40 @@ pub struct Logging {
     #[serde(with = "units::level")]
     #[schemars(with = "String")]
     pub level: LevelFilter,
+    /// Levels of single targets and all beneath them, such as `"everup::http" = "warn"`; default:
+    /// none, but that `actix_http` is off unless it is named.
+    #[serde(with = "levels")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub targets: BTreeMap<String, LevelFilter>,
+    /// The file that lines are appended to; default `""`, which is standard error. A relative path
+    /// starts at `$LOGS_DIRECTORY` where that is set, else at the working directory.
+    #[serde(deserialize_with = "units::log_file")]
+    pub file: String,
+    /// The file is renamed to `FILE.1`, and a new one begun, before it becomes larger: `"64KiB"` to
+    /// `"1TiB"`; default `"10MiB"`.
+    #[serde(with = "units::log_size")]
+    #[schemars(with = "String")]
+    pub max_size: ByteSize,
+    /// How many renamed files are kept, `FILE.1` the newest: 0 to 100; default 5.
+    #[serde(deserialize_with = "units::log_keep")]
+    #[schemars(range(max = 100))]
+    pub keep: u32,
+    /// `"text"`, or `"json"`: an object a line; default `"text"`.
+    pub format: LogFormat,
+    /// Whether each request has a line, of target `everup::access`, whatever `level` says; default
+    /// `false`.
+    pub access: bool,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Time, level, target, message.
+    #[default]
+    Text,
+    /// The same as an object.
+    Json,
 }
 
 impl Default for Server {
@@ -205,6 +241,12 @@ impl Default for Logging {
     fn default() -> Self {
         Logging {
             level: LevelFilter::Info,
+            targets: BTreeMap::new(),
+            file: String::new(),
+            max_size: ByteSize::mib(10),
+            keep: 5,
+            format: LogFormat::Text,
+            access: false,
         }
     }
 }
@@ -228,4 +270,26 @@ fn listeners<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, List
         .into_iter()
         .map(|(name, listener)| (name.0, listener))
         .collect())
+}
+
+/// The levels of log targets, for `#[serde(with = "…")]`.
+mod levels {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(
+        levels: &BTreeMap<String, LevelFilter>,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        out.collect_map(levels.iter().map(|(target, level)| (target, Level(*level))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<String, LevelFilter>, D::Error> {
+        let named = BTreeMap::<LogTarget, Level>::deserialize(from)?;
+        Ok(named
+            .into_iter()
+            .map(|(target, level)| (target.0, level.0))
+            .collect())
+    }
 }

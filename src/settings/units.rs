@@ -1,6 +1,7 @@
-//! How durations, addresses, levels and bounded numbers are written in settings.
+//! How durations, sizes, addresses, levels and bounded numbers are written in settings.
 //! Owns their texts both ways; which setting uses which is `schema.rs`.
 
+use bytesize::ByteSize;
 use jiff::SignedDuration;
 use log::LevelFilter;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
@@ -25,6 +26,9 @@ pub enum AdminAddress {
     /// On a unix socket: `unix:PATH`.
     Unix(PathBuf),
 }
+
+/// Characters that a log target may have.
+const TARGET: usize = 256;
 
 /// A type that is written as a text: what is expected, and how it is read.
 struct Text<T> {
@@ -100,6 +104,82 @@ pub(super) mod level {
                 LevelFilter::iter().find(|level| level.as_str().to_ascii_lowercase() == text)
             },
         })
+    }
+}
+
+/// A log level on its own, as the value of a table.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub(super) struct Level(#[serde(with = "level")] pub(super) LevelFilter);
+
+/// A log target; to be read as a key.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LogTarget(pub(super) String);
+
+impl<'de> serde::Deserialize<'de> for LogTarget {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Text {
+            expected: "a log target of at most 256 characters such as \"everup::http\"",
+            read: |text| {
+                let is_name = |part: &str| !part.is_empty() && !part.contains(':');
+                let fits = text.len() <= TARGET && text.split("::").all(is_name);
+                fits.then(|| LogTarget(text.to_owned()))
+            },
+        })
+    }
+}
+
+/// The path of a log file, or nothing.
+pub(super) fn log_file<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    from.deserialize_str(Text {
+        expected: "the path of a file, or \"\" for standard error",
+        read: |text| (!text.contains('\0')).then(|| text.to_owned()),
+    })
+}
+
+/// How many rolled log files are kept.
+pub(super) fn log_keep<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    from.deserialize_u32(Bounded {
+        least: 0,
+        most: 100,
+    })
+}
+
+/// The size of a log file, for `#[serde(with = "…")]`.
+pub(super) mod log_size {
+    use super::*;
+
+    pub(in super::super) fn serialize<S: serde::Serializer>(
+        size: &ByteSize,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&written_size(size.0))
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<ByteSize, D::Error> {
+        from.deserialize_str(Text {
+            expected: "a size from \"64KiB\" to \"1TiB\" such as \"10MiB\"",
+            read: |text| {
+                let size: ByteSize = text.parse().ok()?;
+                (ByteSize::kib(64)..=ByteSize::tib(1))
+                    .contains(&size)
+                    .then_some(size)
+            },
+        })
+    }
+}
+
+/// A size as settings have it, exactly: `10MiB`.
+fn written_size(size: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units
+        .into_iter()
+        .find(|(bits, _)| size != 0 && size.trailing_zeros() >= *bits);
+    match whole {
+        Some((bits, unit)) => format!("{}{unit}", size >> bits),
+        None => format!("{size}B"),
     }
 }
 
@@ -310,6 +390,16 @@ mod tests {
         ] {
             assert_eq!(duration_of(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn sizes_are_written_back_exactly() {
+        for (text, bytes) in [("64KiB", 65_536), ("10MiB", 10_485_760), ("1TiB", 1 << 40)] {
+            let size: ByteSize = text.parse().expect(text);
+            assert_eq!((size.0, written_size(bytes).as_str()), (bytes, text));
+        }
+        assert_eq!(written_size(100_001), "100001B");
+        assert_eq!("100001B".parse(), Ok(ByteSize(100_001)));
     }
 
     #[test]

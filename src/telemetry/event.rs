@@ -1,12 +1,14 @@
 //! The events of a service's life, each with its line, its level and its target.
 
-use std::fmt;
+use std::{fmt, io, path::Path, time::Duration};
 
-use log::Level;
+use log::{Level, Record};
 
+use super::line;
 use crate::{
     config::{Attempt, Outcome, Snapshot},
     server::{DrainReport, Requests, Step, Victim},
+    settings::LogFormat,
 };
 
 /// Something that the operator is to know.
@@ -29,36 +31,91 @@ pub(crate) enum Event<'a> {
     },
     /// A signal that does nothing here.
     Unhandled(&'a str),
+    /// A SIGHUP that means the end of the controlling terminal.
+    TerminalGone(&'a str),
+    /// The process stood still for so long.
+    StoodStill(Duration),
     /// A bug: what was received is not all accounted for.
     BooksDiffer(Requests),
+    /// Lines found the queue full, or could not be written.
+    LinesLost {
+        lines: u64,
+        /// Why the last of them could not be written.
+        error: Option<&'a io::Error>,
+    },
+    /// The last line of a log that goes on elsewhere.
+    LogMoves {
+        to: &'a Path,
+    },
+    LogReopened {
+        path: &'a Path,
+        by: &'a str,
+    },
+    LogNotReopened {
+        path: &'a Path,
+        error: &'a io::Error,
+        by: &'a str,
+    },
+    /// It was to be opened anew, and is no file of ours.
+    LogNotAFile {
+        by: &'a str,
+    },
+    LogNotRolled {
+        path: &'a Path,
+        error: &'a io::Error,
+    },
+    LogNotWritten {
+        path: &'a Path,
+        error: &'a io::Error,
+    },
 }
+
+/// The target of what the log says of itself.
+const LOG: &str = "everup::log";
 
 /// Says it in the log.
 pub(crate) fn emit(event: &Event<'_>) {
     let (level, target) = (event.level(), event.target());
     if log::log_enabled!(target: target, level) {
-        let line: String = event.to_string();
-        // One event, one line: texts of an author's errors may hold line breaks.
-        log::log!(target: target, level, "{}", line.replace('\n', "\\n"));
+        log::log!(target: target, level, "{event}");
     }
 }
 
 impl Event<'_> {
+    /// The event as a whole line, for a sink that has to speak for itself.
+    pub(super) fn line(&self, format: LogFormat) -> Vec<u8> {
+        let mut record = Record::builder();
+        record.level(self.level()).target(self.target());
+        let encoder = line::encoder(format);
+        line::encode(&*encoder, &record.args(format_args!("{self}")).build())
+            .expect("a text can be encoded")
+    }
+
     fn level(&self) -> Level {
         match self {
             Self::Serving(_) | Self::Stopped(DrainReport { cut: 0, .. }) => Level::Info,
             Self::Attempt(attempt) if attempt.outcome != Outcome::Rejected => Level::Info,
             Self::Attempt(attempt) if attempt.refused.is_some() => Level::Info,
-            Self::StopAsked { .. } | Self::Capped { .. } => Level::Info,
-            Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) => Level::Warn,
+            Self::StopAsked { .. } | Self::Capped { .. } | Self::TerminalGone(_) => Level::Info,
+            Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) | Self::StoodStill(_) => {
+                Level::Warn
+            }
+            Self::LogMoves { .. } | Self::LogReopened { .. } => Level::Info,
+            Self::LogNotAFile { .. } => Level::Info,
+            Self::LinesLost { .. } => Level::Warn,
             Self::Attempt(_) | Self::BooksDiffer(_) => Level::Error,
+            Self::LogNotReopened { .. } | Self::LogNotRolled { .. } => Level::Error,
+            Self::LogNotWritten { .. } => Level::Error,
         }
     }
 
     fn target(&self) -> &'static str {
         match self {
             Self::Attempt(_) => "everup::config",
-            Self::Unhandled(_) => "everup::signals",
+            Self::Unhandled(_) | Self::TerminalGone(_) => "everup::signals",
+            Self::LinesLost { .. } | Self::LogMoves { .. } | Self::LogReopened { .. } => LOG,
+            Self::LogNotAFile { .. } | Self::LogNotReopened { .. } => LOG,
+            Self::LogNotRolled { .. } | Self::LogNotWritten { .. } => LOG,
             _ => "everup::server",
         }
     }
@@ -108,6 +165,7 @@ impl fmt::Display for Event<'_> {
                     path,
                     peer,
                     age,
+                    ..
                 } = victim;
                 write!(f, "cut: {method} {path} from ")?;
                 match peer {
@@ -139,12 +197,47 @@ impl fmt::Display for Event<'_> {
                  descriptors (`ulimit -n`, `LimitNOFILE=`)"
             ),
             Self::Unhandled(by) => write!(f, "{by}: unhandled, nothing is done"),
+            Self::TerminalGone(by) => write!(f, "{by}: the controlling terminal has gone away"),
+            Self::StoodStill(time) => write!(
+                f,
+                "stood still for {:.3} s (stopped, frozen or suspended); deadlines move by as much",
+                time.as_secs_f64()
+            ),
             Self::BooksDiffer(requests) => {
                 write!(
                     f,
                     "the books do not balance: {requests:?}; please report this as a bug"
                 )
             }
+            Self::LinesLost { lines, error } => {
+                write!(f, "{lines} lines were lost: ")?;
+                match error {
+                    Some(error) => write!(f, "they could not be written: {error}"),
+                    None => f.write_str("they were not taken in time"),
+                }
+            }
+            Self::LogMoves { to } => write!(f, "the log goes on in {}", to.display()),
+            Self::LogReopened { path, by } => {
+                write!(f, "reopened {}, asked by {by}", path.display())
+            }
+            Self::LogNotReopened { path, error, by } => write!(
+                f,
+                "cannot reopen {}: {error}; the log goes on in the file that is open; asked by {by}",
+                path.display()
+            ),
+            Self::LogNotAFile { by } => {
+                write!(f, "no log file to reopen (`logging.file`), asked by {by}")
+            }
+            Self::LogNotRolled { path, error } => write!(
+                f,
+                "cannot roll {}: {error}; it grows until it can be",
+                path.display()
+            ),
+            Self::LogNotWritten { path, error } => write!(
+                f,
+                "cannot write to {}: {error}; lines are lost until it can be",
+                path.display()
+            ),
         }
     }
 }

@@ -1,157 +1,284 @@
-//! Where the lines of the process go: log4rs, behind a bounded queue and a writer thread.
+//! Where the lines of a service go: log4rs' levels and encoders in front, a [`Sink`] behind.
 //!
-//! Whoever logs only encodes and hands over: a standard error that nobody reads, or a full disk
-//! behind it, slows nobody's request. What finds the queue full is counted, and the loss is said.
+//! The log facade is the process's. [`LogHandle::install`] takes it over, for `main` alone;
+//! [`LogHandle::of_another`] leaves it to the program that the service is embedded in. What can fail
+//! is done by [`LogHandle::open`], while a reload is prepared; [`LogHandle::apply`] only swaps.
 
 use std::{
-    io::Write as _,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread,
-    time::Duration,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use log::{LevelFilter, Record, SetLoggerError};
 use log4rs::{
     append::Append,
     config::{Appender, Logger, Root},
-    encode::{Encode, pattern::PatternEncoder, writer::simple::SimpleWriter},
+    encode::Encode,
 };
+use tokio::sync::watch;
 
+use super::{
+    access::{AccessSource, Destination},
+    event::{Event, emit},
+    file::{Output, Rolling},
+    line,
+    sink::{Manner, Remainder, Sink},
+};
 use crate::settings::Logging;
 
-/// Lines that wait to be written, at the most; one more is lost.
-const QUEUE: usize = 8192;
-
-/// How long the last lines may take.
+/// How long the last lines may take in all.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// Time in UTC, level, target, message.
-const PATTERN: &str = "{d(%Y-%m-%dT%H:%M:%S%.3fZ)(utc)} {l:<5} {t}: {m}{n}";
+/// How long the last lines may take where none of them gets on.
+const STALL: Duration = Duration::from_millis(250);
 
-const APPENDER: &str = "stderr";
+const APPENDER: &str = "log";
 
-/// The process's log. There is one a process, so only `main` makes one.
+/// It logs each malformed request as an error of ours: off, unless settings name it.
+const NOISY: &str = "actix_http";
+
+/// A service's log.
 #[derive(Clone)]
 pub(crate) struct LogHandle {
+    /// `None`: the facade is another's.
+    process: Option<Arc<Process>>,
+    access: watch::Sender<Destination>,
+}
+
+/// The log of a process that is ours.
+struct Process {
     log: log4rs::Handle,
-    queue: Queue,
+    stderr: Sink,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// What was applied last.
+    logging: Logging,
+    sink: Sink,
+    /// Every sink that may have something to write.
+    remainders: Vec<Remainder>,
+}
+
+/// What settings ask of the log, opened. Undone when it is dropped before it is applied.
+pub(crate) struct OpenedLog {
+    logging: Logging,
+    /// Of `logging.file`.
+    path: PathBuf,
+    /// `None` where the facade is another's.
+    sink: Option<Sink>,
+    /// A file that was not there before.
+    new_file: Option<PathBuf>,
 }
 
 impl LogHandle {
-    /// Takes over the process's log facade, at level `info` until settings say otherwise.
+    /// Takes over the process's log facade: to standard error, at level `info`, until settings say
+    /// otherwise.
     ///
     /// # Errors
     /// Where the process has a log already, or no thread to give.
     pub(crate) fn install() -> Result<Self, Box<dyn std::error::Error>> {
-        let queue = Queue::start()?;
-        let log = log4rs::init_config(config(&queue, LevelFilter::Info))
+        let logging = Logging::default();
+        let stderr = Sink::start(Output::stderr()?, manner(&logging), None)?;
+        let log = log4rs::init_config(config(&stderr, &logging))
             .map_err(|error: SetLoggerError| error.to_string())?;
-        Ok(Self { log, queue })
+        let state = Mutex::new(State {
+            logging,
+            sink: stderr.clone(),
+            remainders: vec![stderr.remainder()],
+        });
+        Ok(Self {
+            process: Some(Arc::new(Process { log, stderr, state })),
+            access: watch::Sender::default(),
+        })
     }
 
-    /// Cannot fail.
-    pub(crate) fn apply(&self, logging: &Logging) {
-        self.log.set_config(config(&self.queue, logging.level));
+    /// Leaves the log facade to whom the process belongs: of the settings, only `access` counts.
+    pub(crate) fn of_another() -> Self {
+        Self {
+            process: None,
+            access: watch::Sender::default(),
+        }
     }
 
-    /// Writes a line that is no log line, in its turn. A standard error that nobody reads, or that
-    /// fails, hinders nothing.
+    /// The access log, for a thread of the service.
+    pub(crate) fn access(&self) -> AccessSource {
+        AccessSource::new(self.access.subscribe())
+    }
+
+    /// What settings ask for, `logging.file` at `path`, where all of it is open already.
+    pub(crate) fn take_over(&self, logging: &Logging, path: &Path) -> Option<OpenedLog> {
+        let sink = match &self.process {
+            None => None,
+            Some(process) => {
+                let state = process.state();
+                if logging.file == state.logging.file {
+                    Some(state.sink.clone())
+                } else if logging.file.is_empty() {
+                    Some(process.stderr.clone())
+                } else {
+                    return None;
+                }
+            }
+        };
+        Some(OpenedLog {
+            logging: logging.clone(),
+            path: path.to_owned(),
+            sink,
+            new_file: None,
+        })
+    }
+
+    /// Opens what settings ask for, likewise. Blocks.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened to append, or there is no thread to write it.
+    pub(crate) fn open(&self, logging: &Logging, path: PathBuf) -> io::Result<OpenedLog> {
+        let mut opened = OpenedLog {
+            logging: logging.clone(),
+            path,
+            sink: None,
+            new_file: None,
+        };
+        if let Some(process) = &self.process {
+            let (output, is_new) = Output::open(&opened.path)?;
+            opened.new_file = is_new.then(|| opened.path.clone());
+            let complaints = Some(process.stderr.clone());
+            opened.sink = Some(Sink::start(output, manner(logging), complaints)?);
+        }
+        Ok(opened)
+    }
+
+    /// Logs as was asked for from here on. Cannot fail.
+    pub(crate) fn apply(&self, mut opened: OpenedLog) {
+        opened.new_file = None;
+        let logging = &opened.logging;
+        let destination = match (&self.process, &opened.sink) {
+            (Some(process), Some(sink)) => {
+                process.apply(logging, &opened.path, sink);
+                Destination::Ours(sink.clone(), logging.format)
+            }
+            _ => Destination::Facade,
+        };
+        let destination = match logging.access {
+            true => destination,
+            false => Destination::Off,
+        };
+        self.access
+            .send_if_modified(|now| std::mem::replace(now, destination.clone()) != destination);
+    }
+
+    /// Opens the log file anew; the log tells what came of it.
+    pub(crate) fn reopen(&self, by: String) {
+        match &self.process {
+            Some(process) => process.state().sink.reopen(by),
+            None => emit(&Event::LogNotAFile { by: &by }),
+        }
+    }
+
+    /// Says a line that is no log line to standard error, in its turn. A standard error that nobody
+    /// reads, or that fails, hinders nothing.
     pub(crate) fn say(&self, line: &str) {
-        self.queue
-            .push(Entry::Line(format!("{line}\n").into_bytes()));
+        if let Some(process) = &self.process {
+            process.stderr.push(format!("{line}\n").as_bytes());
+        }
     }
 
     /// Waits until what was logged so far is written, but not for ever.
     pub(crate) fn flush(&self) {
-        let (written, is_written) = sync_channel(1);
-        if self.queue.lines.try_send(Entry::Flush(written)).is_ok() {
-            let _ = is_written.recv_timeout(FLUSH);
+        let Some(process) = &self.process else {
+            return;
+        };
+        let remainders = std::mem::take(&mut process.state().remainders);
+        let deadline = Instant::now() + FLUSH;
+        for remainder in &remainders {
+            remainder.wait(STALL, deadline);
+        }
+        process.state().remainders.extend(remainders);
+    }
+}
+
+impl Process {
+    fn apply(&self, logging: &Logging, path: &Path, sink: &Sink) {
+        let (is_same, moves) = {
+            let state = self.state();
+            (state.logging == *logging, state.sink != *sink)
+        };
+        if is_same {
+            return;
+        }
+        if moves {
+            // The last line there, for whoever reads it.
+            let to = match logging.file.as_str() {
+                "" => Path::new("standard error"),
+                _ => path,
+            };
+            emit(&Event::LogMoves { to });
+        }
+        sink.set_manner(manner(logging));
+        self.log.set_config(config(sink, logging));
+        let mut state = self.state();
+        state.logging = logging.clone();
+        if moves {
+            state.sink = sink.clone();
+            state.remainders.retain(|remainder| !remainder.is_over());
+            state.remainders.push(sink.remainder());
+        }
+    }
+
+    /// No call made under the lock panics, so a poisoned one still holds a whole state.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for OpenedLog {
+    fn drop(&mut self) {
+        // P3: what is not applied leaves nothing behind. Whoever has opened the file meanwhile has
+        // found it empty; where it cannot be removed, it is an empty file.
+        if let Some(path) = &self.new_file {
+            let _ = fs::remove_file(path);
         }
     }
 }
 
-fn config(queue: &Queue, level: LevelFilter) -> log4rs::Config {
-    let appender = ToQueue {
-        encoder: PatternEncoder::new(PATTERN),
-        queue: queue.clone(),
+fn manner(logging: &Logging) -> Manner {
+    Manner {
+        format: logging.format,
+        rolling: Rolling {
+            max_size: logging.max_size.0,
+            keep: logging.keep,
+        },
+    }
+}
+
+fn config(sink: &Sink, logging: &Logging) -> log4rs::Config {
+    let appender = ToSink {
+        encoder: line::encoder(logging.format),
+        sink: sink.clone(),
     };
+    let mut targets = logging.targets.clone();
+    targets.entry(NOISY.into()).or_insert(LevelFilter::Off);
+    let targets = targets.into_iter();
     log4rs::Config::builder()
         .appender(Appender::builder().build(APPENDER, Box::new(appender)))
-        // It logs each malformed request as an error of ours.
-        .logger(Logger::builder().build("actix_http", LevelFilter::Off))
-        .build(Root::builder().appender(APPENDER).build(level))
-        .expect("one appender, named once and used by its name")
-}
-
-/// What the writer thread gets.
-enum Entry {
-    Line(Vec<u8>),
-    Flush(SyncSender<()>),
-}
-
-/// The way to the writer thread.
-#[derive(Clone, Debug)]
-struct Queue {
-    lines: SyncSender<Entry>,
-    lost: Arc<AtomicU64>,
-}
-
-impl Queue {
-    fn start() -> std::io::Result<Self> {
-        let (lines, written) = sync_channel(QUEUE);
-        let lost = Arc::new(AtomicU64::new(0));
-        let queue = Self {
-            lines,
-            lost: lost.clone(),
-        };
-        thread::Builder::new()
-            .name("everup-log".into())
-            .spawn(move || write_all(&written, &lost))?;
-        Ok(queue)
-    }
-}
-
-impl Queue {
-    fn push(&self, entry: Entry) {
-        if self.lines.try_send(entry).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-fn write_all(entries: &Receiver<Entry>, lost: &AtomicU64) {
-    // A standard error that fails is survived: there is nowhere else to say so.
-    let write = |line: &[u8]| drop(std::io::stderr().write_all(line));
-    for entry in entries {
-        match entry {
-            Entry::Line(line) => write(&line),
-            Entry::Flush(written) => drop(written.try_send(())),
-        }
-        match lost.swap(0, Ordering::Relaxed) {
-            0 => {}
-            lost => {
-                write(format!("{lost} log lines were lost: nobody read them in time\n").as_bytes())
-            }
-        }
-    }
+        .loggers(targets.map(|(target, level)| Logger::builder().build(target, level)))
+        .build(Root::builder().appender(APPENDER).build(logging.level))
+        .expect("one appender, used by its name, and targets that settings have checked")
 }
 
 /// Encodes on the thread that logs, writes on another.
 #[derive(Debug)]
-struct ToQueue {
-    encoder: PatternEncoder,
-    queue: Queue,
+struct ToSink {
+    encoder: Box<dyn Encode>,
+    sink: Sink,
 }
 
-impl Append for ToQueue {
+impl Append for ToSink {
     fn append(&self, record: &Record<'_>) -> anyhow::Result<()> {
-        let mut line = SimpleWriter(Vec::with_capacity(256));
-        self.encoder.encode(&mut line, record)?;
-        self.queue.push(Entry::Line(line.0));
+        self.sink.push(&line::encode(&*self.encoder, record)?);
         Ok(())
     }
 

@@ -57,6 +57,14 @@ fn no_request_is_lost_in_4_stops_with_a_connection_a_request_and_pipelines() {
 }
 
 #[test]
+fn no_request_is_lost_in_4_stops_with_bodies_sent_slowly() {
+    for seed in 0..4 {
+        let slow = Kind::Uploading(Duration::from_millis(20));
+        stop_under(Load::of(16, slow).seed(seed), 200);
+    }
+}
+
+#[test]
 fn pipelined_requests_are_all_answered_on_a_stop() {
     let route = "[app.routes.\"/step\"]\nrespond = { body = \"step\", delay = \"20ms\" }\n";
     let mut program = Program::serve(&settings("", route));

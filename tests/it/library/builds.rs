@@ -1,6 +1,8 @@
 //! An author's build that fails, panics or hangs: the reload is rejected, the service goes on.
-use super::Stand;
+use super::{Shop, Stand, text};
 use crate::support::eventually;
+use actix_web::App;
+use everup::{Fault, Service, Sources};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 use std::{
@@ -9,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
     task::Poll,
 };
+use tempfile::TempDir;
 
 /// A FIFO for a build to hang at.
 pub fn fifo(stand: &Stand) -> PathBuf {
@@ -114,4 +117,28 @@ fn a_burst_during_a_build_costs_one_attempt_more() {
         }
     });
     assert_eq!(stand.get("/").text(), "first");
+}
+
+#[test]
+fn a_start_whose_build_fails_panics_or_hangs_fails_with_its_reason() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let fifo = folder.path().join("hangs");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("make a FIFO");
+    for (build, reason) in [
+        ("fail", "no sign can be painted with chalk"),
+        ("panic", "the painter fell over chalk"),
+        (
+            &*fifo.display().to_string(),
+            "did not end within `reload.timeout`",
+        ),
+    ] {
+        let settings = text("chalk", build, "reload.timeout = \"300ms\"");
+        fs::write(folder.path().join("default.toml"), settings).expect("write the settings");
+        let started = Service::<Shop>::new(App::new).start(Sources::at(folder.path()));
+        let errors = started.err().expect("it cannot start");
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(errors[0].kind, Fault::Build, "{errors:?}");
+        assert!(errors[0].message.contains(reason), "{errors:?}");
+    }
+    release(&fifo);
 }

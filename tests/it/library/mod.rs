@@ -2,6 +2,7 @@
 mod builds;
 mod handlers;
 mod history;
+mod logs;
 mod services;
 mod sources;
 

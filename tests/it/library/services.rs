@@ -127,6 +127,7 @@ fn a_stop_now_cuts_and_reports_it() {
     let mut conn = stand.connect();
     conn.send(&request("GET", "/", &[], b""));
     conn.answer();
+    stand.settled();
     let held = hold_in_flight(&stand);
     stand.running.control().stop(StopMode::Now);
     let report = wait(stand.running.finished());

@@ -1,7 +1,7 @@
 //! Many clients at once, each with its own books: what it sent and what became of it, none left out.
 use super::{Address, CEILING, Conn, Quiet, Response, eventually, request};
 use std::{
-    io::ErrorKind,
+    io::{self, ErrorKind},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -9,6 +9,9 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+
+/// Of a body that is sent in two halves.
+const UPLOAD: usize = 20_000;
 
 /// What a client does between two requests.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,8 @@ pub enum Kind {
     PerRequest,
     /// Writes so many requests at once on a kept connection.
     Pipelined(usize),
+    /// Sends a body in two halves, for up to so long apart.
+    Uploading(Duration),
 }
 
 /// One answered request.
@@ -66,7 +71,8 @@ impl LoadBooks {
         assert_eq!(self.sent, self.answered);
     }
 
-    fn add(&mut self, other: Self) {
+    /// Two loads' books in one.
+    pub fn add(&mut self, other: Self) {
         self.sent += other.sent;
         self.answered += other.answered;
         self.lost += other.lost;
@@ -260,7 +266,10 @@ impl Client<'_> {
         } else {
             1
         };
-        let batch = request("GET", &self.plan.path, headers, b"").repeat(count);
+        let batch = match self.kind {
+            Kind::Uploading(_) => request("POST", &self.plan.path, &[], &[b'x'; UPLOAD]),
+            _ => request("GET", &self.plan.path, headers, b"").repeat(count),
+        };
         let mut kept = None;
         while !self.plan.over.load(Relaxed) {
             let Some(mut conn) = kept.take().or_else(|| self.dial()) else {
@@ -268,12 +277,12 @@ impl Client<'_> {
             };
             let think = match self.kind {
                 Kind::KeptAlive(most) => self.dice.up_to(most),
-                Kind::PerRequest | Kind::Pipelined(_) => Duration::ZERO,
+                Kind::PerRequest | Kind::Pipelined(_) | Kind::Uploading(_) => Duration::ZERO,
             };
             // A close while nothing is outstanding is within the rules, and seen before the next request is sent.
             let quiet = conn.quiet(think);
             let sent = Instant::now();
-            if quiet != Quiet::Open || conn.write(&batch).is_err() {
+            if quiet != Quiet::Open || self.write(&mut conn, &batch).is_err() {
                 self.books.closed_idle += 1;
                 continue;
             }
@@ -283,6 +292,18 @@ impl Client<'_> {
             }
         }
         self.books
+    }
+
+    fn write(&mut self, conn: &mut Conn, batch: &[u8]) -> io::Result<()> {
+        let Kind::Uploading(most) = self.kind else {
+            return conn.write(batch);
+        };
+        let (first, second) = batch.split_at(batch.len() - UPLOAD / 2);
+        conn.write(first)?;
+        thread::sleep(self.dice.up_to(most)); // a slow client: nothing is waited for
+        // A server may answer, and announce its close, without reading the rest: the answer tells.
+        let _ = conn.write(second);
+        Ok(())
     }
 
     /// Reads the answers; whether the connection can be kept.

@@ -11,7 +11,7 @@ use std::{
     fs, io,
     os::unix::process::ExitStatusExt,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 use tempfile::TempDir;
 
@@ -74,8 +74,8 @@ impl Setup {
         self
     }
 
-    /// Starts it and does not wait.
-    pub fn spawn(self) -> Program {
+    /// The program as a process to be, in its folder, with no variable of ours but those of the shell.
+    fn command(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_everup");
         let mut command = if self.shell.is_empty() {
             Command::new(program)
@@ -99,10 +99,17 @@ impl Setup {
         ] {
             command.env_remove(name);
         }
-        let mut child = command
+        command
             .args(&self.args)
             .current_dir(self.home.path())
-            .stdin(Stdio::null())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(self) -> Program {
+        let mut child = self
+            .command()
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -124,12 +131,39 @@ impl Setup {
         program
     }
 
+    /// Runs a command that ends, such as `check`, with the settings folder where it looks itself.
+    pub fn ask(mut self, args: &[&str]) -> Ran {
+        self.named = false;
+        self.args.extend(args.iter().map(OsString::from));
+        let output = self.command().output().expect("the program starts");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program prints text");
+        Ran {
+            code: code(output.status),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+
     /// Starts it, waits for its end, and tells its exit code and log.
     pub fn run(self) -> (i32, String) {
         let mut program = self.spawn();
         let code = program.wait_exit();
         (code, program.log())
     }
+}
+
+/// A command that ended: its exit code, and what it wrote to standard output and standard error.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// The exit code, or 128 and the signal that ended the process.
+fn code(status: ExitStatus) -> i32 {
+    let signal = || 128 + status.signal().unwrap_or_default();
+    status.code().unwrap_or_else(signal)
 }
 
 /// A program that runs; killed when dropped, and its log shown where the test fails.
@@ -286,7 +320,12 @@ impl Program {
 
     /// Stops the process as SIGSTOP does, and waits until it stands.
     pub fn stand_still(&self) {
-        self.signal(Signal::STOP);
+        self.stand_still_by(Signal::STOP);
+    }
+
+    /// Stops the process by this signal, and waits until it stands.
+    pub fn stand_still_by(&self, signal: Signal) {
+        self.signal(signal);
         let stat = format!("/proc/{}/stat", self.id());
         eventually("the process to stand still", || {
             let stat = std::fs::read_to_string(&stat).expect("it is alive");
@@ -351,15 +390,18 @@ impl Program {
             .collect()
     }
 
+    /// Whether the process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait();
+        ended.expect("a child can be waited for").is_some()
+    }
+
     /// Waits for the end of the process: its exit code, or 128 and the signal that ended it.
     pub fn wait_exit(&mut self) -> i32 {
         if !self.log.wait_end(CEILING) {
             self.fail("the program does not end")
         }
-        let status = self.child.wait().expect("a child can be waited for");
-        status
-            .code()
-            .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+        code(self.child.wait().expect("a child can be waited for"))
     }
 
     /// Asks for a graceful stop by SIGTERM, waits for exit code 0, and reads the report.

@@ -1,0 +1,155 @@
+//! What reloads and stops cost under load, everup beside stock actix-web on this machine:
+//! `cargo bench --bench lost`, less than a minute.
+//!
+//! The clients are those of the tests: each counts what it sent and what became of it, never sends
+//! on a connection that was announced to close, and takes a close while nothing is outstanding for
+//! what it is, within the rules. So what is lost here is lost by the server.
+//!
+//! Exits with 1 where everup lost anything.
+
+mod stock;
+#[path = "../../tests/it/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests use the rest of it")]
+mod support;
+
+use std::{
+    env,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use self::{
+    stock::Stock,
+    support::{Address, Kind, Load, LoadBooks, LoadSetup, Program},
+};
+
+const RELOADS: usize = 20;
+const STOPS: u64 = 8;
+
+/// Between two reloads.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a load runs before its server is stopped.
+const BEFORE_STOP: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    if env::args().nth(1).as_deref() == Some(stock::ROLE) {
+        return stock::play();
+    }
+    if !env::args().any(|argument| argument == "--bench") {
+        println!("nothing is measured unless asked by `cargo bench`");
+        return ExitCode::SUCCESS;
+    }
+    let begun = Instant::now();
+    println!("lost of sent: requests without a whole answer, connections refused while serving\n");
+    println!(
+        "{:28}{:>22}{:>22}",
+        "under load", "everup", "stock actix-web"
+    );
+    let rows: [(String, Scenario, Scenario); 2] = [
+        (format!("{RELOADS} reloads"), reload_everup, reload_stock),
+        (format!("{STOPS} graceful stops"), stop_everup, stop_stock),
+    ];
+    let mut is_kept = true;
+    for (name, everup, stock) in rows {
+        let (ours, theirs) = (everup(), stock());
+        println!("{name:28}{:>22}{:>22}", Told(&ours), Told(&theirs));
+        is_kept &= lost(&ours) == 0;
+    }
+    println!("\n{:.0} s", begun.elapsed().as_secs_f64());
+    if is_kept {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Puts a server under load, and tells what its clients counted.
+type Scenario = fn() -> Vec<LoadBooks>;
+
+/// Kept alive with spread think times, a connection a request, pipelined.
+fn clients(seed: u64) -> LoadSetup {
+    Load::kept_alive(32, 40)
+        .and(16, Kind::PerRequest)
+        .and(4, Kind::Pipelined(8))
+        .seed(seed)
+}
+
+fn settings(message: usize) -> String {
+    format!(
+        "[server]\nworkers = {}\n[app]\nmessage = \"{message}\"\n",
+        stock::WORKERS
+    )
+}
+
+fn reload_everup() -> Vec<LoadBooks> {
+    let mut program = Program::serve(&settings(0));
+    let load = clients(0).start(program.public());
+    for message in 1..=RELOADS {
+        thread::sleep(PAUSE);
+        program.edit(&settings(message));
+        let mark = program.mark();
+        program.signal(Signal::HUP);
+        program.wait_attempt(mark, "applied");
+    }
+    let books = load.stop();
+    program.stop();
+    vec![books]
+}
+
+fn reload_stock() -> Vec<LoadBooks> {
+    let mut stock = Stock::start();
+    let load = clients(0).start(stock.address());
+    for _ in 1..=RELOADS {
+        thread::sleep(PAUSE);
+        stock.reload();
+    }
+    let books = load.stop();
+    stock.stop();
+    vec![books]
+}
+
+fn stop_everup() -> Vec<LoadBooks> {
+    let stop = |seed| {
+        let mut program = Program::serve(&settings(0));
+        let address = program.public().clone();
+        until_stopped(seed, &address, || {
+            program.stop();
+        })
+    };
+    (0..STOPS).map(stop).collect()
+}
+
+fn stop_stock() -> Vec<LoadBooks> {
+    let stop = |seed| {
+        let stock = Stock::start();
+        let address = stock.address().clone();
+        until_stopped(seed, &address, || stock.stop())
+    };
+    (0..STOPS).map(stop).collect()
+}
+
+fn until_stopped(seed: u64, address: &Address, stop: impl FnOnce()) -> LoadBooks {
+    let load = clients(seed).start(address);
+    thread::sleep(BEFORE_STOP);
+    load.expect_stop();
+    stop();
+    load.until_refused()
+}
+
+fn lost(all: &[LoadBooks]) -> u64 {
+    all.iter().map(|books| books.lost + books.refused).sum()
+}
+
+/// A cell of the table.
+struct Told<'a>(&'a [LoadBooks]);
+
+impl std::fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sent: u64 = self.0.iter().map(|books| books.sent).sum();
+        f.pad(&format!("{} of {sent}", lost(self.0)))
+    }
+}

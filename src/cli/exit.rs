@@ -1,0 +1,42 @@
+//! What the process tells with its end.
+
+use std::process::ExitCode;
+
+use crate::{
+    server::DrainReport,
+    settings::{Diagnostic, Fault},
+};
+
+/// The table of exit codes, as every help text shows it.
+pub(super) const HELP: &str = "\
+Exit codes:
+  0   success; serve: stopped, every request answered
+  1   failed; serve: could not start, or a limit of the system was reached
+  2   wrong usage
+  3   serve: stopped, but requests were cut
+  78  settings that no retry mends";
+
+pub(super) const FAILED: u8 = 1;
+pub(super) const USAGE: u8 = 2;
+pub(super) const CUT: u8 = 3;
+/// `EX_CONFIG` of sysexits.h: no retry mends it.
+pub(super) const SETTINGS: u8 = 78;
+
+/// A service that served has ended.
+pub(super) fn of_drain(report: &DrainReport) -> ExitCode {
+    match report.cut {
+        0 if report.is_failure => ExitCode::from(FAILED),
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(CUT),
+    }
+}
+
+/// Settings, or what they ask of the system, are wrong.
+pub(super) fn of_errors(errors: &[Diagnostic]) -> ExitCode {
+    let is_settings = |error: &Diagnostic| error.kind == Fault::Settings;
+    ExitCode::from(if errors.iter().any(is_settings) {
+        SETTINGS
+    } else {
+        FAILED
+    })
+}

@@ -1,0 +1,43 @@
+//! Opens, under the attempt's deadline, where `[logging]` wants the log to go.
+
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use super::background::{Undone, blocking, bounded};
+use crate::{
+    server::Deadline,
+    settings::{Fault, Loaded, Sources, Written},
+    telemetry::{LogHandle, OpenedLog},
+};
+
+/// The log of these settings, opened and not yet in use: a file that cannot be opened rejects the
+/// attempt.
+pub(super) async fn open_log(
+    log: &LogHandle,
+    sources: &Sources,
+    settings: &Loaded<()>,
+    deadline: &Deadline,
+) -> Result<OpenedLog, Undone> {
+    let logging = &settings.tables.logging;
+    let file = logging.file.clone();
+    let path = sources.written(Written::Logs, Path::new(&file));
+    if let Some(opened) = log.take_over(logging, &path) {
+        return Ok(opened);
+    }
+    let (log, logging) = (log.clone(), logging.clone());
+    let opening = blocking(move || log.open(&logging, path));
+    let opened = bounded(deadline, "opening the log", opening).await?;
+    opened.map_err(|error| {
+        let why = match Errno::from_io_error(&error) {
+            Some(Errno::NXIO) => "it is a FIFO that nobody reads, or a socket".to_owned(),
+            _ => error.to_string(),
+        };
+        let message = format!("cannot log to {file}: {why}");
+        let effective = &settings.effective;
+        Undone {
+            error: effective.diagnostic(Fault::of(&error), "logging.file", &message),
+            stuck: None,
+        }
+    })
+}

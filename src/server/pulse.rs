@@ -1,0 +1,184 @@
+//! Whether the process stood still: stopped by SIGSTOP, or frozen with its container.
+//!
+//! Whoever stands still does not know it: it finds that nobody has looked for too long. Deadlines
+//! are moments of a clock that went on meanwhile, so they move by as much: no client is cut for
+//! time that was not its own. The ServerActor looks at every [`TICK`]; others only where a clock of
+//! theirs has run out, so that nothing is looked at on a request's way.
+//!
+//! A machine that was suspended stood still with its monotonic clock, deadlines with it:
+//! [`Suspension`] only tells.
+
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// How often somebody looks at least, while the process runs.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// To stand still for so long is to be slow, and no more.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// One service's pulse; clones are the same.
+#[derive(Clone)]
+pub(crate) struct Pulse(Arc<Mutex<Beat>>);
+
+struct Beat {
+    last: Instant,
+    stood: Duration,
+}
+
+impl Pulse {
+    pub(crate) fn new(now: Instant) -> Self {
+        let stood = Duration::ZERO;
+        Self(Arc::new(Mutex::new(Beat { last: now, stood })))
+    }
+
+    /// Looks, and tells how long the process has stood still in all.
+    pub(crate) fn look(&self, now: Instant) -> Duration {
+        let mut beat = self.beat();
+        let since = now.saturating_duration_since(beat.last);
+        if since > LIMIT + TICK {
+            beat.stood += since;
+        }
+        beat.last = beat.last.max(now);
+        beat.stood
+    }
+
+    /// The end of a time that begins now.
+    pub(crate) fn deadline(&self, timeout: Duration) -> Deadline {
+        let begun = Instant::now();
+        Deadline {
+            pulse: Some(self.clone()),
+            begun,
+            stood: self.look(begun),
+            timeout,
+        }
+    }
+
+    fn beat(&self) -> MutexGuard<'_, Beat> {
+        self.0.lock().expect("nobody panics while it is held")
+    }
+}
+
+/// A moment that moves on while the process stands still.
+#[derive(Clone)]
+pub(crate) struct Deadline {
+    pulse: Option<Pulse>,
+    begun: Instant,
+    /// How long the process had stood still before.
+    stood: Duration,
+    timeout: Duration,
+}
+
+/// The deadline came first.
+pub(crate) struct Elapsed;
+
+impl Deadline {
+    /// The end of a time that begins now, where nobody looks whether the process stands still.
+    pub(crate) fn fixed(timeout: Duration) -> Self {
+        Self {
+            pulse: None,
+            begun: Instant::now(),
+            stood: Duration::ZERO,
+            timeout,
+        }
+    }
+
+    /// Of the same beginning, after another time.
+    pub(crate) fn after(&self, timeout: Duration) -> Self {
+        let same = self.clone();
+        Self { timeout, ..same }
+    }
+
+    /// The moment, as far as it has moved by now.
+    pub(crate) fn moment(&self) -> Instant {
+        let look = |pulse: &Pulse| pulse.look(Instant::now()) - self.stood;
+        self.begun + self.timeout + self.pulse.as_ref().map_or(Duration::ZERO, look)
+    }
+
+    /// Waits for some work, and no longer than this.
+    pub(crate) async fn bound<F: Future>(&self, work: F) -> Result<F::Output, Elapsed> {
+        let mut work = pin!(work);
+        loop {
+            let moment = self.moment();
+            match tokio::time::timeout_at(moment.into(), work.as_mut()).await {
+                Ok(done) => return Ok(done),
+                Err(_) if self.moment() > moment => {}
+                Err(_) => return Err(Elapsed),
+            }
+        }
+    }
+}
+
+/// How long the machine has been suspended.
+pub(crate) struct Suspension(Duration);
+
+impl Suspension {
+    pub(crate) fn so_far() -> Self {
+        // Only the clock of boot time goes on meanwhile. Read one after the other, they differ a
+        // little more each time that this thread is interrupted in between.
+        let [whole, running] = [ClockId::Boottime, ClockId::Monotonic].map(|clock| {
+            let time = clock_gettime(clock);
+            Duration::try_from(time).unwrap_or_default()
+        });
+        Self(whole.saturating_sub(running))
+    }
+
+    /// How long since this was looked at last, where it is worth telling.
+    pub(crate) fn since(&mut self, now: Self) -> Duration {
+        let since = now.0.saturating_sub(self.0);
+        if since < LIMIT {
+            return Duration::ZERO;
+        }
+        self.0 = now.0;
+        since
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_looks_add_up_and_slow_ones_do_not() {
+        let start = Instant::now();
+        let pulse = Pulse::new(start);
+        let second = Duration::from_secs(1);
+        assert_eq!(pulse.look(start + second), Duration::ZERO);
+        assert_eq!(pulse.look(start + 4 * second), 3 * second);
+        assert_eq!(pulse.look(start + 4 * second + TICK), 3 * second);
+        // A worker whose clock is a little behind.
+        assert_eq!(pulse.look(start + 4 * second), 3 * second);
+        assert_eq!(pulse.look(start + 10 * second), 9 * second - TICK);
+    }
+
+    #[test]
+    fn a_deadline_moves_only_by_what_came_after_it_was_set() {
+        let pulse = Pulse::new(Instant::now());
+        pulse.beat().stood = Duration::from_secs(5);
+        let deadline = pulse.deadline(Duration::from_secs(60));
+        let moment = deadline.moment();
+        pulse.beat().stood += Duration::from_secs(2);
+        assert_eq!(deadline.moment(), moment + Duration::from_secs(2));
+        assert!(deadline.after(Duration::ZERO).moment() < moment);
+    }
+
+    #[test]
+    fn a_suspension_is_told_once() {
+        let mut seen = Suspension(Duration::from_secs(10));
+        let hour = Duration::from_secs(3600);
+        assert_eq!(
+            seen.since(Suspension(Duration::from_millis(10_900))),
+            Duration::ZERO
+        );
+        assert_eq!(seen.since(Suspension(Duration::from_secs(10) + hour)), hour);
+        assert_eq!(
+            seen.since(Suspension(Duration::from_secs(10) + hour)),
+            Duration::ZERO
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! SignalActor: translates the signals of the process into messages, as [`TABLE`] says.
+
+use std::{fs, io};
+
+use actix::{Actor, AsyncContext as _, Context, StreamHandler};
+use signal_hook::{iterator::exfiltrator::WithOrigin, low_level::siginfo::Origin};
+use signal_hook_tokio::SignalsInfo;
+
+use super::{
+    table::{Action, Signal, TABLE},
+    terminal::Terminal,
+};
+use crate::{
+    config::{Errand, Trigger, TriggerKind},
+    control::Control,
+    server::Urge,
+    telemetry::{Event, emit},
+};
+
+/// The actor that hears signals.
+pub(crate) struct SignalActor {
+    control: Control,
+    terminal: Terminal,
+}
+
+/// The process's signals, from the moment that this is made.
+pub(crate) struct Signals {
+    stream: SignalsInfo<WithOrigin>,
+    terminal: Terminal,
+}
+
+impl Signals {
+    /// Installs the handlers, also over what was ignored. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// Where the descriptors are used up.
+    pub(crate) fn install() -> io::Result<Self> {
+        let terminal = Terminal::at_start();
+        let caught = TABLE.iter().filter(|signal| signal.is_caught());
+        let stream = SignalsInfo::new(caught.map(|signal| signal.number))?;
+        Ok(Self { stream, terminal })
+    }
+}
+
+impl SignalActor {
+    pub(crate) fn start(signals: Signals, control: Control) {
+        Self::create(|ctx| {
+            ctx.add_stream(signals.stream);
+            Self {
+                control,
+                terminal: signals.terminal,
+            }
+        });
+    }
+}
+
+impl Actor for SignalActor {
+    type Context = Context<Self>;
+}
+
+impl StreamHandler<Origin> for SignalActor {
+    fn handle(&mut self, origin: Origin, _: &mut Context<Self>) {
+        let Some(signal) = TABLE.iter().find(|signal| signal.number == origin.signal) else {
+            return;
+        };
+        let trigger = trigger(signal, &origin);
+        match signal.action {
+            Action::Reload if self.terminal.has_gone(&origin) => {
+                emit(&Event::TerminalGone(&trigger.to_string()));
+                self.control.end(Urge::Graceful, trigger, false);
+            }
+            // The log has the outcome; a signal has nobody else to tell.
+            Action::Reload => drop(self.control.request(Errand::default(), trigger)),
+            Action::Stop(urge) => self.control.end(urge, trigger, false),
+            Action::StopFailed => self.control.end(Urge::Graceful, trigger, true),
+            Action::ReopenLogs => self.control.reopen_logs(trigger),
+            Action::Unhandled => emit(&Event::Unhandled(&trigger.to_string())),
+            Action::Ignored | Action::Default | Action::Uncatchable => {}
+        }
+    }
+}
+
+fn trigger(signal: &Signal, origin: &Origin) -> Trigger {
+    let sender = origin.process;
+    Trigger {
+        signal: Some(signal.name),
+        pid: sender.map(|sender| sender.pid),
+        uid: sender.map(|sender| sender.uid),
+        command: sender.and_then(|sender| command(sender.pid)),
+        ..Trigger::new(TriggerKind::Signal)
+    }
+}
+
+/// The name of a process's command, as far as the kernel tells (proc(5), `comm`): it may be gone.
+fn command(pid: i32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let name = name.trim_end();
+    (!name.is_empty()).then(|| name.escape_default().to_string())
+}

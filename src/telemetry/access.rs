@@ -1,0 +1,266 @@
+//! The access log: a line per request, formatted by the worker that served it into a buffer of its
+//! own, and handed over to the log's thread in chunks.
+//!
+//! Off, it costs a look at a flag. In a process that is another's, whose log facade is not ours to
+//! open files for, each line is a record of the target [`TARGET`], as any other.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    io::{self, Write as _},
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
+
+use actix_http::{Method, StatusCode};
+use jiff::Timestamp;
+use log::Level;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::{
+    line,
+    sink::{CHUNK, Sink},
+};
+use crate::{server::Victim, settings::LogFormat};
+
+/// The target of the lines, and their level.
+const TARGET: &str = "everup::access";
+const LEVEL: Level = Level::Info;
+
+/// How long a line may lie in a buffer.
+const DELAY: Duration = Duration::from_millis(100);
+
+/// Where lines of requests go, as the newest settings have it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Destination {
+    #[default]
+    Off,
+    /// The process's own log.
+    Ours(Sink, LogFormat),
+    /// The log facade.
+    Facade,
+}
+
+/// One request, at its end.
+pub(crate) struct Access<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) generation: u64,
+    pub(crate) took: Duration,
+    /// `None` where its response had not begun, or where it was cut.
+    pub(crate) sent: Option<Sent>,
+    pub(crate) end: AccessEnd,
+}
+
+/// What the response was as far as it went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) status: StatusCode,
+    /// Of its body.
+    pub(crate) bytes: u64,
+}
+
+/// How a request ended in the books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AccessEnd {
+    Answered,
+    Aborted,
+    Cut,
+}
+
+/// Where a thread gets its [`AccessLog`] from; unlike that one it can be sent.
+#[derive(Clone)]
+pub(crate) struct AccessSource(watch::Receiver<Destination>);
+
+impl AccessSource {
+    pub(super) fn new(newest: watch::Receiver<Destination>) -> Self {
+        Self(newest)
+    }
+
+    /// No access log at all.
+    pub(crate) fn none() -> Self {
+        Self(watch::Sender::default().subscribe())
+    }
+
+    /// The way in for this thread.
+    pub(crate) fn log(mut self) -> AccessLog {
+        let destination = self.0.borrow_and_update().clone();
+        AccessLog(Rc::new(Inner {
+            newest: RefCell::new(self.0),
+            destination: RefCell::new(destination),
+            buffer: RefCell::default(),
+            is_due: Cell::default(),
+        }))
+    }
+}
+
+/// One thread's way into the access log. What its buffer holds goes out with the last clone.
+#[derive(Clone)]
+pub(crate) struct AccessLog(Rc<Inner>);
+
+struct Inner {
+    newest: RefCell<watch::Receiver<Destination>>,
+    destination: RefCell<Destination>,
+    /// Whole lines.
+    buffer: RefCell<Vec<u8>>,
+    /// A task is to flush the buffer.
+    is_due: Cell<bool>,
+}
+
+impl AccessLog {
+    /// Takes up the newest settings; what was meant for the log before still goes there.
+    pub(crate) fn refresh(&self) {
+        self.0.look();
+    }
+
+    /// Whether a request that ends now has a line.
+    pub(crate) fn is_on(&self) -> bool {
+        self.refresh();
+        *self.0.destination.borrow() != Destination::Off
+    }
+
+    /// Must be called within a runtime.
+    pub(crate) fn record(&self, access: &Access<'_>) {
+        let inner = &self.0;
+        let format = match &*inner.destination.borrow() {
+            Destination::Off => return,
+            Destination::Facade => {
+                log::log!(target: TARGET, LEVEL, "{access}");
+                return;
+            }
+            Destination::Ours(_, format) => *format,
+        };
+        let mut buffer = inner.buffer.borrow_mut();
+        access.write_line(&mut buffer, format);
+        if buffer.len() >= CHUNK {
+            drop(buffer);
+            inner.flush();
+        } else if !inner.is_due.replace(true) {
+            let later = self.0.clone();
+            actix_rt::spawn(async move {
+                tokio::time::sleep(DELAY).await;
+                later.is_due.set(false);
+                later.look();
+                later.flush();
+            });
+        }
+    }
+
+    /// Hands over what lies in the buffer.
+    pub(crate) fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+impl Inner {
+    fn look(&self) {
+        if self.newest.borrow().has_changed().unwrap_or(false) {
+            self.flush();
+            let newest = self.newest.borrow_mut().borrow_and_update().clone();
+            self.destination.replace(newest);
+        }
+    }
+
+    fn flush(&self) {
+        let mut buffer = self.buffer.borrow_mut();
+        if let Destination::Ours(sink, _) = &*self.destination.borrow()
+            && !buffer.is_empty()
+        {
+            sink.push(&buffer);
+        }
+        buffer.clear();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl<'a> Access<'a> {
+    /// What its response came to before it was cut is not known here.
+    pub(crate) fn of_victim(victim: &'a Victim) -> Self {
+        Self {
+            method: &victim.method,
+            path: &victim.path,
+            peer: victim.peer,
+            generation: victim.generation,
+            took: victim.age,
+            sent: None,
+            end: AccessEnd::Cut,
+        }
+    }
+
+    fn write_line(&self, lines: &mut Vec<u8>, format: LogFormat) {
+        let (start, time) = (lines.len(), Timestamp::now());
+        let written = match format {
+            LogFormat::Text => write!(lines, "{time:.3} {LEVEL:<5} {TARGET}: {self}"),
+            LogFormat::Json => {
+                let object = Object {
+                    time: format_args!("{time:.3}"),
+                    level: LEVEL.as_str(),
+                    target: TARGET,
+                    message: format_args!("{self}"),
+                    method: self.method.as_str(),
+                    path: self.path,
+                    status: self.sent.map(|sent| sent.status.as_u16()),
+                    bytes: self.sent.map(|sent| sent.bytes),
+                    duration_ms: self.took.as_secs_f64() * 1e3,
+                    peer: self.peer,
+                    generation: self.generation,
+                    end: self.end,
+                };
+                serde_json::to_writer(&mut *lines, &object).map_err(io::Error::from)
+            }
+        };
+        written.expect("memory takes all that is written, and texts and numbers are JSON");
+        line::end(lines, start);
+    }
+}
+
+/// `GET /hello/you 200 11 0.084ms 127.0.0.1:50124 generation 3`: status and bytes behind the path;
+/// where it was not answered, that stands at the end.
+impl fmt::Display for Access<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, path, .. } = self;
+        write!(f, "{method} {path} ")?;
+        match self.sent {
+            Some(Sent { status, bytes }) => write!(f, "{} {bytes}", status.as_u16())?,
+            None => f.write_str("- -")?,
+        }
+        // Whole numbers are written several times as fast as a fraction.
+        let (millis, micros) = (self.took.as_millis(), self.took.subsec_micros() % 1000);
+        write!(f, " {millis}.{micros:03}ms ")?;
+        match self.peer {
+            Some(peer) => write!(f, "{peer}")?,
+            None => f.write_str("unix")?,
+        }
+        write!(f, " generation {}", self.generation)?;
+        match self.end {
+            AccessEnd::Answered => Ok(()),
+            AccessEnd::Aborted => f.write_str(" aborted"),
+            AccessEnd::Cut => f.write_str(" cut"),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    time: fmt::Arguments<'a>,
+    level: &'static str,
+    target: &'static str,
+    message: fmt::Arguments<'a>,
+    method: &'a str,
+    path: &'a str,
+    status: Option<u16>,
+    bytes: Option<u64>,
+    duration_ms: f64,
+    peer: Option<SocketAddr>,
+    generation: u64,
+    end: AccessEnd,
+}

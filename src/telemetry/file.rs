@@ -1,0 +1,274 @@
+//! What a sink writes to: standard error, or a file that rolls by size and can be opened anew.
+//!
+//! A path is opened without blocking: a FIFO that nobody reads is an error, not a hang. The rolling
+//! is not log4rs': that one writes to standard output where it fails, and takes braces in a path
+//! for its own.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Write as _},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use rustix::fs::OFlags;
+
+/// When a file is rolled, and what is kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rolling {
+    pub(super) max_size: u64,
+    pub(super) keep: u32,
+}
+
+/// An open destination.
+#[derive(Debug)]
+pub(super) struct Output {
+    file: File,
+    /// `None`: standard error.
+    path: Option<PathBuf>,
+    /// Its size where it is a regular file, which alone can roll.
+    size: Option<u64>,
+    /// The last write ended within a line.
+    is_torn: bool,
+}
+
+/// Lines that could not be written.
+pub(super) struct Unwritten {
+    pub(super) lines: u64,
+    pub(super) error: io::Error,
+}
+
+/// How long a destination is left alone that takes nothing at the moment and does not block.
+const BUSY: Duration = Duration::from_millis(10);
+
+impl Output {
+    /// # Errors
+    /// Where the descriptors are used up.
+    pub(super) fn stderr() -> io::Result<Self> {
+        let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+        Ok(Self {
+            file,
+            path: None,
+            size: None,
+            is_torn: false,
+        })
+    }
+
+    /// Opens a file to append to, and says whether it is new.
+    ///
+    /// # Errors
+    /// Where it cannot be opened to write, or is a FIFO that nobody reads.
+    pub(super) fn open(path: &Path) -> io::Result<(Self, bool)> {
+        let (file, is_new) = match append(path, true) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => (append(path, false)?, false),
+            opened => (opened?, true),
+        };
+        let metadata = file.metadata()?;
+        let output = Self {
+            file,
+            path: Some(path.to_owned()),
+            size: metadata.is_file().then_some(metadata.len()),
+            is_torn: false,
+        };
+        Ok((output, is_new))
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Goes on in what is at the path now; where that cannot be opened, in what is open.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        if let Some(path) = &self.path {
+            *self = Self::open(path)?.0;
+        }
+        Ok(())
+    }
+
+    /// Whether these bytes more would be too many. A line longer than the file may be is written
+    /// all the same.
+    pub(super) fn is_full(&self, bytes: usize, rolling: Rolling) -> bool {
+        let is_too_large = |size: u64| size > 0 && size + bytes as u64 > rolling.max_size;
+        self.size.is_some_and(is_too_large)
+    }
+
+    /// Renames the file and begins a new one; where that cannot be done, goes on in what is open.
+    ///
+    /// # Errors
+    /// Those of the renaming and opening.
+    pub(super) fn roll(&mut self, rolling: Rolling) -> io::Result<()> {
+        let Some(path) = self.path.clone() else {
+            return Ok(());
+        };
+        let rolled = match self.is_at(&path) {
+            true => shift(&path, rolling.keep),
+            // Somebody else has renamed it: a process that is being upgraded, an operator.
+            false => Ok(()),
+        };
+        let begun = rolled.and_then(|()| self.reopen());
+        if begun.is_err() {
+            // Not tried again for each line, but when as much has been written once more.
+            self.size = self.size.map(|_| 0);
+        }
+        begun
+    }
+
+    /// Writes whole lines.
+    ///
+    /// # Errors
+    /// Tells how many lines are not, or not wholly, written.
+    pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), Unwritten> {
+        if self.is_torn {
+            self.write_all(b"\n", lines)?;
+            self.is_torn = false;
+        }
+        self.write_all(lines, lines)
+    }
+
+    /// Writes bytes; where that fails, what is left of `lines` is lost.
+    fn write_all(&mut self, bytes: &[u8], lines: &[u8]) -> Result<(), Unwritten> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            match self.file.write(left) {
+                Ok(0) => return Err(self.fail(bytes, left, lines, ErrorKind::WriteZero.into())),
+                Ok(written) => {
+                    self.size = self.size.map(|size| size + written as u64);
+                    left = &left[written..];
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Somebody else has made what we share with them non-blocking.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(BUSY),
+                Err(error) => return Err(self.fail(bytes, left, lines, error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, bytes: &[u8], left: &[u8], lines: &[u8], error: io::Error) -> Unwritten {
+        let written = &bytes[..bytes.len() - left.len()];
+        if let Some(last) = written.last() {
+            self.is_torn = *last != b'\n';
+        }
+        let lost = if left.len() < lines.len() {
+            left
+        } else {
+            lines
+        };
+        Unwritten {
+            lines: count_lines(lost),
+            error,
+        }
+    }
+
+    /// Whether the open file still has this name.
+    fn is_at(&self, path: &Path) -> bool {
+        let (Ok(open), Ok(named)) = (self.file.metadata(), fs::metadata(path)) else {
+            return false;
+        };
+        (open.dev(), open.ino()) == (named.dev(), named.ino())
+    }
+}
+
+pub(super) fn count_lines(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
+}
+
+fn append(path: &Path, is_new: bool) -> io::Result<File> {
+    // Neither bit pattern has a high bit.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new()
+        .append(true)
+        .create_new(is_new)
+        .custom_flags(flags)
+        .open(path)?;
+    // From here on, whoever does not read is waited for, by the sink's own thread.
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+/// `FILE` becomes `FILE.1`, `FILE.1` becomes `FILE.2`, and so on; the last one goes.
+fn shift(path: &Path, keep: u32) -> io::Result<()> {
+    if keep == 0 {
+        return fs::remove_file(path);
+    }
+    let kept = |age: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{age}"));
+        PathBuf::from(name)
+    };
+    for age in (1..keep).rev() {
+        match fs::rename(kept(age), kept(age + 1)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::rename(path, kept(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const SMALL: Rolling = Rolling {
+        max_size: 8,
+        keep: 2,
+    };
+
+    fn say(output: &mut Output, line: &str) {
+        if output.is_full(line.len(), SMALL) {
+            output.roll(SMALL).expect("it can be renamed");
+        }
+        assert!(output.write(line.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_file_rolls_before_it_is_too_large_and_the_oldest_goes() {
+        let folder = TempDir::new().expect("a temporary folder");
+        let path = folder.path().join("{}.log");
+        let (mut output, is_new) = Output::open(&path).expect("it can be opened");
+        assert!(is_new);
+        for line in ["one\n", "two\n", "three\n", "longer than all\n", "five\n"] {
+            say(&mut output, line);
+        }
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).ok();
+        assert_eq!(read("{}.log").as_deref(), Some("five\n"));
+        assert_eq!(read("{}.log.1").as_deref(), Some("longer than all\n"));
+        assert_eq!(read("{}.log.2").as_deref(), Some("three\n"));
+        assert_eq!(read("{}.log.3"), None);
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_renamed_is_not_renamed_again() {
+        let folder = TempDir::new().expect("a temporary folder");
+        let path = folder.path().join("log");
+        let (mut output, _) = Output::open(&path).expect("it can be opened");
+        say(&mut output, "before\n");
+        fs::rename(&path, folder.path().join("away")).expect("it can be renamed");
+        fs::write(&path, "another's\n").expect("it can be written");
+        say(&mut output, "after\n");
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).ok();
+        assert_eq!(read("log").as_deref(), Some("another's\nafter\n"));
+        assert_eq!(read("away").as_deref(), Some("before\n"));
+        assert_eq!(read("log.1"), None);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_line_by_line() {
+        let (mut output, is_new) = Output::open(Path::new("/dev/full")).expect("it can be opened");
+        assert!(!is_new);
+        let unwritten = output.write(b"one\ntwo\n").expect_err("the disk is full");
+        assert_eq!(unwritten.lines, 2);
+        assert_eq!(unwritten.error.kind(), ErrorKind::StorageFull);
+    }
+}

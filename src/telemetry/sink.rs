@@ -1,0 +1,353 @@
+//! One place that lines go to: a bounded queue, and the thread that writes it out.
+//!
+//! Whoever logs only hands over: a pipe that nobody reads, or a full or stalled disk, slows nobody
+//! else. What finds the queue full, or cannot be written, is counted, and the loss is said as soon
+//! as there is room. Each sink has a thread of its own, so that one that is stuck hinders no other.
+
+use std::{
+    collections::VecDeque,
+    io,
+    path::Path,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    event::{Event, emit},
+    file::{Output, Rolling, count_lines},
+};
+use crate::settings::LogFormat;
+
+/// Bytes that wait to be written, at the most; lines beyond them are lost.
+const QUEUE: usize = 8 * 1024 * 1024;
+
+/// Bytes written at once, but for a line that is longer.
+pub(super) const CHUNK: usize = 16 * 1024;
+
+/// How the lines of a sink are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// Of the lines that the sink says of itself.
+    pub(super) format: LogFormat,
+    pub(super) rolling: Rolling,
+}
+
+/// Where to hand lines over. What was handed over is written out also after the last clone is gone;
+/// then the thread ends.
+#[derive(Clone, Debug)]
+pub(super) struct Sink(Arc<Hold>);
+
+#[derive(Debug)]
+struct Hold(Arc<Queue>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.change(|state| state.is_closed = true);
+    }
+}
+
+/// What a sink has still to write, also where nobody can hand it more.
+#[derive(Debug)]
+pub(super) struct Remainder(Weak<Queue>);
+
+#[derive(Debug)]
+struct Queue {
+    state: Mutex<State>,
+    /// There is something to do.
+    to_do: Condvar,
+    /// Something was done.
+    done: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    manner: Manner,
+    entries: VecDeque<Entry>,
+    /// Of all lines in it.
+    bytes: usize,
+    /// Who asks that the file be opened anew.
+    reopen: Option<String>,
+    is_writing: bool,
+    is_closed: bool,
+    /// Counts what was done.
+    turns: u64,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// Whole lines.
+    Lines(Vec<u8>),
+    /// So many found the queue full, here. No two of these stand side by side.
+    Refused(u64),
+}
+
+/// What the thread does next.
+struct Turn {
+    reopen: Option<String>,
+    entry: Option<Entry>,
+    manner: Manner,
+}
+
+impl Sink {
+    /// Starts the thread of an output. What goes wrong with it is told to `complaints` too.
+    ///
+    /// # Errors
+    /// Where the system has no thread to give.
+    pub(super) fn start(
+        output: Output,
+        manner: Manner,
+        complaints: Option<Sink>,
+    ) -> io::Result<Self> {
+        let state = State {
+            manner,
+            entries: VecDeque::new(),
+            bytes: 0,
+            reopen: None,
+            is_writing: false,
+            is_closed: false,
+            turns: 0,
+        };
+        let queue = Arc::new(Queue {
+            state: Mutex::new(state),
+            to_do: Condvar::new(),
+            done: Condvar::new(),
+        });
+        let writer = Writer {
+            queue: queue.clone(),
+            output,
+            complaints,
+            unsaid: 0,
+            failure: None,
+        };
+        thread::Builder::new()
+            .name("everup-log".into())
+            .spawn(move || writer.run())?;
+        Ok(Self(Arc::new(Hold(queue))))
+    }
+
+    /// Hands over whole lines.
+    pub(super) fn push(&self, lines: &[u8]) {
+        self.0.0.change(|state| {
+            if state.bytes + lines.len() > QUEUE {
+                return state.refuse(count_lines(lines));
+            }
+            state.bytes += lines.len();
+            match state.entries.back_mut() {
+                Some(Entry::Lines(last)) if last.len() + lines.len() <= CHUNK => {
+                    last.extend_from_slice(lines);
+                }
+                _ => {
+                    let mut chunk = Vec::with_capacity(lines.len().max(CHUNK));
+                    chunk.extend_from_slice(lines);
+                    state.entries.push_back(Entry::Lines(chunk));
+                }
+            }
+        });
+    }
+
+    pub(super) fn set_manner(&self, manner: Manner) {
+        self.0.0.change(|state| state.manner = manner);
+    }
+
+    /// Opens the file anew, for all that is not written yet. The log tells what came of it.
+    pub(super) fn reopen(&self, by: String) {
+        self.0.0.change(|state| state.reopen = Some(by));
+    }
+
+    pub(super) fn remainder(&self) -> Remainder {
+        Remainder(Arc::downgrade(&self.0.0))
+    }
+}
+
+impl PartialEq for Sink {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Remainder {
+    /// Whether all is written and nothing more can come.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+
+    /// Waits until what was handed over is written: as long as something moves, each `patience`,
+    /// but not beyond `deadline`.
+    pub(super) fn wait(&self, patience: Duration, deadline: Instant) {
+        let Some(queue) = self.0.upgrade() else {
+            return;
+        };
+        let mut state = queue.state();
+        while state.is_writing || state.has_work() {
+            let (turns, now) = (state.turns, Instant::now());
+            let until = deadline.min(now + patience);
+            let is_done = |state: &mut State| state.turns == turns;
+            state = queue
+                .done
+                .wait_timeout_while(state, until - now, is_done)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            if state.turns == turns {
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    fn refuse(&mut self, lines: u64) {
+        match self.entries.back_mut() {
+            Some(Entry::Refused(refused)) => *refused += lines,
+            _ => self.entries.push_back(Entry::Refused(lines)),
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.entries.is_empty() || self.reopen.is_some()
+    }
+}
+
+impl Queue {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.to_do.notify_one();
+    }
+
+    /// Waits for something to do; `None` where nothing will come.
+    fn next(&self) -> Option<Turn> {
+        let mut state = self.state();
+        state.is_writing = false;
+        state.turns += 1;
+        self.done.notify_all();
+        while !state.has_work() {
+            if state.is_closed {
+                return None;
+            }
+            state = self
+                .to_do
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.is_writing = true;
+        let entry = state.entries.pop_front();
+        if let Some(Entry::Lines(lines)) = &entry {
+            state.bytes -= lines.len();
+        }
+        Some(Turn {
+            reopen: state.reopen.take(),
+            entry,
+            manner: state.manner,
+        })
+    }
+
+    /// No call made under the lock panics, so a poisoned one still holds a whole state.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread that writes.
+struct Writer {
+    queue: Arc<Queue>,
+    output: Output,
+    complaints: Option<Sink>,
+    /// Lines lost of which the log does not tell yet.
+    unsaid: u64,
+    /// Why the last write failed, if it did.
+    failure: Option<io::Error>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Some(turn) = self.queue.next() {
+            if let Some(by) = turn.reopen {
+                self.reopen(&by);
+            }
+            match turn.entry {
+                Some(Entry::Lines(lines)) => self.write(&lines, turn.manner),
+                Some(Entry::Refused(lines)) => {
+                    self.unsaid += lines;
+                    if self.failure.is_none() {
+                        self.tell_of_losses(turn.manner);
+                    }
+                }
+                None => {}
+            }
+        }
+        if self.unsaid > 0 {
+            self.complain(&Event::LinesLost {
+                lines: self.unsaid,
+                error: self.failure.as_ref(),
+            });
+        }
+    }
+
+    fn write(&mut self, lines: &[u8], manner: Manner) {
+        if self.output.is_full(lines.len(), manner.rolling)
+            && let Err(error) = self.output.roll(manner.rolling)
+        {
+            let path = self.output.path().unwrap_or(Path::new(""));
+            self.complain(&Event::LogNotRolled {
+                path,
+                error: &error,
+            });
+        }
+        let was_sound = self.failure.is_none();
+        match self.output.write(lines) {
+            Ok(()) => self.tell_of_losses(manner),
+            Err(unwritten) => {
+                self.unsaid += unwritten.lines;
+                if was_sound {
+                    let path = self.output.path().unwrap_or(Path::new("standard error"));
+                    let error = &unwritten.error;
+                    self.complain(&Event::LogNotWritten { path, error });
+                }
+                self.failure = Some(unwritten.error);
+            }
+        }
+    }
+
+    /// There is room again: says what was lost meanwhile.
+    fn tell_of_losses(&mut self, manner: Manner) {
+        let failure = self.failure.take();
+        if self.unsaid == 0 {
+            return;
+        }
+        let event = Event::LinesLost {
+            lines: self.unsaid,
+            error: failure.as_ref(),
+        };
+        match self.output.write(&event.line(manner.format)) {
+            Ok(()) => self.unsaid = 0,
+            // It is said with the next line that can be written.
+            Err(_) => self.failure = failure,
+        }
+    }
+
+    fn reopen(&mut self, by: &str) {
+        let reopened = self.output.reopen();
+        let Some(path) = self.output.path() else {
+            return emit(&Event::LogNotAFile { by });
+        };
+        match reopened {
+            Ok(()) => emit(&Event::LogReopened { path, by }),
+            Err(error) => {
+                let event = Event::LogNotReopened {
+                    path,
+                    error: &error,
+                    by,
+                };
+                emit(&event);
+                self.complain(&event);
+            }
+        }
+    }
+
+    /// Tells an operator who does not find it in this log.
+    fn complain(&self, event: &Event<'_>) {
+        if let Some(complaints) = &self.complaints {
+            complaints.push(&event.line(LogFormat::Text));
+        }
+    }
+}
