@@ -152,6 +152,17 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
 }
 
 #[test]
+fn keys_that_look_like_paths_are_keys() {
+    let sources = Sources::builtin()
+        .set("app.routes.a[4000000000].body", "a")
+        .set("app.routes.\"{b}.c\".body", "b");
+    let sources = with(sources, &[("DEMO__APP__ROUTES__C[4000000000]__BODY", "c")]);
+    let routes = loaded(&sources).tables.app.routes;
+    let keys: Vec<&String> = routes.keys().collect();
+    assert_eq!(keys, ["C[4000000000]", "a[4000000000]", "{b}.c"]);
+}
+
+#[test]
 fn a_change_that_a_variable_or_an_override_hides_is_told() {
     let folder = Folder::new("[app]\nmessage = \"a\"\nfriends = [\"a\"]\nratio = 1\n");
     let sources = with(folder.sources(), &[("DEMO__APP__MESSAGE", "v")])
