@@ -146,6 +146,10 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
     --set: expected a dotted key, found "app..x"
     --set: app.friends.0: expected a text, found 1
     "#);
+    assert_eq!(
+        errors(&Sources::builtin().set("app.friends", "[1,")),
+        "--set: app.friends: expected a list, found a text that is none in TOML"
+    );
     let bytes = OsString::from_vec(vec![b'a', 0xff]);
     let sources = Sources::builtin().variables("DEMO", [("DEMO__APP__MESSAGE".into(), bytes)]);
     assert_eq!(errors(&sources), "DEMO__APP__MESSAGE: expected UTF-8");
