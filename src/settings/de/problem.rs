@@ -106,6 +106,9 @@ impl<'t> Error<'t> {
             }
             What::Structure(what) => {
                 let found = match &node.value.kind {
+                    ValueKind::String(_) if node.pass.tree.bare_text(node.value).is_some() => {
+                        "a text that is none in TOML"
+                    }
                     ValueKind::String(_) => "a text",
                     _ => &found,
                 };

@@ -146,9 +146,24 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
     --set: expected a dotted key, found "app..x"
     --set: app.friends.0: expected a text, found 1
     "#);
+    assert_eq!(
+        errors(&Sources::builtin().set("app.friends", "[1,")),
+        "--set: app.friends: expected a list, found a text that is none in TOML"
+    );
     let bytes = OsString::from_vec(vec![b'a', 0xff]);
     let sources = Sources::builtin().variables("DEMO", [("DEMO__APP__MESSAGE".into(), bytes)]);
     assert_eq!(errors(&sources), "DEMO__APP__MESSAGE: expected UTF-8");
+}
+
+#[test]
+fn keys_that_look_like_paths_are_keys() {
+    let sources = Sources::builtin()
+        .set("app.routes.a[4000000000].body", "a")
+        .set("app.routes.\"{b}.c\".body", "b");
+    let sources = with(sources, &[("DEMO__APP__ROUTES__C[4000000000]__BODY", "c")]);
+    let routes = loaded(&sources).tables.app.routes;
+    let keys: Vec<&String> = routes.keys().collect();
+    assert_eq!(keys, ["C[4000000000]", "a[4000000000]", "{b}.c"]);
 }
 
 #[test]
