@@ -43,7 +43,7 @@ pub(crate) fn changes(from: &Effective, to: &Effective) -> Vec<Change> {
     };
     changes.between(Some(from.json()), Some(to.json()));
     let mut found = changes.found;
-    for path in to.other_secrets(from) {
+    for path in to.other_secrets(from).chain(from.other_secrets(to)) {
         found.push(Change {
             key: key::join(path),
             from: REDACTED.into(),
@@ -52,7 +52,7 @@ pub(crate) fn changes(from: &Effective, to: &Effective) -> Vec<Change> {
         });
     }
     found.sort_by(|one, other| one.key.cmp(&other.key));
-    // A secret that came or went has been told by the table that it is in.
+    // A secret that came or went may have been told by the table that it is in.
     found.dedup_by(|one, other| one.key == other.key);
     found
 }

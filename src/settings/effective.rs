@@ -12,10 +12,9 @@ use config::Value;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// What is in force, defaults included, and where each value comes from.
-#[derive(Debug)]
 pub struct Effective {
     json: Json,
     tree: Tree,
@@ -156,11 +155,13 @@ impl Effective {
         place.map_or_else(|| DEFAULT.to_owned(), |place| place.to_string())
     }
 
+    /// Whether a path leads to a secret, or within one.
     fn is_secret<S: AsRef<str>>(&self, path: &[S]) -> bool {
-        let is_it = |known: &Vec<String>| {
-            known.len() <= path.len() && known.iter().zip(path).all(|(a, b)| a == b.as_ref())
-        };
-        self.secrets.keys().any(is_it)
+        if self.secrets.is_empty() {
+            return false;
+        }
+        let path: Vec<String> = path.iter().map(|key| key.as_ref().to_owned()).collect();
+        (1..=path.len()).any(|length| self.secrets.contains_key(&path[..length]))
     }
 
     /// What a message says was found at a path: as written, or the default; nothing of a secret.
@@ -184,5 +185,12 @@ impl Effective {
             Json::String(text) => diagnostic::found_text(text),
             scalar => scalar.to_string(),
         })
+    }
+}
+
+/// As it is shown: the sources that it keeps may hold secrets.
+impl fmt::Debug for Effective {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Effective").field(&self.json).finish()
     }
 }

@@ -51,7 +51,7 @@ use diagnostic::report;
 use gather::Gathered;
 use secret::Vault;
 use serde_json::Value as Json;
-use shape::Shape;
+use std::cell::LazyCell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use text::{Discretion, SourceText};
@@ -113,11 +113,8 @@ pub(crate) fn load<S: Settings>(
 ) -> Result<Loaded<S>, Vec<Diagnostic>> {
     let gathered = sources.gather(previous, deadline);
     let facts = gathered.facts.clone();
-    let schema = schema::<S>();
-    let discretion = match shape::has_secrets(&schema) {
-        true => Discretion::Secretive,
-        false => Discretion::Open,
-    };
+    // Made only where it is asked: by variables, and by errors.
+    let schema: LazyCell<Json> = LazyCell::new(schema::<S>);
     let Merged {
         tree,
         sound_until,
@@ -144,15 +141,22 @@ pub(crate) fn load<S: Settings>(
         .filter(|problem| (sound || !problem.missing) && credible(problem))
         .map(|problem| problem.diagnostic);
     diagnostics.extend(credible);
+    let report = |diagnostics, sources: &[SourceText]| {
+        let discretion = match shape::has_secrets(&schema) {
+            true => Discretion::Secretive,
+            false => Discretion::Open,
+        };
+        report(diagnostics, sources, discretion)
+    };
     let Some(tables) = value else {
-        return Err(report(diagnostics, &tree.sources, discretion));
+        return Err(report(diagnostics, &tree.sources));
     };
 
     let json = match serde_json::to_value(&tables) {
         Ok(json) => json,
         Err(error) => {
             diagnostics.push(unserializable(&error));
-            return Err(report(diagnostics, &tree.sources, discretion));
+            return Err(report(diagnostics, &tree.sources));
         }
     };
     let effective = Effective::new(json, tree, secrets);
@@ -164,7 +168,7 @@ pub(crate) fn load<S: Settings>(
             facts,
         })
     } else {
-        Err(report(diagnostics, effective.sources(), discretion))
+        Err(report(diagnostics, effective.sources()))
     }
 }
 
@@ -176,7 +180,7 @@ struct Merged {
     diagnostics: Vec<Diagnostic>,
 }
 
-fn merge(gathered: Gathered, sources: &Sources, schema: &Json) -> Merged {
+fn merge(gathered: Gathered, sources: &Sources, schema: &LazyCell<Json>) -> Merged {
     let mut diagnostics = gathered.diagnostics;
     let mut texts = Vec::new();
     let mut layers: Vec<Layer> = Vec::new();
@@ -195,9 +199,7 @@ fn merge(gathered: Gathered, sources: &Sources, schema: &Json) -> Merged {
         diagnostics.extend(parsed.diagnostics);
         texts.push(text);
     }
-    let shape = Shape::new(schema);
-    let (environment, sets) = (sources.environment(), sources.sets());
-    let (overrides, wrong) = layer::overrides(environment, sets, &shape, texts.len());
+    let (overrides, wrong) = layer::overrides(sources, schema, texts.len());
     diagnostics.extend(wrong);
     for layer::Override { layer, text } in overrides {
         layers.push(layer);

@@ -45,7 +45,6 @@ pub(super) fn has_secrets(schema: &Json) -> bool {
 }
 
 /// What the schema says of one key: all the alternatives that it has there.
-#[derive(Clone)]
 pub(super) struct Shape<'s> {
     root: &'s Json,
     alternatives: Vec<&'s Json>,

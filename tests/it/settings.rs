@@ -209,3 +209,63 @@ fn one_address_for_two_listeners_is_a_fault_of_the_settings() {
         &["default.toml:4:11", "server.listeners.a.address already"],
     );
 }
+
+/// Settings in YAML that listen where they may, with a message.
+fn yaml(message: &str) -> String {
+    format!(
+        "server:\n  listeners:\n    public: {{address: \"127.0.0.1:0\"}}\nadmin: {{address: \
+         \"127.0.0.1:0\"}}\napp:\n  message: {message}\n"
+    )
+}
+
+#[test]
+fn yaml_below_json_is_served_reloaded_and_rejected_with_its_place() {
+    let program = Setup::empty()
+        .file("default.yaml", yaml("from yaml"))
+        .file(
+            "local.json",
+            r#"{"app": {"routes": {"/j": {"respond": {"json": {"a": 1.5}}}}}}"#,
+        )
+        .serve();
+    assert_eq!(program.get("/").text(), "from yaml");
+    assert_eq!(program.get("/j").text(), r#"{"a":1.5}"#);
+    program.write("default.yaml", yaml("changed"));
+    assert_eq!(program.reload_applied()["changes"][0]["key"], "app.message");
+    assert_eq!(program.get("/").text(), "changed");
+    program.write(
+        "default.yaml",
+        yaml("[a]").replace("server:\n", "server:\n  workers: many\n"),
+    );
+    program.write("local.json", "{\n \"app\": {\"mesage\": 1}\n}");
+    let (status, attempt) = program.reload();
+    assert_eq!(status, 422, "{attempt:#}");
+    assert_says(
+        &attempt.to_string(),
+        &[
+            "settings/default.yaml:2:12",
+            "settings/default.yaml:7:12",
+            "settings/local.json:2:10",
+            "unknown key (did you mean message?)",
+        ],
+    );
+    assert_eq!(program.get("/").text(), "changed");
+}
+
+#[test]
+fn a_file_that_is_none_of_the_three_formats_is_refused() {
+    let (code, log) = Setup::empty()
+        .file("site.ini", "")
+        .unnamed()
+        .arg("--settings")
+        .arg("settings/site.ini")
+        .run();
+    assert_eq!(code, 78, "{log}");
+    assert_says(&log, &["settings/site.ini", ".toml", ".yaml", ".json"]);
+}
+
+#[test]
+fn two_files_of_one_layer_are_refused_and_both_named() {
+    let (code, log) = Setup::new("").file("default.yaml", yaml("which?")).run();
+    assert_eq!(code, 78, "{log}");
+    assert_says(&log, &["settings/default.yaml: ", "settings/default.toml"]);
+}

@@ -2,13 +2,16 @@
 //! there.
 
 use super::super::diagnostic::{Diagnostic, Fault};
-use super::super::environment::Environment;
 use super::super::key::{self, DEPTH};
 use super::super::shape::Shape;
+use super::super::sources::Sources;
 use super::super::text::SourceText;
 use super::super::tree::{Layer, Origin};
 use super::toml;
 use config::Map;
+use serde_json::Value as Json;
+use std::cell::LazyCell;
+use std::collections::BTreeMap;
 
 /// One variable or `--set KEY=VALUE`.
 pub(in super::super) struct Override {
@@ -22,32 +25,29 @@ const SET: &str = "--set";
 /// All overrides, lowest first, or what is wrong with each; `first` is the index of the first
 /// one's source.
 pub(in super::super) fn overrides(
-    environment: &Environment,
-    sets: &[(String, String)],
-    shape: &Shape<'_>,
+    sources: &Sources,
+    schema: &LazyCell<Json>,
     first: usize,
 ) -> (Vec<Override>, Vec<Diagnostic>) {
     let (mut made, mut wrong) = (Vec::new(), Vec::new());
-    let mut known: Vec<(Vec<String>, &str)> = Vec::new();
-    let variables: Vec<_> = environment.settings().collect();
+    let mut known: BTreeMap<Vec<String>, &str> = BTreeMap::new();
+    let variables: Vec<_> = sources.environment().settings().collect();
     for (name, rest, value) in &variables {
-        let read = path(rest, shape).and_then(|path| {
-            let twice = known.iter().find(|(other, _)| *other == path);
-            match (twice, value) {
-                (Some((_, other)), _) => Err(format!("sets the same as {other}")),
+        let read =
+            path(rest, Shape::new(schema)).and_then(|path| match (known.get(&path), value) {
+                (Some(other), _) => Err(format!("sets the same as {other}")),
                 (None, None) => Err("expected UTF-8".to_owned()),
                 (None, Some(value)) => Ok((path, *value)),
-            }
-        });
+            });
         match read {
             Ok((path, value)) => {
-                known.push((path.clone(), name));
+                known.insert(path.clone(), name);
                 made.push(one(first + made.len(), name, path, value));
             }
             Err(message) => wrong.push(Diagnostic::source(name.as_ref(), message, Fault::Settings)),
         }
     }
-    for (key, value) in sets {
+    for (key, value) in sources.sets() {
         match key::split(key) {
             Some(path) => made.push(one(first + made.len(), SET, path, value)),
             None => {
@@ -78,8 +78,8 @@ fn one(source: usize, name: &str, path: Vec<String>, value: &str) -> Override {
 /// The path that a variable's name stands for, without its prefix: segments between `__`, matched
 /// to known keys whatever their case. In a table whose keys are free a segment in upper case is
 /// lowered, as variables usually are in upper case; any other is kept as it is.
-fn path(rest: &str, shape: &Shape<'_>) -> Result<Vec<String>, String> {
-    let mut shape = Some(shape.clone());
+fn path(rest: &str, whole: Shape<'_>) -> Result<Vec<String>, String> {
+    let mut shape = Some(whole);
     let mut path = Vec::new();
     for segment in rest.split("__") {
         if segment.is_empty() || path.len() == DEPTH {

@@ -114,7 +114,7 @@ fn nothing_shows_a_secret() {
     assert_eq!(keys, ["app.password", "app.tokens.c"]);
     let shown = [
         format!("{changes:?}"),
-        format!("{:?}", after.tables),
+        format!("{after:?}"),
         after.effective.to_json().to_string(),
         after.effective.to_toml(true),
         format!("{:?}", after.effective.origins()),
@@ -137,6 +137,31 @@ fn the_digest_leaves_secrets_out_and_a_change_of_one_is_a_change() {
     let after = safe(&folder).effective;
     assert_eq!(before.digest(&no_files()), after.digest(&no_files()));
     assert!(!before.has_secrets_of(&after));
+}
+
+#[test]
+fn a_secret_that_comes_or_goes_is_a_change() {
+    let folder = Folder::new("");
+    let none = safe(&folder).effective;
+    folder.write(
+        "default.toml",
+        "app.password = \"hunter2\"\napp.tokens.a = \"hunter2\"",
+    );
+    let some = safe(&folder).effective;
+    for (from, to) in [(&none, &some), (&some, &none)] {
+        assert!(!to.has_secrets_of(from));
+        let changes = changes(from, to);
+        let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+        assert_eq!(keys, ["app.password", "app.tokens.a"]);
+    }
+}
+
+#[test]
+fn the_schema_marks_secrets() {
+    let schema = schema::<Safe>();
+    let secret = schema.pointer("/$defs/Secret").expect("a definition");
+    assert_eq!(secret["writeOnly"], true);
+    assert!(shape::has_secrets(&schema));
 }
 
 #[test]

@@ -75,6 +75,14 @@ fn many_routes_load_well_below_a_second() {
 }
 
 #[test]
+fn a_small_load_is_a_matter_of_microseconds() {
+    let folder = Folder::new("[app]\nmessage = \"a\"\n");
+    folder.loaded();
+    timed("a small load", || folder.loaded());
+    timed("the schema", schema::<Demo>);
+}
+
+#[test]
 fn twenty_errors_in_many_routes_are_told_below_a_second() {
     for ending in ["toml", "yaml", "json"] {
         let folder = Folder::empty();
@@ -145,7 +153,7 @@ fn what_may_not_be_read_is_an_error() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new("");
     let path = folder.0.path().join("default.toml");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("changed");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).expect("changed");
     if fs::read(&path).is_ok() {
         println!("skipped: this user may read everything");
         return;

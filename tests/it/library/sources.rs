@@ -144,6 +144,10 @@ fn a_change_that_a_variable_hides_is_reported_as_shadowed() {
     assert_eq!(shadowed[0]["by"], "VAULT__APP__MESSAGE");
     let origin = shadowed[0]["origin"].as_str().expect("a place");
     assert!(origin.ends_with("default.yaml:8:12"), "{origin}");
+    let again = wait(bank.running.control().reload()).expect("the service runs");
+    let line = again.to_string();
+    let told = ", shadowed: 1 change (app.message by VAULT__APP__MESSAGE), by ";
+    assert!(line.contains(told), "{line}");
     bank.write(
         "default.yaml",
         &YAML
