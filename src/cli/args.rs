@@ -6,13 +6,14 @@
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
 use clap::{Args, Command as Clap, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::exit;
 
 /// What the process is asked to do.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version)]
 struct Line {
     #[command(subcommand)]
     command: Option<Command>,
@@ -91,7 +92,48 @@ const SETTINGS: &str = "Where the settings come from";
 /// Wrong usage; also a help text or version, which is a result.
 pub(super) fn parse(name: &'static str) -> Result<Command, clap::Error> {
     let line = Line::from_arg_matches(&clap(name).try_get_matches()?)?;
-    Ok(line.command.unwrap_or(Command::Serve(line.serve)))
+    let Some(command) = line.command else {
+        return Ok(Command::Serve(line.serve));
+    };
+    command.after(line.serve).ok_or_else(|| {
+        let message = "the flags before this command are not its own";
+        clap(name).error(ErrorKind::ArgumentConflict, message)
+    })
+}
+
+impl Command {
+    /// The command behind these flags, where it takes them.
+    fn after(self, before: Serve) -> Option<Self> {
+        let Serve { settings, pid_file } = before;
+        match self {
+            Self::Serve(own) => Some(Self::Serve(Serve {
+                settings: own.settings.over(settings),
+                pid_file: own.pid_file.or(pid_file),
+            })),
+            _ if pid_file.is_some() => None,
+            Self::Check(own) => Some(Self::Check(own.over(settings))),
+            Self::Show(own) => Some(Self::Show(Show {
+                settings: own.settings.over(settings),
+                ..own
+            })),
+            Self::Signals(_) | Self::Schema => settings.is_empty().then_some(self),
+        }
+    }
+}
+
+impl Where {
+    /// The flags behind a command over those before it.
+    fn over(self, before: Self) -> Self {
+        Self {
+            path: self.path.or(before.path),
+            profile: self.profile.or(before.profile),
+            set: [before.set, self.set].concat(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.path.is_none() && self.profile.is_none() && self.set.is_empty()
+    }
 }
 
 /// What the variables of a service of this name begin with.

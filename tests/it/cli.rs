@@ -40,6 +40,8 @@ fn wrong_usage_is_2_and_names_what_was_meant() {
         (&["serve", "more"], "'more'"),
         (&["--set", "server.workers"], "expected KEY=VALUE"),
         (&["signals", "--profile", "a"], "'--profile'"),
+        (&["--profile", "a", "signals"], "not its own"),
+        (&["--pid-file", "a", "check"], "not its own"),
     ] {
         let ran = Setup::new(SOUND).ask(args);
         assert_eq!((ran.code, &*ran.out), (2, ""), "{args:?}: {}", ran.err);
@@ -74,6 +76,17 @@ fn check_says_in_a_line_that_all_is_well_and_where_it_looked() {
     assert_eq!((ran.code, &*ran.err), (0, ""));
     assert!(ran.out.contains("settings/default.toml"), "{}", ran.out);
     assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
+}
+
+#[test]
+fn flags_may_stand_before_the_command_and_those_behind_it_win() {
+    let ran = Setup::new(SOUND).ask(&["--settings", "nowhere", "check", "--settings", "settings"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let args = ["--set", "app.message=a", "show", "--set", "app.message=b"];
+    let ran = Setup::new(SOUND).ask(&args);
+    assert!(ran.out.contains("message = \"b\"\n"), "{}", ran.out);
+    let mut program = Setup::new(SOUND).arg("serve").serve();
+    program.stop();
 }
 
 #[test]
