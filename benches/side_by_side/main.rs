@@ -2,7 +2,7 @@
 //!
 //! - `-- --quick`: fewer and shorter rounds, to see within a minute that it all works; its figures
 //!   are rough.
-//! - `-- NAME`: one section only: stop, throughput, latency, storm, memory or routes.
+//! - `-- NAME`: one section only: stop, throughput, files, latency, storm, memory or routes.
 //!
 //! Needs nothing but the toolchain. Servers and the load generator are processes of their own: this
 //! program again in another role, or the program everup. Each one's CPU time and memory are thus
@@ -13,6 +13,7 @@
 //! request was lost or something broke.
 
 mod figure;
+mod files;
 mod http;
 mod latency;
 mod load;
@@ -48,6 +49,7 @@ struct Flags {
 enum Name {
     Stop,
     Throughput,
+    Files,
     Latency,
     Storm,
     Memory,
@@ -107,10 +109,11 @@ fn measure(flags: &Flags) -> ExitCode {
     }
     let pace = if flags.quick { &QUICK } else { &FULL };
     type Measure = fn(&Pace) -> anyhow::Result<Section>;
-    let sections: [(Name, &str, Measure); 6] = [
+    let sections: [(Name, &str, Measure); 7] = [
         // First: what the others leave in the machine's table of sockets slows a stop.
         (Name::Stop, "idle stop, memory at start", stop::measure),
         (Name::Throughput, "throughput", throughput::measure),
+        (Name::Files, "files beside actix-files", files::measure),
         (Name::Latency, "latency of a reload", latency::measure),
         (Name::Storm, "100 reloads a second", storm::measure),
         (Name::Memory, "memory over reloads", memory::measure),
