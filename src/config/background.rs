@@ -44,9 +44,15 @@ pub(super) async fn bounded<T: Send + 'static>(
     }
 }
 
-/// How much less than a worker's is the claim of a thread that reads settings (nice(2)): on a busy
-/// machine a large reload takes longer, and holds up no request.
+/// How much less than a worker's is the claim of a thread that reads settings or frees them
+/// (nice(2)): on a busy machine a large reload takes longer, and holds up no request.
 const NICE: i32 = 10;
+
+/// Lets requests go first from here on, before this thread's work.
+pub(super) fn let_requests_go_first() {
+    // Refused where a limit of the system forbids it: then it competes.
+    let _ = rustix::process::setpriority_process(None, NICE);
+}
 
 /// Our own work, on a thread that lets requests go first.
 pub(super) async fn in_background<T: Send + 'static>(
@@ -55,8 +61,7 @@ pub(super) async fn in_background<T: Send + 'static>(
     let (done, is_done) = oneshot::channel();
     let thread = thread::Builder::new().name("everup-load".into());
     let started = thread.spawn(move || {
-        // Refused where a limit of the system forbids it: then it competes.
-        let _ = rustix::process::setpriority_process(None, NICE);
+        let_requests_go_first();
         // Nobody waits for it any more where its time was over.
         let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
     });

@@ -82,6 +82,7 @@ impl Reaper {
         thread::Builder::new()
             .name("everup-reaper".into())
             .spawn(move || {
+                super::background::let_requests_go_first();
                 for insides in buried {
                     // An author's `Drop` that panics must not end the reaper.
                     let drop_it = std::panic::AssertUnwindSafe(move || drop::<Insides>(insides));

@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::file::{Reads, OpenFile};
+use super::file::{OpenFile, Reads};
 
 /// What a name below a directory led to.
 pub(super) enum Opened {
