@@ -54,14 +54,33 @@ pub(super) fn let_requests_go_first() {
     let _ = rustix::process::setpriority_process(None, NICE);
 }
 
-/// Our own work, on a thread that lets requests go first.
+/// What our own work may claim of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// As any other thread: nothing is served yet that it could hold up.
+    Full,
+    /// Requests go first.
+    Low,
+}
+
+impl Claim {
+    /// Beside what is served, or before anything is.
+    pub(super) fn beside<T>(served: Option<&T>) -> Self {
+        served.map_or(Self::Full, |_| Self::Low)
+    }
+}
+
+/// Our own work, on a thread of its own.
 pub(super) async fn in_background<T: Send + 'static>(
+    claim: Claim,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> thread::Result<T> {
     let (done, is_done) = oneshot::channel();
     let thread = thread::Builder::new().name("everup-load".into());
     let started = thread.spawn(move || {
-        let_requests_go_first();
+        if claim == Claim::Low {
+            let_requests_go_first();
+        }
         // Nobody waits for it any more where its time was over.
         let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
     });

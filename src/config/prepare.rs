@@ -16,7 +16,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     attempt::Took,
-    background::{Undone, blocking, bounded, in_background},
+    background::{Claim, Undone, blocking, bounded, in_background},
     descriptors::{Budget, Room},
     generation::{Generation, Insides, Reaper},
 };
@@ -144,7 +144,7 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
         current.settings.tables.reload.timeout
     });
     let deadline = job.begun + timeout;
-    let loading = in_background(load(&job, deadline));
+    let loading = in_background(Claim::beside(job.current.as_ref()), load(&job, deadline));
     let loaded = bounded(deadline, "reading the settings", loading).await;
     took.load = job.begun.elapsed();
     let loaded = loaded.map_err(Prepared::from);
