@@ -60,12 +60,23 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts it; it runs, warmed up, when this returns.
+    /// Starts it on `/`; it runs, warmed up, when this returns.
     pub fn start(server: &Server, clients: usize, rate: Option<f64>) -> anyhow::Result<Self> {
+        Self::of(server, "/", clients, rate)
+    }
+
+    /// Starts it on a path.
+    pub fn of(
+        server: &Server,
+        path: &str,
+        clients: usize,
+        rate: Option<f64>,
+    ) -> anyhow::Result<Self> {
         let role = Role::Load {
             address: server.address,
             clients,
             rate,
+            path: path.to_owned(),
         };
         let mut process = Process::start(role.command()?.stdout(Stdio::piped()))?;
         let stdout = process.child().stdout.take().context("piped")?;
@@ -107,7 +118,14 @@ const ENDING: u8 = 2;
 struct Answered(AtomicU64);
 
 /// Runs the load in this process: says so, goes on until standard input ends, prints the report.
-pub fn run(address: SocketAddr, clients: usize, rate: Option<f64>) -> anyhow::Result<()> {
+pub fn run(
+    address: SocketAddr,
+    path: &str,
+    clients: usize,
+    rate: Option<f64>,
+) -> anyhow::Result<()> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let request: Arc<str> = request.into();
     let shared = Arc::new(Shared {
         phase: AtomicU8::new(WARMING),
         ready: AtomicUsize::new(0),
@@ -117,6 +135,7 @@ pub fn run(address: SocketAddr, clients: usize, rate: Option<f64>) -> anyhow::Re
     let threads: Vec<_> = (0..THREADS)
         .map(|thread| {
             let (shared, answered) = (shared.clone(), answered[thread].clone());
+            let request = request.clone();
             let mine: Vec<_> = (thread..clients).step_by(THREADS).collect();
             thread::spawn(move || -> io::Result<Tally> {
                 let tally = Rc::new(RefCell::new(Tally::new()));
@@ -124,6 +143,7 @@ pub fn run(address: SocketAddr, clients: usize, rate: Option<f64>) -> anyhow::Re
                 let runtime = { runtime }.enable_all().build()?;
                 let all = mine.into_iter().map(|client| Client {
                     address,
+                    request: request.clone(),
                     shared: shared.clone(),
                     answered: answered.clone(),
                     tally: tally.clone(),
@@ -196,6 +216,7 @@ impl Tally {
 
 struct Client {
     address: SocketAddr,
+    request: Arc<str>,
     shared: Arc<Shared>,
     answered: Arc<Answered>,
     tally: Rc<RefCell<Tally>>,
@@ -216,7 +237,6 @@ impl Client {
     }
 
     async fn converse(&self, is_ready: &mut bool) -> io::Result<()> {
-        const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
         let mut stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         // Closed without TIME_WAIT: thousands of those would be there for the next measurement.
@@ -235,7 +255,7 @@ impl Client {
             if phase == ENDING {
                 return Ok(());
             }
-            stream.write_all(REQUEST).await?;
+            stream.write_all(self.request.as_bytes()).await?;
             loop {
                 let count = stream.read(buffer.space()).await?;
                 if buffer.take(count)? {

@@ -2,7 +2,7 @@
 //!
 //! - `-- --quick`: fewer and shorter rounds, to see within a minute that it all works; its figures
 //!   are rough.
-//! - `-- NAME`: one section only: stop, throughput, log, latency, storm, memory or routes.
+//! - `-- NAME`: one section only: stop, throughput, log, files, latency, storm, memory or routes.
 //!
 //! Needs nothing but the toolchain. Servers and the load generator are processes of their own: this
 //! program again in another role, or the program everup. Each one's CPU time and memory are thus
@@ -13,6 +13,7 @@
 //! request was lost or something broke.
 
 mod figure;
+mod files;
 mod http;
 mod latency;
 mod load;
@@ -50,6 +51,7 @@ enum Name {
     Stop,
     Throughput,
     Log,
+    Files,
     Latency,
     Storm,
     Memory,
@@ -61,8 +63,10 @@ struct Pace {
     rounds: usize,
     /// Of one side's load.
     round: Duration,
-    /// Of the load while 10,000 routes are reloaded, or are not.
+    /// Of the load while many routes are reloaded, or are not.
     routes_round: Duration,
+    /// How many of the tables of routes.
+    tables: usize,
     /// Whose latency is taken in a round.
     reloads: usize,
     /// After which memory is compared with that after a tenth of them.
@@ -73,6 +77,7 @@ const FULL: Pace = Pace {
     rounds: 10,
     round: Duration::from_secs(2),
     routes_round: Duration::from_secs(4),
+    tables: routes::TABLES.len(),
     reloads: 40,
     many_reloads: 10_000,
 };
@@ -81,6 +86,7 @@ const QUICK: Pace = Pace {
     rounds: 3,
     round: Duration::from_millis(400),
     routes_round: Duration::from_millis(1200),
+    tables: 1,
     reloads: 10,
     many_reloads: 1_000,
 };
@@ -109,15 +115,16 @@ fn measure(flags: &Flags) -> ExitCode {
     }
     let pace = if flags.quick { &QUICK } else { &FULL };
     type Measure = fn(&Pace) -> anyhow::Result<Section>;
-    let sections: [(Name, &str, Measure); 7] = [
+    let sections: [(Name, &str, Measure); 8] = [
         // First: what the others leave in the machine's table of sockets slows a stop.
         (Name::Stop, "idle stop, memory at start", stop::measure),
         (Name::Throughput, "throughput", throughput::measure),
         (Name::Log, "a line per request", log::measure),
+        (Name::Files, "files beside actix-files", files::measure),
         (Name::Latency, "latency of a reload", latency::measure),
         (Name::Storm, "100 reloads a second", storm::measure),
         (Name::Memory, "memory over reloads", memory::measure),
-        (Name::Routes, "reloads of 10,000 routes", routes::measure),
+        (Name::Routes, "reloads of many routes", routes::measure),
     ];
     let mut figures = Vec::new();
     let mut is_sound = true;

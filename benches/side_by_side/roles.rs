@@ -5,13 +5,16 @@
 use std::{
     env,
     error::Error,
+    ffi::OsStr,
     io::{self, Read as _},
     net::SocketAddr,
+    path::PathBuf,
     process::{self, Command},
     thread,
     time::Duration,
 };
 
+use actix_files::Files;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context as _;
 use clap::Parser;
@@ -33,7 +36,12 @@ pub enum Role {
     /// An author's service on the library.
     Everup { workers: usize },
     /// actix-web's own server.
-    Stock { workers: usize },
+    Stock {
+        workers: usize,
+        /// A directory that actix-files serves below `/files/`.
+        #[arg(long)]
+        files: Option<PathBuf>,
+    },
     /// Clients that keep a server busy until standard input ends.
     Load {
         address: SocketAddr,
@@ -41,6 +49,8 @@ pub enum Role {
         /// Requests per second, of all clients; without it, as many as they can.
         #[arg(long)]
         rate: Option<f64>,
+        #[arg(long)]
+        path: String,
     },
 }
 
@@ -57,13 +67,22 @@ impl Role {
         command.arg(ROLE);
         match self {
             Self::Everup { workers } => command.args(["everup", &workers.to_string()]),
-            Self::Stock { workers } => command.args(["stock", &workers.to_string()]),
+            Self::Stock { workers, files } => {
+                command.args(["stock", &workers.to_string()]);
+                command.args(
+                    files
+                        .iter()
+                        .flat_map(|files| [OsStr::new("--files"), files.as_os_str()]),
+                )
+            }
             Self::Load {
                 address,
                 clients,
                 rate,
+                path,
             } => {
                 command.args(["load", &address.to_string(), &clients.to_string()]);
+                command.args(["--path", path]);
                 command.args(rate.map(|rate| format!("--rate={rate}")))
             }
         };
@@ -73,12 +92,13 @@ impl Role {
     pub fn play(self) -> anyhow::Result<()> {
         match self {
             Self::Everup { workers } => everup(workers),
-            Self::Stock { workers } => stock(workers),
+            Self::Stock { workers, files } => stock(workers, files),
             Self::Load {
                 address,
                 clients,
                 rate,
-            } => load::run(address, clients, rate),
+                path,
+            } => load::run(address, &path, clients, rate),
         }
     }
 }
@@ -129,13 +149,22 @@ fn everup(workers: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stock(workers: usize) -> anyhow::Result<()> {
+fn stock(workers: usize, files: Option<PathBuf>) -> anyhow::Result<()> {
     thread::spawn(|| {
         until_parent_ends();
         process::exit(0);
     });
     actix_web::rt::System::new().block_on(async {
-        let server = HttpServer::new(|| App::new().configure(routes))
+        let app = move || {
+            let files = files.clone().map(|root| Files::new("/files", root));
+            App::new().configure(|app| {
+                routes(app);
+                if let Some(files) = files {
+                    app.service(files);
+                }
+            })
+        };
+        let server = HttpServer::new(app)
             .workers(workers)
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(REQUEST_TIMEOUT)

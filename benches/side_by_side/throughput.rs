@@ -20,7 +20,10 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
         for side in Side::both(round) {
             let role = match side {
                 Side::Ours => Role::Everup { workers: WORKERS },
-                Side::Other => Role::Stock { workers: WORKERS },
+                Side::Other => Role::Stock {
+                    workers: WORKERS,
+                    files: None,
+                },
             };
             // A new process each round: where its memory lies is a matter of luck.
             let server = Server::start(&mut role.command()?)?;

@@ -46,19 +46,43 @@ pub(super) async fn bounded<T: Send + 'static>(
     }
 }
 
-/// How much less than a worker's is the claim of a thread that reads settings (nice(2)): on a busy
-/// machine a large reload takes longer, and holds up no request.
+/// How much less than a worker's is the claim of a thread that reads settings or frees them
+/// (nice(2)): on a busy machine a large reload takes longer, and holds up no request.
 const NICE: i32 = 10;
 
-/// Our own work, on a thread that lets requests go first.
+/// Lets requests go first from here on, before this thread's work.
+pub(super) fn let_requests_go_first() {
+    // Refused where a limit of the system forbids it: then it competes.
+    let _ = rustix::process::setpriority_process(None, NICE);
+}
+
+/// What our own work may claim of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// As any other thread: nothing is served yet that it could hold up.
+    Full,
+    /// Requests go first.
+    Low,
+}
+
+impl Claim {
+    /// Beside what is served, or before anything is.
+    pub(super) fn beside<T>(served: Option<&T>) -> Self {
+        served.map_or(Self::Full, |_| Self::Low)
+    }
+}
+
+/// Our own work, on a thread of its own.
 pub(super) async fn in_background<T: Send + 'static>(
+    claim: Claim,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> thread::Result<T> {
     let (done, is_done) = oneshot::channel();
     let thread = thread::Builder::new().name("everup-load".into());
     let started = thread.spawn(move || {
-        // Refused where a limit of the system forbids it: then it competes.
-        let _ = rustix::process::setpriority_process(None, NICE);
+        if claim == Claim::Low {
+            let_requests_go_first();
+        }
         // Nobody waits for it any more where its time was over.
         let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
     });

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::{
     access::Token,
     attempt::Took,
-    background::{blocking, bounded, in_background},
+    background::{Claim, blocking, bounded, in_background},
     generation::{Insides, Reaped, Reaper},
     prepare::{AnySettings, Author, Current, Job, Prepared, Rejected, START_TIMEOUT, frozen},
 };
@@ -86,7 +86,7 @@ pub(super) async fn make(
         let current = current.expect("what is kept was served before");
         frozen(&current.content.settings, &content.settings).map_err(Rejected::from)?;
         let (content, current) = (content.clone(), current.clone());
-        let comparing = in_background(move || Made {
+        let comparing = in_background(Claim::Low, move || Made {
             changes: compare(Some(&current), &content.settings),
             // What is taken up says nothing of what the files say.
             shadowed: Vec::new(),
@@ -98,7 +98,10 @@ pub(super) async fn make(
         return Ok(made.map_err(Rejected::from)?);
     }
     loop {
-        let loading = in_background(load(job, deadline.moment()));
+        let loading = in_background(
+            Claim::beside(job.current.as_ref()),
+            load(job, deadline.moment()),
+        );
         let loaded = bounded(deadline, "reading the settings", loading).await;
         took.load = job.begun.elapsed().saturating_sub(took.prepare);
         let found = loaded.map_err(Rejected::from)?;
@@ -129,7 +132,7 @@ pub(crate) async fn rehearse(
     let deadline = Deadline::fixed(START_TIMEOUT);
     loop {
         let (loader, from, moment) = (author.clone(), sources.clone(), deadline.moment());
-        let loading = in_background(move || loader.load(&from, None, moment));
+        let loading = in_background(Claim::Full, move || loader.load(&from, None, moment));
         let loaded = bounded(&deadline, "reading the settings", loading).await;
         let (settings, app) = loaded.map_err(|undone| vec![undone.error])??;
         let read = Read {
@@ -189,7 +192,8 @@ async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Mad
         return Ok(None);
     };
     let (current, reaper) = (job.current.clone(), job.reaper.clone());
-    let comparing = in_background(move || Made {
+    let claim = Claim::beside(current.as_ref());
+    let comparing = in_background(claim, move || Made {
         changes: compare(current.as_ref(), &built.settings),
         shadowed: current.map_or_else(Vec::new, |current| {
             shadowed(

@@ -94,6 +94,7 @@ impl Reaper {
         thread::Builder::new()
             .name("everup-reaper".into())
             .spawn(move || {
+                super::background::let_requests_go_first();
                 for held in buried {
                     // An author's `Drop` that panics must not end the reaper.
                     let drop_it = AssertUnwindSafe(move || drop::<Box<dyn Any + Send>>(held));

@@ -1,31 +1,26 @@
-//! `files`: a directory, and no way out of it. Names are resolved beneath it by the kernel; what is
-//! said of a file (ETag, ranges, type) is actix-files' own.
+//! `files`: a directory, which names are looked for beneath it, and what is answered. `beneath`
+//! opens them, `file` sends one.
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
-    io,
+    fs, io,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use actix_files::NamedFile;
 use actix_web::{
     HttpRequest, HttpResponse,
-    body::SizedStream,
-    http::{Method, StatusCode, header},
+    http::{StatusCode, header},
     web,
 };
-use futures_util::stream;
 use percent_encoding::percent_decode_str;
-use rustix::{
-    fd::OwnedFd,
-    fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2},
-    io::Errno,
-};
+use rustix::{fd::OwnedFd, fs::fstat};
 
-use super::{not_found, plain};
+use super::{
+    beneath::{self, Opened},
+    file, not_found, plain,
+};
 use crate::settings::Build;
 
 /// A directory whose files are served.
@@ -44,22 +39,8 @@ pub(super) struct NotOpen {
     rest: String,
 }
 
-/// What a name below the root led to.
-enum Opened {
-    File(Box<NamedFile>),
-    Directory,
-    /// Nothing that is served; why is none of the client's business.
-    Nothing,
-    /// The system has no descriptor or memory to give right now.
-    Busy,
-    Failed(io::Error),
-}
-
 /// What is served in place of a directory.
 const INDEX: &str = "index.html";
-
-/// How often a name is resolved anew where something was renamed meanwhile.
-const ATTEMPTS: usize = 8;
 
 /// Settings files, by their extension.
 const SETTINGS: [&str; 4] = ["toml", "yaml", "yml", "json"];
@@ -75,7 +56,7 @@ impl NotOpen {
         let root = with
             .directory(&self.path)
             .map_err(|error| format!("cannot open the directory `{name}`: {error}"))?;
-        open_beneath(&root, Path::new("."))
+        beneath::open(&root, Path::new("."))
             .map_err(|error| format!("cannot open names beneath `{name}`: {error}"))?;
         let holds = holds_settings(&root, with.base())
             .map_err(|error| format!("cannot tell whether `{name}` holds the settings: {error}"))?;
@@ -163,10 +144,11 @@ impl Files {
             name.push(INDEX);
         }
         let root = Arc::clone(&self.root);
+        let reads = file::reads(request);
         // A disk may be slow, a network's file system may hang: not with the worker.
-        let opened = web::block(move || open(&root, name)).await;
+        let opened = web::block(move || beneath::look(&root, name, reads)).await;
         match opened.unwrap_or_else(|error| Opened::Failed(io::Error::other(error))) {
-            Opened::File(file) => respond(request, *file),
+            Opened::File(file) => file.response(request),
             Opened::Directory if !in_directory => to_directory(request),
             Opened::Directory | Opened::Nothing => not_found(),
             Opened::Busy => plain(StatusCode::SERVICE_UNAVAILABLE),
@@ -176,19 +158,6 @@ impl Files {
             }
         }
     }
-}
-
-fn respond(request: &HttpRequest, file: NamedFile) -> HttpResponse {
-    let length = file.metadata().len();
-    // Its name is the address's: it is shown or saved as the client pleases.
-    let file = file.disable_content_disposition().prefer_utf8(true);
-    let response = file.into_response(request);
-    if request.method() == Method::HEAD && response.status() == StatusCode::OK {
-        // The length without the reading: actix-http would read all of it, and send nothing.
-        let nothing = SizedStream::new(length, stream::empty::<Result<_, io::Error>>());
-        return response.map_body(|_, _| nothing).map_into_boxed_body();
-    }
-    response
 }
 
 /// To the same with a slash, so that what its index names is found beneath it.
@@ -221,46 +190,6 @@ fn relative(below: &str) -> Option<PathBuf> {
         name.push(OsStr::from_bytes(&segment));
     }
     Some(name)
-}
-
-/// Opens what a name leads to and looks what it is. Blocks, but on no FIFO.
-fn open(root: &OwnedFd, name: PathBuf) -> Opened {
-    let fd = match open_beneath(root, &name) {
-        Ok(fd) => fd,
-        Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => return Opened::Busy,
-        Err(error @ (Errno::IO | Errno::STALE | Errno::NOSYS)) => {
-            return Opened::Failed(error.into());
-        }
-        Err(_) => return Opened::Nothing,
-    };
-    let stat = match fstat(&fd) {
-        Ok(stat) => stat,
-        Err(error) => return Opened::Failed(error.into()),
-    };
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => match NamedFile::from_file(File::from(fd), name) {
-            Ok(file) => Opened::File(Box::new(file)),
-            Err(error) => Opened::Failed(error),
-        },
-        FileType::Directory => Opened::Directory,
-        _ => Opened::Nothing,
-    }
-}
-
-/// Links are followed as long as they stay beneath the root.
-fn open_beneath(root: &OwnedFd, name: &Path) -> Result<OwnedFd, Errno> {
-    // A FIFO would wait for its writer.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let mut attempts = 1..=ATTEMPTS;
-    loop {
-        attempts.next();
-        match openat2(root, name, flags, Mode::empty(), resolve) {
-            // The kernel cannot tell whether a name still is beneath: something was renamed.
-            Err(Errno::AGAIN | Errno::INTR) if !attempts.is_empty() => {}
-            opened => return opened,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,11 @@
 //! Built on the library as any author's service is, and given nothing that another would not get,
 //! but for a directory's place in the tree (`Build::directory`). `schema` is its table `[app]`,
 //! `pattern` reads patterns and paths, `table` finds a request's route, `route` is one, `respond`,
-//! `redirect` and `files` are what it does, `template` fills in a text.
+//! `redirect` and `files` are what it does, `beneath` and `file` open and send a file, `template`
+//! fills in a text.
 
+mod beneath;
+mod file;
 mod files;
 mod pattern;
 mod redirect;
