@@ -5,6 +5,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     num::NonZero,
     sync::Arc,
@@ -21,7 +22,7 @@ use super::{
     generation::{Generation, Insides, Reaper},
 };
 use crate::{
-    server::{Address, Listener, NewServe, NewWorker, Share, Times, Worker},
+    server::{Address, Listener, NewServe, NewWorker, Share, Speaks, Times, Worker},
     settings::{
         Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles,
         Server, Sources, changes,
@@ -193,13 +194,21 @@ fn load(
     }
 }
 
+/// The listeners' addresses by name; what else a listener says is heeded from the next accept on.
+fn addresses(server: &Server) -> BTreeMap<&str, SocketAddr> {
+    let listeners = server.listeners.iter();
+    listeners
+        .map(|(name, listener)| (name.as_str(), listener.address))
+        .collect()
+}
+
 /// What cannot change while the process runs.
 fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<Diagnostic>> {
     let (was, is) = (&current.tables, &next.tables);
     let fixed = [
         (
             "server.listeners",
-            was.server.listeners != is.server.listeners,
+            addresses(&was.server) != addresses(&is.server),
         ),
         ("server.workers", was.server.workers != is.server.workers),
         ("admin.address", was.admin.address != is.admin.address),
@@ -336,6 +345,7 @@ async fn start(
             published: published.subscribe(),
             address: serving_at.unwrap_or(NOWHERE),
             times: |generation| Times::from(&generation.server),
+            speaks: |generation, listener| Speaks::on(&generation.server, listener),
             max_connections: room.per_worker,
         }));
     }
@@ -399,6 +409,7 @@ async fn start_admin(
         published,
         address: listener.address().tcp().unwrap_or(NOWHERE),
         times: |_| crate::admin::TIMES,
+        speaks: |_, _| Speaks::Http1,
         max_connections: room.admin,
     });
     let worker = worker.await.map_err(cannot)?;
