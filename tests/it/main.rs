@@ -5,6 +5,7 @@ mod admin;
 mod books;
 mod burst;
 mod framing;
+mod http2;
 mod library;
 mod limits;
 mod rejected;
