@@ -4,6 +4,7 @@
 mod admin;
 mod books;
 mod burst;
+mod examples;
 mod framing;
 mod http2;
 mod library;

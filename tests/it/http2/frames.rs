@@ -213,7 +213,11 @@ fn malformed() -> Vec<(&'static str, Vec<u8>, Ends)> {
         // Fields (§8.2, §8.3).
         ("no method", request(&[scheme, path]), Stream),
         ("no scheme", request(&[method, path]), Stream),
-        ("no path", request(&[method, scheme, (":authority", "a")]), Stream),
+        (
+            "no path",
+            request(&[method, scheme, (":authority", "a")]),
+            Stream,
+        ),
         (
             "an empty path",
             request(&[method, scheme, (":path", "")]),

@@ -4,7 +4,7 @@ mod limits;
 mod requests;
 mod stops;
 
-use crate::support::{Address, Books, Conn, H2, Program, eventually, frames::RawH2};
+use crate::support::{Address, Books, H2, Program, eventually, frames::RawH2};
 use actix_http::body::{BodyStream, SizedStream};
 use actix_web::{App, HttpRequest, HttpResponse, dev::ConnectionInfo, web};
 use bytes::Bytes;
@@ -105,8 +105,7 @@ impl Shop {
     }
 
     fn books(&self) -> Books {
-        let admin = self.running.admin_address().expect("it has one").into();
-        Books::of(&Conn::open(&admin).get("/status").json()["requests"])
+        Books::of_running(&self.running)
     }
 
     fn wait_in_flight(&self, count: u64) {
