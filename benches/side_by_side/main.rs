@@ -2,9 +2,10 @@
 //!
 //! - `-- --quick`: fewer and shorter rounds, to see within a minute that it all works; its figures
 //!   are rough.
-//! - `-- NAME`: one section only: stop, throughput, latency, storm, memory or routes.
+//! - `-- NAME`: one section only: stop, throughput, h2c, latency, storm, memory or routes.
 //!
-//! Needs nothing but the toolchain. Servers and the load generator are processes of their own: this
+//! Needs nothing but the toolchain; `h2c` also needs h2load of nghttp2, and is left out without it.
+//! Servers and the load generator are processes of their own: this
 //! program again in another role, or the program everup. Each one's CPU time and memory are thus
 //! its own, but they share the machine's cores, which is why two sides' rounds alternate and only
 //! ratios are worth comparing: not with a figure of another day, not with another machine.
@@ -13,6 +14,7 @@
 //! request was lost or something broke.
 
 mod figure;
+mod h2c;
 mod http;
 mod latency;
 mod load;
@@ -48,6 +50,7 @@ struct Flags {
 enum Name {
     Stop,
     Throughput,
+    H2c,
     Latency,
     Storm,
     Memory,
@@ -107,10 +110,11 @@ fn measure(flags: &Flags) -> ExitCode {
     }
     let pace = if flags.quick { &QUICK } else { &FULL };
     type Measure = fn(&Pace) -> anyhow::Result<Section>;
-    let sections: [(Name, &str, Measure); 6] = [
+    let sections: [(Name, &str, Measure); 7] = [
         // First: what the others leave in the machine's table of sockets slows a stop.
         (Name::Stop, "idle stop, memory at start", stop::measure),
         (Name::Throughput, "throughput", throughput::measure),
+        (Name::H2c, "throughput of HTTP/2", h2c::measure),
         (Name::Latency, "latency of a reload", latency::measure),
         (Name::Storm, "100 reloads a second", storm::measure),
         (Name::Memory, "memory over reloads", memory::measure),

@@ -32,7 +32,13 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
                 }
                 Side::Other => {
                     let workers = thread::available_parallelism().map_or(1, NonZero::get);
-                    let stock = Server::start(&mut Role::Stock { workers }.command()?)?;
+                    let stock = Server::start(
+                        &mut Role::Stock {
+                            workers,
+                            h2c: false,
+                        }
+                        .command()?,
+                    )?;
                     let used = used(&stock)?;
                     (stock.process, used)
                 }

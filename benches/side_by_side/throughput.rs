@@ -19,8 +19,14 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
     for round in 0..pace.rounds {
         for side in Side::both(round) {
             let role = match side {
-                Side::Ours => Role::Everup { workers: WORKERS },
-                Side::Other => Role::Stock { workers: WORKERS },
+                Side::Ours => Role::Everup {
+                    workers: WORKERS,
+                    h2c: false,
+                },
+                Side::Other => Role::Stock {
+                    workers: WORKERS,
+                    h2c: false,
+                },
             };
             // A new process each round: where its memory lies is a matter of luck.
             let server = Server::start(&mut role.command()?)?;
