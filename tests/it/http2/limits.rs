@@ -10,6 +10,9 @@ use crate::support::{
 };
 use http::Method;
 
+/// What a flood sends in this turn.
+type Next = Box<dyn FnMut(u32) -> Vec<u8>>;
+
 /// Sends it 5,000 times, or until the program says that this is enough; the code of its GOAWAY.
 fn flood(program: &Program, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {
     let mut beside = H2::open(program.public());
@@ -33,7 +36,7 @@ fn flood(program: &Program, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {
 fn floods_of_frames_that_bring_nothing_end_their_connection() {
     let program = program("", "[app.routes.\"/slow\"]\nrespond = { delay = \"10s\" }");
     let empty = frame(DATA, 0, 1, b"");
-    let floods: [(&str, Box<dyn FnMut(u32) -> Vec<u8>>); 6] = [
+    let floods: [(&str, Next); 6] = [
         ("PING", Box::new(|_| frame(PING, 0, 0, b"12345678"))),
         ("SETTINGS", Box::new(|_| frame(SETTINGS, 0, 0, b""))),
         ("PRIORITY", Box::new(|_| frame(2, 0, 3, &[0, 0, 0, 0, 7]))),
