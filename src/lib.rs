@@ -2,7 +2,8 @@
 //! request.
 //!
 //! An author writes an actix-web App as ever, and a type for its settings; [`Service`] does the
-//! rest. The whole of a service is in `examples/greeter.rs`.
+//! rest. The whole of a service is in `examples/greeter.rs`; `sse.rs` and `websocket.rs` beside it
+//! say goodbye to their clients.
 //!
 //! Reading order of the rooms: [`settings`](Settings) (sources to typed settings), `config` (load,
 //! prepare, publish), `server` (workers, connections, requests, the drain), `control` (the handle

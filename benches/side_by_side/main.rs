@@ -2,9 +2,10 @@
 //!
 //! - `-- --quick`: fewer and shorter rounds, to see within a minute that it all works; its figures
 //!   are rough.
-//! - `-- NAME`: one section only: stop, throughput, log, files, latency, storm, memory or routes.
+//! - `-- NAME`: one section only: stop, throughput, h2c, log, files, latency, storm, memory or routes.
 //!
-//! Needs nothing but the toolchain. Servers and the load generator are processes of their own: this
+//! Needs nothing but the toolchain; `h2c` also needs h2load of nghttp2, and is left out without it.
+//! Servers and the load generator are processes of their own: this
 //! program again in another role, or the program everup. Each one's CPU time and memory are thus
 //! its own, but they share the machine's cores, which is why two sides' rounds alternate and only
 //! ratios are worth comparing: not with a figure of another day, not with another machine.
@@ -14,6 +15,7 @@
 
 mod figure;
 mod files;
+mod h2c;
 mod http;
 mod latency;
 mod load;
@@ -52,6 +54,7 @@ enum Name {
     Throughput,
     Log,
     Files,
+    H2c,
     Latency,
     Storm,
     Memory,
@@ -115,10 +118,11 @@ fn measure(flags: &Flags) -> ExitCode {
     }
     let pace = if flags.quick { &QUICK } else { &FULL };
     type Measure = fn(&Pace) -> anyhow::Result<Section>;
-    let sections: [(Name, &str, Measure); 8] = [
+    let sections: [(Name, &str, Measure); 9] = [
         // First: what the others leave in the machine's table of sockets slows a stop.
         (Name::Stop, "idle stop, memory at start", stop::measure),
         (Name::Throughput, "throughput", throughput::measure),
+        (Name::H2c, "throughput of HTTP/2", h2c::measure),
         (Name::Log, "a line per request", log::measure),
         (Name::Files, "files beside actix-files", files::measure),
         (Name::Latency, "latency of a reload", latency::measure),

@@ -34,10 +34,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Parser)]
 pub enum Role {
     /// An author's service on the library.
-    Everup { workers: usize },
+    Everup {
+        workers: usize,
+        /// Also speaks HTTP/2 by prior knowledge.
+        #[arg(long)]
+        h2c: bool,
+    },
     /// actix-web's own server.
     Stock {
         workers: usize,
+        #[arg(long)]
+        h2c: bool,
         /// A directory that actix-files serves below `/files/`.
         #[arg(long)]
         files: Option<PathBuf>,
@@ -66,9 +73,17 @@ impl Role {
         let mut command = Command::new(env::current_exe()?);
         command.arg(ROLE);
         match self {
-            Self::Everup { workers } => command.args(["everup", &workers.to_string()]),
-            Self::Stock { workers, files } => {
+            Self::Everup { workers, h2c } => {
+                command.args(["everup", &workers.to_string()]);
+                command.args(h2c.then_some("--h2c"))
+            }
+            Self::Stock {
+                workers,
+                h2c,
+                files,
+            } => {
                 command.args(["stock", &workers.to_string()]);
+                command.args(h2c.then_some("--h2c"));
                 command.args(
                     files
                         .iter()
@@ -91,8 +106,12 @@ impl Role {
 
     pub fn play(self) -> anyhow::Result<()> {
         match self {
-            Self::Everup { workers } => everup(workers),
-            Self::Stock { workers, files } => stock(workers, files),
+            Self::Everup { workers, h2c } => everup(workers, h2c),
+            Self::Stock {
+                workers,
+                h2c,
+                files,
+            } => stock(workers, h2c, files),
             Self::Load {
                 address,
                 clients,
@@ -125,13 +144,14 @@ impl Settings for Plain {
     }
 }
 
-fn everup(workers: usize) -> anyhow::Result<()> {
+fn everup(workers: usize, h2c: bool) -> anyhow::Result<()> {
     let seconds = |duration: Duration| format!("{}s", duration.as_secs());
     let sources = Sources::builtin()
         .set("server.workers", &workers.to_string())
         .set("server.keep_alive", &seconds(KEEP_ALIVE))
         .set("server.client_request_timeout", &seconds(REQUEST_TIMEOUT))
         .set("server.listeners.public.address", "127.0.0.1:0")
+        .set("server.listeners.public.h2c", &h2c.to_string())
         .set("admin.address", "");
     let running = Service::<Plain>::new(|| App::new().configure(routes))
         .start(sources)
@@ -149,7 +169,7 @@ fn everup(workers: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stock(workers: usize, files: Option<PathBuf>) -> anyhow::Result<()> {
+fn stock(workers: usize, h2c: bool, files: Option<PathBuf>) -> anyhow::Result<()> {
     thread::spawn(|| {
         until_parent_ends();
         process::exit(0);
@@ -167,8 +187,12 @@ fn stock(workers: usize, files: Option<PathBuf>) -> anyhow::Result<()> {
         let server = HttpServer::new(app)
             .workers(workers)
             .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(REQUEST_TIMEOUT)
-            .bind(("127.0.0.1", 0))?;
+            .client_request_timeout(REQUEST_TIMEOUT);
+        let address = ("127.0.0.1", 0);
+        let server = match h2c {
+            true => server.bind_auto_h2c(address)?,
+            false => server.bind(address)?,
+        };
         // It listens already: who connects before it runs waits in the backlog.
         say_serving(server.addrs()[0]);
         Ok(server.run().await?)

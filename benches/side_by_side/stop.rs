@@ -36,6 +36,7 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
                         &mut Role::Stock {
                             workers,
                             files: None,
+                            h2c: false,
                         }
                         .command()?,
                     )?;

@@ -19,9 +19,13 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
     for round in 0..pace.rounds {
         for side in Side::both(round) {
             let role = match side {
-                Side::Ours => Role::Everup { workers: WORKERS },
+                Side::Ours => Role::Everup {
+                    workers: WORKERS,
+                    h2c: false,
+                },
                 Side::Other => Role::Stock {
                     workers: WORKERS,
+                    h2c: false,
                     files: None,
                 },
             };

@@ -5,6 +5,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     num::NonZero,
     sync::Arc,
@@ -24,7 +25,8 @@ use super::{
 };
 use crate::{
     server::{
-        Address, Crowd, Listener, NewServe, NewWorker, Pulse, Readiness, Share, Times, Worker,
+        Address, Crowd, Listener, NewServe, NewWorker, Pulse, Readiness, Share, Speaks, Times,
+        Worker,
     },
     settings::{
         Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, Server,
@@ -190,13 +192,21 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     }
 }
 
+/// The listeners' addresses by name; what else a listener says is heeded from the next accept on.
+fn addresses(server: &Server) -> BTreeMap<&str, SocketAddr> {
+    let listeners = server.listeners.iter();
+    listeners
+        .map(|(name, listener)| (name.as_str(), listener.address))
+        .collect()
+}
+
 /// What cannot change while the process runs.
 pub(super) fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<Diagnostic>> {
     let (was, is) = (&current.tables, &next.tables);
     let fixed = [
         (
             "server.listeners",
-            !addresses(&was.server).eq(addresses(&is.server)),
+            addresses(&was.server) != addresses(&is.server),
         ),
         ("server.workers", was.server.workers != is.server.workers),
         ("admin.address", was.admin.address != is.admin.address),
@@ -214,12 +224,6 @@ pub(super) fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<
     } else {
         Err(errors)
     }
-}
-
-/// What the listeners are, without what they answer.
-fn addresses(server: &Server) -> impl Iterator<Item = (&String, SocketAddr)> {
-    let listeners = server.listeners.iter();
-    listeners.map(|(name, listener)| (name, listener.address))
 }
 
 /// Opens what the snapshot needs and does not have yet.
@@ -289,6 +293,7 @@ async fn start(
             published: published.subscribe(),
             address: serving_at.unwrap_or(NOWHERE),
             times: |generation| Times::from(&generation.server),
+            speaks: |generation, listener| Speaks::on(&generation.server, listener),
             max_connections: room.per_worker,
             crowd: Crowd::Waits,
             readiness: job.readiness.clone(),
@@ -356,6 +361,7 @@ async fn start_admin(
         published,
         address: listener.address().tcp().unwrap_or(NOWHERE),
         times: |_| crate::admin::TIMES,
+        speaks: |_, _| Speaks::Http1,
         max_connections: room.admin,
         // Whoever keeps connections open must not keep the operator out.
         crowd: Crowd::MakesRoom,

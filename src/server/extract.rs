@@ -10,7 +10,10 @@ use std::{
     time::Instant,
 };
 
-use actix_web::{Error, FromRequest, HttpRequest, dev::Payload, error::ErrorInternalServerError};
+use actix_web::{
+    Error, FromRequest, HttpMessage as _, HttpRequest, dev::Payload,
+    error::ErrorInternalServerError,
+};
 use tokio::sync::watch;
 
 use super::connection::Conn;
@@ -91,15 +94,18 @@ impl<T: 'static> Deref for Shared<T> {
     }
 }
 
+/// The request's generation: HTTP/1 keeps it in the connection, HTTP/2 in each request.
+pub(crate) fn pinned(request: &HttpRequest) -> Option<Pin> {
+    match request.conn_data::<Rc<Conn>>() {
+        Some(conn) => conn.pinned(),
+        None => request.extensions().get::<Pin>().cloned(),
+    }
+}
+
 fn found<T: 'static>(generation: &Generation) -> &T {
     generation
         .find()
         .expect("`from_request` has found it, and a generation never changes")
-}
-
-/// The generation of a request.
-pub(crate) fn pinned(request: &HttpRequest) -> Option<Pin> {
-    request.conn_data::<Rc<Conn>>()?.pinned()
 }
 
 fn unknown<T>() -> String {

@@ -2,16 +2,19 @@
 //! connection and a request on the way.
 //!
 //! Taken from upstream: [`Publish`], [`Stop`], [`Inspect`]. Reading order: `actor`, `worker`,
-//! `hub`, `connection`, `gate`, `io`, `request`; `drain` and `books` decide and count, `listener` binds.
+//! `hub`, `serve`, `connection`, `io`, `request`; `gate` and `http1`; `http2`; `drain` and `books` decide and count, `listener` binds.
 
 mod actor;
+mod body;
 mod books;
+mod clock;
 mod connection;
 mod drain;
 mod extract;
 mod gate;
 mod handshakes;
 mod http1;
+mod http2;
 mod hub;
 mod io;
 mod listener;
@@ -19,6 +22,7 @@ mod probes;
 mod pulse;
 mod readiness;
 mod request;
+mod serve;
 mod worker;
 
 pub use actor::{DrainReport, Inspection, ListenerStatus, State, WorkerStatus};
@@ -30,9 +34,9 @@ pub(crate) use drain::{Drain, Limits as DrainLimits, Phase};
 pub(crate) use drain::{Step, Urge};
 pub(crate) use extract::pinned;
 pub use extract::{Lifecycle, Live, Shared};
-pub(crate) use http1::{NewServe, new_serve};
 pub(crate) use hub::{Crowd, Times};
 pub(crate) use listener::{Address, Listener, Share};
 pub(crate) use pulse::{Deadline, Pulse};
 pub(crate) use readiness::Readiness;
+pub(crate) use serve::{NewServe, Speaks, new_serve};
 pub(crate) use worker::{NewWorker, Worker};

@@ -97,6 +97,9 @@ pub struct Listener {
     )]
     #[schemars(with = "Option<String>")]
     pub probes: Option<String>,
+    /// Whether HTTP/2 is spoken too, without TLS, to clients that begin with it; default `false`.
+    #[serde(default)]
+    pub h2c: bool,
 }
 
 /// The admin API.
@@ -256,6 +259,7 @@ fn built_in_listeners() -> BTreeMap<String, Listener> {
     let listener = Listener {
         address,
         probes: None,
+        h2c: false,
     };
     BTreeMap::from([("public".to_owned(), listener)])
 }
