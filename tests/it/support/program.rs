@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     fs, io,
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -102,6 +102,9 @@ impl Setup {
         command
             .args(&self.args)
             .current_dir(self.home.path())
+            // The kernel drops the stops of job control where no shell could undo them: in a group
+            // whose parents are all elsewhere, as ours may be.
+            .process_group(0)
             .stdin(Stdio::null());
         command
     }
