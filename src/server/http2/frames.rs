@@ -16,6 +16,13 @@ impl Frame {
     pub(super) const SETTINGS: u8 = 4;
     pub(super) const PING: u8 = 6;
     pub(super) const CONTINUATION: u8 = 9;
+    /// A kind that means nothing.
+    pub(super) const UNKNOWN: u8 = 0xff;
+
+    /// Where in a frame its kind stands.
+    pub(super) const KIND_AT: usize = 3;
+    /// How long an answer to a PING is in all.
+    pub(super) const PONG: usize = HEADER + 8;
 
     pub(super) const ACK: u8 = 0x1;
     pub(super) const END_STREAM: u8 = 0x1;
@@ -36,7 +43,7 @@ impl Frame {
     }
 
     pub(super) fn is_answer_to_ping(self) -> bool {
-        self.kind == Self::PING && self.has(Self::ACK) && self.length > 0
+        self.kind == Self::PING && self.has(Self::ACK) && self.length == 8
     }
 
     /// Whether it is a part of a block of header fields, be it the last.

@@ -154,7 +154,7 @@ impl Session {
         let now = self.conn.now();
         self.heard_at.set(now);
         let mut patience = self.patience.borrow_mut();
-        let mut acknowledgement = None;
+        let mut acknowledged = None;
         let mut frames = self.received.borrow_mut();
         frames.follow(bytes, |passed, at| match passed {
             Passed::Header(frame) if !patience.received(frame, now) => self.is_spent.set(true),
@@ -167,16 +167,19 @@ impl Session {
             }
             // At least the last byte of its payload has arrived just now.
             Passed::Whole(frame) if frame.is_answer_to_ping() && bytes[at - 1] == GOODBYE => {
-                acknowledgement = Some(at - 1);
+                acknowledged = Some(at);
             }
             Passed::Header(_) | Passed::Whole(_) => {}
         });
-        if let Some(at) = acknowledgement {
+        if let Some(end) = acknowledged {
             self.has_acknowledged.set(true);
-            // P5: `h2` would take the next stream for one too many. Clients, its own among them,
-            // may have requests on their way behind this frame; a PING's answer that `h2` does not
-            // know is passed over.
-            bytes[at] = !GOODBYE;
+            // P5: at this frame `h2` would take the next stream for one too many. Clients, its own
+            // among them, may have requests on their way behind it. So it is made one of a kind that
+            // nobody knows, which is passed over (RFC 9113 §5.5), but for the rare one that came in
+            // two pieces.
+            if let Some(begin) = end.checked_sub(Frame::PONG) {
+                bytes[begin + Frame::KIND_AT] = Frame::UNKNOWN;
+            }
         }
     }
 
