@@ -8,7 +8,10 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
-    config::{Attempt, ConfigActor, End, Recall, Reload, Trigger, TriggerKind},
+    config::{
+        Attempt, ConfigActor, End, NotUpgraded, Recall, Reload, Trigger, TriggerKind, Upgrade,
+        Upgraded,
+    },
     server::{Inspect, Inspection, ServerActor, Stop, Urge},
 };
 
@@ -93,6 +96,15 @@ impl Control {
         self.end(urge, Trigger::new(TriggerKind::Control), false);
     }
 
+    /// Hands the service over to a new process of the program that is on disk now, and waits until
+    /// that serves; this one then stops. Dropping the future takes nothing back.
+    ///
+    /// # Errors
+    /// Why there is no new process. The service goes on as it was.
+    pub async fn upgrade(&self) -> Result<Upgraded, NotUpgraded> {
+        self.ask_upgrade(&Trigger::new(TriggerKind::Control)).await
+    }
+
     /// How the service fares.
     ///
     /// # Errors
@@ -124,6 +136,23 @@ impl Control {
     pub(crate) fn request(&self, trigger: Trigger) -> oneshot::Receiver<Arc<Attempt>> {
         let (asker, answer) = oneshot::channel();
         self.config.do_send(Reload { trigger, asker });
+        answer
+    }
+
+    /// Asks for an upgrade, whoever it is that asks.
+    pub(crate) async fn ask_upgrade(&self, trigger: &Trigger) -> Result<Upgraded, NotUpgraded> {
+        let answer = self.request_upgrade(trigger).await;
+        answer.unwrap_or_else(|_| Err(NotUpgraded(Stopped.to_string())))
+    }
+
+    /// Asks for an upgrade, and leaves it to the caller whether to wait for it.
+    pub(crate) fn request_upgrade(
+        &self,
+        trigger: &Trigger,
+    ) -> oneshot::Receiver<Result<Upgraded, NotUpgraded>> {
+        let (asker, answer) = oneshot::channel();
+        let by = trigger.to_string();
+        self.config.do_send(Upgrade { by, asker });
         answer
     }
 

@@ -24,15 +24,17 @@ mod settings;
 mod signals;
 #[doc(hidden)]
 pub mod site;
+mod systemd;
 mod telemetry;
+mod upgrade;
 
-pub use config::{Attempt, Confirmations, Outcome, Trigger, TriggerKind};
+pub use config::{Attempt, Confirmations, NotUpgraded, Outcome, Trigger, TriggerKind, Upgraded};
 pub use control::{Control, Status, StopMode, Stopped};
 pub use server::{
     DrainReport, Inspection, Lifecycle, ListenerStatus, Live, Requests, Shared, State, WorkerStatus,
 };
 pub use service::{Running, Service};
 pub use settings::{
-    Admin, AdminAddress, Build, Change, Diagnostic, Fault, Findings, Listener, Logging, Place,
-    Reload, Server, Settings, Shutdown, Sources, Tables, duration,
+    Address, Admin, AdminAddress, Build, Change, Diagnostic, Fault, Findings, Listener, Logging,
+    Place, Reload, Server, Settings, Shutdown, Sources, Tables, duration,
 };

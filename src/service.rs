@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     marker::PhantomData,
     net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
     sync::{Arc, mpsc},
     thread,
@@ -26,10 +27,11 @@ use crate::{
     admin, cli,
     config::{AnySettings, Author, ConfigActor, NewConfig, Outcome, Reaper, Trigger, TriggerKind},
     control::Control,
-    server::{DrainReport, NewServe, ServerActor, new_serve},
+    server::{DrainReport, NewServe, ServerActor, Upgrades, new_serve},
     settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load},
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
+    upgrade::Inheritance,
 };
 
 /// An actix-web service under settings of type `S`, that reloads and stops without losing a
@@ -98,8 +100,8 @@ impl<S: Settings> Service<S> {
     /// Runs the service as this process: reads the command line, handles signals, logs, and
     /// returns the exit code. What it does is told by `--help`.
     pub fn main(self) -> ExitCode {
-        cli::run(S::NAME, |sources, log| {
-            launch(self.author(), sources, Process::Ours(log))
+        cli::run(S::NAME, |sources, ours| {
+            launch(self.author(), sources, Process::Ours(ours))
         })
     }
 
@@ -205,9 +207,19 @@ impl Running {
 const ADMIN: &str = "the admin API";
 
 /// Whose process it is.
-pub(crate) enum Process {
-    Ours(LogHandle),
+enum Process {
+    Ours(Ours),
     Anothers,
+}
+
+/// What a process of our own brings; read once, by `main`.
+pub(crate) struct Ours {
+    pub(crate) log: LogHandle,
+    pub(crate) upgrades: Upgrades,
+    /// What the process before has left, where this is an upgrade.
+    pub(crate) inheritance: Option<Inheritance>,
+    /// Where relative paths of sockets start.
+    pub(crate) runtime_directory: Option<PathBuf>,
 }
 
 /// What a start has come to.
@@ -249,20 +261,30 @@ type Report = mpsc::Sender<Result<Launched, Vec<Diagnostic>>>;
 async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, launched: Report) {
     // Nobody waits for the answer only where the whole process is going.
     let tell = |what| drop(launched.send(what));
+    let ours = match process {
+        Process::Anothers => None,
+        Process::Ours(ours) => Some(ours),
+    };
     // P4: in place before anything slow, so that a signal during the start is not lost.
-    let (signals, log) = match process {
-        Process::Anothers => (None, None),
-        Process::Ours(log) => match Signals::install() {
-            Ok(signals) => (Some(signals), Some(log)),
-            Err(error) => return tell(Err(cannot_start(format!("no signal handlers: {error}")))),
-        },
+    let signals = match ours.as_ref().map(|_| Signals::install()).transpose() {
+        Ok(signals) => signals,
+        Err(error) => return tell(Err(cannot_start(format!("no signal handlers: {error}")))),
+    };
+    let (log, upgrades, inheritance, runtime_directory) = match ours {
+        None => (None, None, None, None),
+        Some(ours) => (
+            Some(ours.log),
+            Some(ours.upgrades),
+            ours.inheritance.map(Arc::new),
+            ours.runtime_directory,
+        ),
     };
     let reaper = match Reaper::start() {
         Ok(reaper) => reaper,
         Err(error) => return tell(Err(cannot_start(error))),
     };
     let (over, mut is_over) = oneshot::channel();
-    let server = ServerActor::new(over).start();
+    let server = ServerActor::new(over, upgrades, inheritance.clone()).start();
     let name = author.name();
     let mut control = None;
     ConfigActor::create(|ctx| {
@@ -276,6 +298,8 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
             admin: admin::new_serve(handle),
             server,
             log,
+            inheritance: inheritance.clone(),
+            runtime_directory,
         })
     });
     let control = control.expect("`create` calls its closure");
@@ -287,6 +311,9 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
         return tell(Err(cannot_start("stopped before it served")));
     };
     if attempt.outcome != Outcome::Applied && !attempt.is_stopping {
+        if let Some(inheritance) = &inheritance {
+            inheritance.fail(&attempt.errors);
+        }
         return tell(Err(attempt.errors.clone()));
     }
     if attempt.is_stopping {
@@ -301,6 +328,9 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
         }
         return;
     };
+    if let Some(inheritance) = inheritance {
+        actix::spawn(take_over(inheritance, control.clone(), attempt.generation));
+    }
     let (finished, finishes) = oneshot::channel();
     let listeners = status.inspection.listeners.into_iter();
     let mut addresses: BTreeMap<_, _> = listeners
@@ -317,5 +347,16 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
     if let Ok(report) = is_over.await {
         // Nobody waits for it where the `Running` was dropped.
         let _ = finished.send(report);
+    }
+}
+
+/// Says that this process serves, and does what the process before passes on until it is gone.
+async fn take_over(inheritance: Arc<Inheritance>, control: Control, generation: u64) {
+    // Where nobody is told, nobody is left to let go: that shows next.
+    let _ = inheritance.announce(generation);
+    while let Some(trigger) = inheritance.next_reload().await {
+        if let Ok(attempt) = control.ask(trigger).await {
+            inheritance.reloaded(&attempt);
+        }
     }
 }

@@ -34,6 +34,7 @@ struct Signal {
 #[derive(Clone, Copy)]
 enum Action {
     Reload,
+    Upgrade,
     Stop(Urge),
     /// A limit of the system was reached: stop gracefully, as a failure.
     StopFailed,
@@ -52,7 +53,7 @@ const TABLE: &[Signal] = &[
     signal(SIGXFSZ, "SIGXFSZ", Action::Ignored),
     signal(SIGPIPE, "SIGPIPE", Action::Ignored),
     signal(SIGUSR1, "SIGUSR1", Action::Unhandled),
-    signal(SIGUSR2, "SIGUSR2", Action::Unhandled),
+    signal(SIGUSR2, "SIGUSR2", Action::Upgrade),
     signal(SIGALRM, "SIGALRM", Action::Unhandled),
     signal(SIGVTALRM, "SIGVTALRM", Action::Unhandled),
     signal(SIGPROF, "SIGPROF", Action::Unhandled),
@@ -107,6 +108,7 @@ impl StreamHandler<Origin> for SignalActor {
         match signal.action {
             // The log has the outcome; a signal has nobody else to tell.
             Action::Reload => drop(self.control.request(trigger)),
+            Action::Upgrade => drop(self.control.request_upgrade(&trigger)),
             Action::Stop(urge) => self.control.end(urge, trigger, false),
             Action::StopFailed => self.control.end(Urge::Graceful, trigger, true),
             Action::Ignored => {}
@@ -118,7 +120,7 @@ impl StreamHandler<Origin> for SignalActor {
 fn trigger(signal: &Signal, origin: &Origin) -> Trigger {
     let sender = origin.process;
     Trigger {
-        signal: Some(signal.name),
+        signal: Some(signal.name.into()),
         pid: sender.map(|sender| sender.pid),
         uid: sender.map(|sender| sender.uid),
         command: sender.and_then(|sender| command(sender.pid)),

@@ -36,6 +36,7 @@ pub(crate) fn new_serve(control: Control) -> NewServe {
             .wrap(from_fn(guard::admit))
             .service(endpoint("/reload", Method::POST, answers::reload))
             .service(endpoint("/stop", Method::POST, answers::stop))
+            .service(endpoint("/upgrade", Method::POST, answers::upgrade))
             .service(endpoint("/status", Method::GET, answers::status))
             .service(endpoint(LIVEZ, Method::GET, answers::livez))
             .service(endpoint(READYZ, Method::GET, answers::readyz))

@@ -1,16 +1,24 @@
 //! The command line: flags in, exit code out. What is global to the process is touched here alone:
 //! arguments, the log facade, the descriptor limit, the panic hook.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    env, fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::{
-    server::DrainReport,
-    service::Launched,
+    server::{DrainReport, Upgrades},
+    service::{Launched, Ours},
     settings::{Diagnostic, Fault, Sources},
+    systemd::Notifier,
     telemetry::LogHandle,
+    upgrade::{Inheritance, Program},
 };
 
 /// Serves HTTP, and reloads and stops without losing a request.
@@ -45,8 +53,10 @@ mod exit {
 /// Runs a service called `name` as this process.
 pub(crate) fn run(
     name: &'static str,
-    launch: impl FnOnce(Sources, LogHandle) -> Result<Launched, Vec<Diagnostic>>,
+    launch: impl FnOnce(Sources, Ours) -> Result<Launched, Vec<Diagnostic>>,
 ) -> ExitCode {
+    // First of all: until then standard input may be the process before, which hands over.
+    let inheritance = Inheritance::claim();
     let usual = format!(
         "The directory of the settings (`default.toml`, `local.toml`), or one file. Without it: \
          `settings`, then `/etc/{name}`, then the built-in defaults; looked for at start"
@@ -66,7 +76,23 @@ pub(crate) fn run(
     };
     std::panic::set_hook(Box::new(|panic| log::error!(target: "everup", "{panic}")));
     raise_descriptor_limit();
-    let code = match launch(sources(name, flags), log.clone()) {
+    let inheritance = match inheritance.transpose() {
+        Ok(inheritance) => inheritance,
+        Err(error) => {
+            log.say(&format!(
+                "cannot take over from the process before: {error}"
+            ));
+            log.flush();
+            return ExitCode::from(exit::FAILED);
+        }
+    };
+    let ours = Ours {
+        log: log.clone(),
+        upgrades: upgrades(),
+        inheritance,
+        runtime_directory: runtime_directory(),
+    };
+    let code = match launch(sources(name, flags), ours) {
         Ok(Launched::Running(running)) => after(&running.wait()),
         Ok(Launched::Stopped(report)) => after(&report),
         Err(errors) => {
@@ -109,6 +135,39 @@ fn sources(name: &str, flags: Flags) -> Sources {
             Sources::builtin()
         }
     }
+}
+
+fn upgrades() -> Upgrades {
+    Upgrades {
+        program: Arc::new(Program::new(
+            env::args_os(),
+            env::var_os("PATH").as_deref(),
+            &working_directory(),
+        )),
+        systemd: Notifier::new(env::var_os("NOTIFY_SOCKET").as_deref()),
+    }
+}
+
+/// Where the process works, as the shell names it, which keeps links: the program that an upgrade
+/// starts is looked for there (POSIX, `pwd -L`).
+fn working_directory() -> PathBuf {
+    let place = |path: &Path| {
+        fs::metadata(path)
+            .ok()
+            .map(|found| (found.dev(), found.ino()))
+    };
+    let named = env::var_os("PWD").map(PathBuf::from);
+    named
+        .filter(|path| path.is_absolute() && place(path) == place(Path::new(".")))
+        .or_else(|| env::current_dir().ok())
+        .unwrap_or_default()
+}
+
+/// The first of those that systemd has made, where there are several.
+fn runtime_directory() -> Option<PathBuf> {
+    let directories = env::var_os("RUNTIME_DIRECTORY")?;
+    let first = env::split_paths(&directories).next()?;
+    Some(first).filter(|path| path.is_absolute())
 }
 
 /// Each connection takes a descriptor: the soft limit is for programs that use select(2).

@@ -4,7 +4,7 @@
 //! Takes [`Reload`], [`End`] and [`Recall`]. Sends [`Publish`] and [`Stop`] to the ServerActor,
 //! the one address that it knows.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use actix::{
     Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message,
@@ -17,12 +17,14 @@ use super::{
     attempt::{Attempt, Confirmations, Outcome, Took, Trigger},
     attempts::{Asked, Attempts, Order},
     generation::Reaper,
+    handover::Upgrading,
     prepare::{Author, Candidate, Current, Job, Prepared, prepare},
 };
 use crate::{
     server::{NewServe, Publish, ServerActor, Stop},
     settings::{Diagnostic, Fault, Sources},
     telemetry::{Event, LogHandle, emit},
+    upgrade::Inheritance,
 };
 
 /// Read the settings anew and serve them. From every trigger alike; says who asks, never what for.
@@ -63,15 +65,20 @@ pub(crate) struct NewConfig {
     pub(crate) server: Addr<ServerActor>,
     /// The process's log, where it is ours.
     pub(crate) log: Option<LogHandle>,
+    /// What the process before has left for the start.
+    pub(crate) inheritance: Option<Arc<Inheritance>>,
+    /// Where relative paths of sockets start.
+    pub(crate) runtime_directory: Option<PathBuf>,
 }
 
 type Asker = oneshot::Sender<Arc<Attempt>>;
 
 /// The actor that reloads.
 pub(crate) struct ConfigActor {
-    new: NewConfig,
-    attempts: Attempts<Trigger, Asker>,
-    current: Option<Current>,
+    pub(super) new: NewConfig,
+    pub(super) attempts: Attempts<Trigger, Asker>,
+    pub(super) current: Option<Current>,
+    pub(super) upgrading: Option<Upgrading>,
     /// The attempt under way, while it can still be given up.
     preparing: Option<SpawnHandle>,
     /// The attempt whose thread has not come back, and since when.
@@ -124,10 +131,12 @@ impl Verdict {
 
 impl ConfigActor {
     pub(crate) fn new(new: NewConfig) -> Self {
+        let numbered = new.inheritance.as_ref().map_or(0, |left| left.attempts);
         Self {
             new,
-            attempts: Attempts::default(),
+            attempts: Attempts::after(numbered),
             current: None,
+            upgrading: None,
             preparing: None,
             stuck: None,
             last: None,
@@ -138,7 +147,7 @@ impl ConfigActor {
         }
     }
 
-    fn begin(&mut self, number: u64, ctx: &mut Context<Self>) {
+    pub(super) fn begin(&mut self, number: u64, ctx: &mut Context<Self>) {
         self.begun = Begun {
             number,
             at: Timestamp::now(),
@@ -158,6 +167,8 @@ impl ConfigActor {
             reaper: self.new.reaper.clone(),
             begun: Instant::now(),
             current: self.current.clone(),
+            inheritance: self.new.inheritance.clone(),
+            runtime_directory: self.new.runtime_directory.clone(),
         };
         let preparing = async move {
             let mut took = Took::default();
@@ -241,8 +252,9 @@ impl ConfigActor {
         let (order, next) = self.attempts.finish();
         let (number, at) = (self.begun.number, self.begun.at);
         self.answer(number, at, order, verdict, took);
-        if let Some(next) = next {
-            self.begin(next, ctx);
+        match next {
+            Some(next) => self.begin(next, ctx),
+            None => self.upgrade_if_it_waits(ctx),
         }
     }
 
@@ -293,7 +305,7 @@ impl ConfigActor {
     }
 
     /// Tells those whom no attempt will answer.
-    fn refuse(&mut self, order: Order<Trigger, Asker>) {
+    pub(super) fn refuse(&mut self, order: Order<Trigger, Asker>) {
         let number = self.attempts.number_refused();
         self.answer(
             number,
@@ -338,6 +350,7 @@ impl Handler<End> for ConfigActor {
 
     fn handle(&mut self, End(stop): End, ctx: &mut Context<Self>) {
         let waiting = self.attempts.end();
+        self.end_upgrade();
         if let Some(preparing) = self.preparing.take() {
             // What it has opened is closed as it is dropped; a blocking thread is left behind.
             ctx.cancel_future(preparing);

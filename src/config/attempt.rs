@@ -1,15 +1,15 @@
 //! The record of an attempt: what asked for it, what came of it. This is what every asker is
 //! answered, what the log says in one line, and what the admin API serves as JSON.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::settings::{Change, Diagnostic};
+use crate::settings::{Change, Diagnostic, Fault, Place};
 
 /// What came of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
@@ -32,7 +32,7 @@ impl fmt::Display for Outcome {
 }
 
 /// One attempt to make a new generation current.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Attempt {
     /// Counts from 1, which is the start.
@@ -46,7 +46,7 @@ pub struct Attempt {
     /// The digest of what is served; empty where nothing is yet.
     pub digest: Arc<str>,
     pub changes: Vec<Change>,
-    #[serde(serialize_with = "errors")]
+    #[serde(serialize_with = "errors", deserialize_with = "told_errors")]
     pub errors: Vec<Diagnostic>,
     /// What asked first.
     pub trigger: Trigger,
@@ -66,7 +66,7 @@ pub struct Attempt {
 }
 
 /// Which workers have taken up a generation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Confirmations {
     pub confirmed: usize,
@@ -76,12 +76,12 @@ pub struct Confirmations {
 }
 
 /// What asked for an attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Trigger {
     pub kind: TriggerKind,
     /// The signal's name, where it was one.
-    pub signal: Option<&'static str>,
+    pub signal: Option<Cow<'static, str>>,
     /// Its sender, as far as the kernel tells.
     pub pid: Option<i32>,
     pub uid: Option<u32>,
@@ -89,7 +89,7 @@ pub struct Trigger {
 }
 
 /// The kinds of [`Trigger`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TriggerKind {
@@ -119,7 +119,7 @@ impl fmt::Display for Trigger {
             TriggerKind::Start => f.write_str("start")?,
             TriggerKind::Http => f.write_str("the admin API")?,
             TriggerKind::Control => f.write_str("the program")?,
-            TriggerKind::Signal => f.write_str(self.signal.unwrap_or("a signal"))?,
+            TriggerKind::Signal => f.write_str(self.signal.as_deref().unwrap_or("a signal"))?,
         }
         if let Some(pid) = self.pid {
             write!(f, " from pid {pid}")?;
@@ -207,6 +207,28 @@ fn errors<S: Serializer>(errors: &[Diagnostic], serializer: S) -> Result<S::Ok, 
         message: &error.message,
         origin: error.place.as_ref().map(ToString::to_string),
     }))
+}
+
+/// Errors as another process told them: of their places the texts are known.
+fn told_errors<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Diagnostic>, D::Error> {
+    #[derive(Deserialize)]
+    struct Error {
+        key: String,
+        message: String,
+        origin: Option<String>,
+    }
+    let told = Vec::<Error>::deserialize(from)?.into_iter();
+    let errors = told.map(|error| Diagnostic {
+        place: error.origin.map(|source| Place {
+            source,
+            line: None,
+            column: None,
+        }),
+        key: error.key,
+        message: error.message,
+        kind: Fault::Settings,
+    });
+    Ok(errors.collect())
 }
 
 /// The time that each step of an attempt took.

@@ -9,6 +9,8 @@ pub struct Attempts<T, A> {
     begun: u64,
     under_way: Option<Order<T, A>>,
     waiting: Option<Order<T, A>>,
+    /// An upgrade is under way: what is asked for waits, whoever will carry it out.
+    held: bool,
     ended: bool,
 }
 
@@ -26,7 +28,8 @@ pub struct Order<T, A> {
 pub enum Asked<T, A> {
     /// Nothing was under way: begin the attempt of this number now.
     Begin(u64),
-    /// An attempt is under way, which may have read its sources already: another will answer (P4).
+    /// An attempt is under way, which may have read its sources already, or an upgrade: another
+    /// will answer (P4).
     Waits,
     /// The service is stopping: no attempt will be made.
     Refused(T, A),
@@ -37,22 +40,33 @@ pub const TRIGGERS_KEPT: usize = 6;
 
 impl<T, A> Default for Attempts<T, A> {
     fn default() -> Self {
-        Self {
-            begun: 0,
-            under_way: None,
-            waiting: None,
-            ended: false,
-        }
+        Self::after(0)
     }
 }
 
 impl<T, A> Attempts<T, A> {
+    /// Counting goes on after `begun`.
+    pub fn after(begun: u64) -> Self {
+        Self {
+            begun,
+            under_way: None,
+            waiting: None,
+            held: false,
+            ended: false,
+        }
+    }
+
+    /// The newest number given.
+    pub fn newest(&self) -> u64 {
+        self.begun
+    }
+
     /// Somebody asks for a reload.
     pub fn ask(&mut self, trigger: T, asker: A) -> Asked<T, A> {
         if self.ended {
             return Asked::Refused(trigger, asker);
         }
-        if self.under_way.is_none() {
+        if self.is_idle() && !self.held {
             self.under_way = Some(Order::new(trigger, asker));
             self.begun += 1;
             return Asked::Begin(self.begun);
@@ -74,12 +88,45 @@ impl<T, A> Attempts<T, A> {
             .under_way
             .take()
             .expect("only an attempt under way finishes");
+        let next = if self.held {
+            None
+        } else {
+            self.begin_waiting()
+        };
+        (done, next)
+    }
+
+    /// Nothing begins until [`release`](Self::release) or [`end`](Self::end); an attempt under way
+    /// goes on to its end.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Whether no attempt is under way.
+    pub fn is_idle(&self) -> bool {
+        self.under_way.is_none()
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The number of the attempt that is to begin now, if one waits and none is under way.
+    pub fn release(&mut self) -> Option<u64> {
+        self.held = false;
+        if self.is_idle() {
+            self.begin_waiting()
+        } else {
+            None
+        }
+    }
+
+    fn begin_waiting(&mut self) -> Option<u64> {
         self.under_way = self.waiting.take();
-        let next = self.under_way.is_some().then(|| {
+        self.under_way.is_some().then(|| {
             self.begun += 1;
             self.begun
-        });
-        (done, next)
+        })
     }
 
     /// The service stops: nothing begins any more. Those who wait, in the order of their attempts;
@@ -144,6 +191,23 @@ mod tests {
         attempts.ask("c", 3);
         let (second, _) = attempts.finish();
         assert_eq!(second.askers, vec![2]);
+    }
+
+    #[test]
+    fn who_asks_while_nothing_may_begin_is_answered_afterwards() {
+        let mut attempts = Attempts::after(7);
+        attempts.ask("a", 1);
+        attempts.hold();
+        attempts.ask("b", 2);
+        assert_eq!(attempts.finish().1, None);
+        assert!(attempts.is_idle());
+        assert_eq!(attempts.ask("c", 3), Asked::Waits);
+        assert_eq!(attempts.release(), Some(9));
+        let (second, next) = attempts.finish();
+        assert_eq!((second.askers, next), (vec![2, 3], None));
+        attempts.hold();
+        assert_eq!(attempts.ask("d", 4), Asked::Waits);
+        assert_eq!(attempts.end().map(|order| order.askers), Some(vec![4]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! ServerActor: owns the workers, what they serve, and the service's way to its end.
 //!
-//! Takes [`Publish`] and [`Stop`] from the ConfigActor, and [`Inspect`] from whoever holds a
-//! [`Control`](crate::Control). Knows the workers' addresses and none upstream.
+//! Takes [`Publish`], [`HandOver`](super::HandOver) and [`Stop`] from the ConfigActor, and [`Inspect`]
+//! from whoever holds a [`Control`](crate::Control). Knows the workers' addresses and none upstream.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -19,6 +19,7 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     books::{Account, Requests},
     drain::{self, Drain, Phase, Step, Urge},
+    handover::Upgrades,
     handshakes,
     listener::{Listener, Share},
     worker::{self, Adopt, CloseListeners, Cut, Delay, Worker},
@@ -26,6 +27,7 @@ use super::{
 use crate::{
     config::{Confirmations, Snapshot},
     telemetry::{Event, emit},
+    upgrade::Inheritance,
 };
 
 /// Make this snapshot what is served. From the ConfigActor; cannot fail: all that could has been
@@ -67,6 +69,15 @@ pub enum State {
     Starting,
     Serving,
     Draining,
+    /// A new process of the program is being started; everything is served.
+    Upgrading,
+}
+
+impl State {
+    /// Whether requests are to be sent here.
+    pub(crate) fn is_ready(self) -> bool {
+        matches!(self, Self::Serving | Self::Upgrading)
+    }
 }
 
 /// How the service fares, at one moment.
@@ -140,8 +151,15 @@ const HANDSHAKES_TICK: Duration = Duration::from_millis(5);
 
 /// The actor that serves.
 pub(crate) struct ServerActor {
-    snapshot: Option<Snapshot>,
-    drain: Drain,
+    pub(super) snapshot: Option<Snapshot>,
+    pub(super) drain: Drain,
+    /// Where the process is ours.
+    pub(super) upgrades: Option<Upgrades>,
+    /// What the process before has left.
+    pub(super) inheritance: Option<Arc<Inheritance>>,
+    /// Ends the upgrade under way, when it is dropped.
+    pub(super) upgrading: Option<oneshot::Sender<()>>,
+    pub(super) has_handed_over: bool,
     /// The books when the stop began.
     before: Requests,
     is_failure: bool,
@@ -150,10 +168,18 @@ pub(crate) struct ServerActor {
 
 impl ServerActor {
     /// `finished` gets the report when all is over.
-    pub(crate) fn new(finished: oneshot::Sender<DrainReport>) -> Self {
+    pub(crate) fn new(
+        finished: oneshot::Sender<DrainReport>,
+        upgrades: Option<Upgrades>,
+        inheritance: Option<Arc<Inheritance>>,
+    ) -> Self {
         Self {
             snapshot: None,
             drain: Drain::new(),
+            upgrades,
+            inheritance,
+            upgrading: None,
+            has_handed_over: false,
             before: Requests::default(),
             is_failure: false,
             finished: Some(finished),
@@ -166,7 +192,7 @@ impl ServerActor {
             .map_or(&[], |snapshot| &snapshot.workers)
     }
 
-    fn listeners(&self) -> &[Arc<Listener>] {
+    pub(super) fn listeners(&self) -> &[Arc<Listener>] {
         self.snapshot
             .as_ref()
             .map_or(&[], |snapshot| &snapshot.listeners)
@@ -222,6 +248,7 @@ impl ServerActor {
         }
         let addresses: Vec<_> = listeners
             .iter()
+            .filter(|listener| !listener.elsewhere().lives_on())
             .filter_map(|listener| listener.address().tcp())
             .collect();
         let handshakes = async move {
@@ -444,13 +471,23 @@ impl Handler<Stop> for ServerActor {
             .map_or(drain::Limits::NONE, |snapshot| {
                 let shutdown = &snapshot.generation.shutdown;
                 drain::Limits {
-                    delay: shutdown.delay,
+                    // The address is served on: there is nobody to be told to go elsewhere.
+                    delay: if self.has_handed_over {
+                        Duration::ZERO
+                    } else {
+                        shutdown.delay
+                    },
                     linger: shutdown.linger,
                     timeout: shutdown.timeout,
                 }
             });
         let is_first = self.drain.phase() == Phase::Serving;
         if is_first {
+            // A new process that has not taken over is ended, an old one learns that it cannot let go.
+            self.upgrading = None;
+            if let Some(inheritance) = &self.inheritance {
+                inheritance.renounce();
+            }
             self.before = self.totals();
             self.is_failure = stop.is_failure;
         }
@@ -500,6 +537,7 @@ impl Handler<Inspect> for ServerActor {
         Inspection {
             state: match (self.drain.phase(), &self.snapshot) {
                 (Phase::Serving, None) => State::Starting,
+                (Phase::Serving, Some(_)) if self.upgrading.is_some() => State::Upgrading,
                 (Phase::Serving, Some(_)) => State::Serving,
                 _ => State::Draining,
             },

@@ -275,7 +275,6 @@ impl Acceptor {
                     tokio::task::yield_now().await;
                 }
                 Err(error) if is_clients_fault(&error) => {}
-                Err(error) if is_shut(&error) => self.close(),
                 Err(error) => {
                     if !is_exhausted {
                         log::error!(target: "everup::server", "cannot accept connections: {error}; those that wait are served as others end");
@@ -293,15 +292,17 @@ impl Acceptor {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(Arc<str>, Accepted)>> {
         self.waker.replace(Some(cx.waker().clone()));
-        let shares = self.shares.borrow();
-        for share in shares
-            .iter()
-            .cycle()
-            .skip(turn % shares.len().max(1))
-            .take(shares.len())
-        {
-            if let Poll::Ready(accepted) = share.poll_accept(cx) {
-                return Poll::Ready(accepted.map(|accepted| (share.listener().clone(), accepted)));
+        let mut shares = self.shares.borrow_mut();
+        let mut tried = 0;
+        while tried < shares.len() {
+            let next = (turn + tried) % shares.len();
+            match shares[next].poll_accept(cx) {
+                Poll::Ready(Err(error)) if is_shut(&error) => drop(shares.swap_remove(next)),
+                Poll::Ready(accepted) => {
+                    let listener = shares[next].listener().clone();
+                    return Poll::Ready(accepted.map(|accepted| (listener, accepted)));
+                }
+                Poll::Pending => tried += 1,
             }
         }
         Poll::Pending
@@ -320,11 +321,13 @@ impl Acceptor {
         actix_rt::spawn(connection::drive(conn, dispatcher));
     }
 
-    /// P5: serves what the queues hold, then closes them.
+    /// P5: serves what the queues hold, then closes them. What is queued at a socket that lives on
+    /// elsewhere is left to be served there.
     async fn empty(self: Rc<Self>) {
         let shares = self.shares.take();
         for queue in shares
             .into_iter()
+            .filter(|share| !share.lives_on_elsewhere())
             .filter_map(|share| share.into_queue().ok())
         {
             while let Some(accepted) = self.next_of(&queue).await {

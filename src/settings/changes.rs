@@ -5,7 +5,7 @@ use super::author::ReadFiles;
 use super::diagnostic::{self, Diagnostic, Fault, Place, SourceText};
 use super::key;
 use super::tree::{At, Tree};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -18,7 +18,7 @@ pub(crate) struct Effective {
 }
 
 /// A setting that differs from the one before.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Dotted; segments that hold dots, slashes or braces are quoted.
     pub key: String,

@@ -25,7 +25,7 @@ pub use changes::Change;
 pub use diagnostic::{Diagnostic, Fault, Place};
 pub use schema::{Admin, Listener, Logging, Reload, Server, Shutdown, Tables};
 pub use sources::Sources;
-pub use units::{AdminAddress, duration};
+pub use units::{Address, AdminAddress, duration};
 
 pub(crate) use author::ReadFiles;
 pub(crate) use changes::{Effective, changes};

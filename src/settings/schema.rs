@@ -1,13 +1,13 @@
 //! The tables that every service has, their defaults and what each setting means.
 //! Owns no parsing: how values are written is `units.rs`.
 
-use super::units::{self, AdminAddress, ListenerName};
+use super::units::{self, Address, AdminAddress, ListenerName};
 use log::LevelFilter;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// All settings of a service: everup's own tables and the author's.
@@ -82,10 +82,11 @@ pub struct Server {
 /// A socket that requests come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listener {
-    /// An IP address and a port such as `"127.0.0.1:8080"`; port 0 picks one. No default.
-    #[serde(deserialize_with = "units::address")]
+    /// An IP address and a port such as `"127.0.0.1:8080"`; port 0 picks one. Or `"unix:PATH"`, a
+    /// socket that every local user may connect to whom its directory lets through; a relative
+    /// path starts at `$RUNTIME_DIRECTORY`, else where the process works. No default.
     #[schemars(with = "String")]
-    pub address: SocketAddr,
+    pub address: Address,
 }
 
 /// The admin API.
@@ -185,7 +186,7 @@ impl Default for Logging {
 }
 
 fn built_in_listeners() -> BTreeMap<String, Listener> {
-    let address = (Ipv4Addr::LOCALHOST, 8080).into();
+    let address = Address::Tcp((Ipv4Addr::LOCALHOST, 8080).into());
     BTreeMap::from([("public".to_owned(), Listener { address })])
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use log::Level;
 
 use crate::{
-    config::{Attempt, Outcome, Snapshot},
+    config::{Attempt, Outcome, Snapshot, Upgraded},
     server::{DrainReport, Requests, Step, Victim},
 };
 
@@ -22,6 +22,13 @@ pub(crate) enum Event<'a> {
     /// A request was cut.
     Cut(&'a Victim),
     Stopped(&'a DrainReport),
+    /// A new process of the program is being started.
+    UpgradeAsked(&'a str),
+    Upgraded(&'a Upgraded),
+    NotUpgraded {
+        by: &'a str,
+        reason: &'a str,
+    },
     /// `server.max_connections` is more than the descriptors allow.
     Capped {
         given: usize,
@@ -50,8 +57,9 @@ impl Event<'_> {
             Self::Attempt(attempt) if attempt.outcome != Outcome::Rejected => Level::Info,
             Self::Attempt(attempt) if attempt.is_stopping => Level::Info,
             Self::StopAsked { .. } | Self::Capped { .. } => Level::Info,
+            Self::UpgradeAsked(_) | Self::Upgraded(_) => Level::Info,
             Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) => Level::Warn,
-            Self::Attempt(_) | Self::BooksDiffer(_) => Level::Error,
+            Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
         }
     }
 
@@ -131,6 +139,19 @@ impl fmt::Display for Event<'_> {
                     all.aborted,
                     all.cut,
                     all.in_flight
+                )
+            }
+            Self::UpgradeAsked(by) => write!(f, "upgrade: a new process is started, asked by {by}"),
+            Self::Upgraded(upgraded) => write!(
+                f,
+                "upgraded: pid {} serves generation {}, ready after {:.2} ms",
+                upgraded.pid, upgraded.generation, upgraded.ready_ms
+            ),
+            Self::NotUpgraded { by, reason } => {
+                write!(
+                    f,
+                    "not upgraded: {reason}; asked by {by}; pid {} serves on",
+                    std::process::id()
                 )
             }
             Self::Capped { given, asked } => write!(

@@ -1,0 +1,153 @@
+//! An upgrade, as the ServerActor sees it: its sockets pass to a new process while it serves.
+//!
+//! Nothing changes before the new process is ready and has taken them; then the ConfigActor stops
+//! this one. How the processes talk is in [`upgrade`](crate::upgrade).
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{ActorFutureExt as _, Context, Handler, Message, ResponseActFuture, WrapFuture as _};
+use tokio::sync::oneshot;
+
+use super::{
+    actor::ServerActor,
+    drain::Phase,
+    listener::Listener,
+    worker::{CloseListeners, Delay},
+};
+use crate::{
+    systemd::Notifier,
+    upgrade::{self, Estate, Program, Successor},
+};
+
+/// Pass the sockets to a new process. From the ConfigActor, which holds reloads meanwhile. Fails,
+/// with the reason, where there is none: then everything is as before.
+#[derive(Message)]
+#[rtype(result = "Result<HandedOver, String>")]
+pub(crate) struct HandOver {
+    /// The newest attempt's number.
+    pub(crate) attempts: u64,
+    /// How long the new process may take.
+    pub(crate) patience: Duration,
+}
+
+/// The new process has all that it takes, and serves.
+pub(crate) struct HandedOver {
+    pub(crate) pid: u32,
+    pub(crate) generation: u64,
+    pub(crate) took: Duration,
+    pub(crate) successor: Successor,
+}
+
+/// What a process needs to hand itself over.
+pub(crate) struct Upgrades {
+    pub(crate) program: Arc<Program>,
+    pub(crate) systemd: Notifier,
+}
+
+impl ServerActor {
+    /// Why no upgrade can begin now.
+    fn refusal(&self) -> Option<&'static str> {
+        if self.upgrades.is_none() {
+            Some("the service is embedded: it does not own its process")
+        } else if std::process::id() == 1 {
+            Some("as PID 1: the container would end with this process; start another instead")
+        } else if self.drain.phase() != Phase::Serving {
+            Some("stopping")
+        } else if self.snapshot.is_none() {
+            Some("nothing is served yet")
+        } else if self.upgrading.is_some() {
+            Some("an upgrade is under way")
+        } else if self
+            .inheritance
+            .as_ref()
+            .is_some_and(|left| !left.is_settled())
+        {
+            Some("the process before has not let go yet")
+        } else {
+            None
+        }
+    }
+
+    fn all_listeners(&self) -> Vec<Arc<Listener>> {
+        let admin = self.snapshot.as_ref().and_then(|all| all.admin.as_ref());
+        let admin = admin.map(|admin| admin.listener.clone());
+        self.listeners().iter().cloned().chain(admin).collect()
+    }
+
+    /// What is asked of the admin API from now on, the new process is to answer.
+    fn let_admin_go(&self) {
+        let admin = self.snapshot.as_ref().and_then(|all| all.admin.as_ref());
+        if let Some(admin) = admin.filter(|admin| admin.listener.elsewhere().lives_on()) {
+            admin.worker.address.do_send(Delay);
+            admin.worker.address.do_send(CloseListeners);
+        }
+    }
+}
+
+fn estate(listeners: &[Arc<Listener>], generation: u64, attempts: u64) -> Result<Estate, String> {
+    let sockets = listeners.iter().map(|listener| listener.bequeath());
+    let sockets = sockets.collect::<Result<_, _>>();
+    Ok(Estate {
+        generation,
+        attempts,
+        sockets: sockets.map_err(|error| format!("cannot pass the sockets: {error}"))?,
+    })
+}
+
+impl Handler<HandOver> for ServerActor {
+    type Result = ResponseActFuture<Self, Result<HandedOver, String>>;
+
+    fn handle(&mut self, asked: HandOver, _: &mut Context<Self>) -> Self::Result {
+        let begun = Instant::now();
+        let (cancel, cancelled) = oneshot::channel::<()>();
+        let going = match (self.refusal(), &self.upgrades, &self.snapshot) {
+            (None, Some(upgrades), Some(snapshot)) => {
+                Ok((upgrades.program.clone(), snapshot.generation.number))
+            }
+            (reason, ..) => Err(reason.unwrap_or("nothing is served yet").to_owned()),
+        };
+        let listeners = self.all_listeners();
+        if going.is_ok() {
+            self.upgrading = Some(cancel);
+        }
+        let is_going = going.is_ok();
+        let handing = async move {
+            let (program, generation) = going?;
+            let estate = estate(&listeners, generation, asked.attempts)?;
+            let raising = upgrade::raise(&program, estate, begun + asked.patience);
+            let heir = tokio::select! {
+                biased;
+                _ = cancelled => return Err("stopping".to_owned()),
+                heir = raising => heir?,
+            };
+            let (pid, generation, taken) = (heir.pid, heir.generation, heir.taken.clone());
+            let successor = heir.commit()?;
+            // No stop comes in between: nothing is awaited from the commit to here.
+            for listener in taken.iter().filter_map(|&place| listeners.get(place)) {
+                listener.elsewhere().set(true);
+            }
+            let took = begun.elapsed();
+            Ok(HandedOver {
+                pid,
+                generation,
+                took,
+                successor,
+            })
+        };
+        Box::pin(handing.into_actor(self).map(move |handed, this, _| {
+            if is_going {
+                this.upgrading = None;
+            }
+            if let (Ok(handed), Some(upgrades)) = (&handed, &this.upgrades) {
+                this.has_handed_over = true;
+                this.let_admin_go();
+                // The order of the contract: ready, pid file, then this, then silence.
+                upgrades.systemd.main_pid(handed.pid);
+            }
+            handed
+        }))
+    }
+}
