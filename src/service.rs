@@ -101,7 +101,7 @@ impl<S: Settings> Service<S> {
     /// returns the exit code. What it does is told by `--help`.
     pub fn main(self) -> ExitCode {
         cli::run(S::NAME, |sources, ours| {
-            launch(self.author(), sources, Process::Ours(ours))
+            launch(self.author(), sources, Some(ours))
         })
     }
 
@@ -111,7 +111,7 @@ impl<S: Settings> Service<S> {
     /// # Errors
     /// All that is wrong with the settings, or what could not be built or opened.
     pub fn start(self, sources: Sources) -> Result<Running, Vec<Diagnostic>> {
-        match launch(self.author(), sources, Process::Anothers)? {
+        match launch(self.author(), sources, None)? {
             Launched::Running(running) => Ok(running),
             Launched::Stopped(_) => Err(cannot_start("stopped before it served")),
         }
@@ -206,12 +206,6 @@ impl Running {
 /// Not a listener's name: those have no space.
 const ADMIN: &str = "the admin API";
 
-/// Whose process it is.
-enum Process {
-    Ours(Ours),
-    Anothers,
-}
-
 /// What a process of our own brings; read once, by `main`.
 pub(crate) struct Ours {
     pub(crate) log: LogHandle,
@@ -240,14 +234,14 @@ fn cannot_start(why: impl ToString) -> Vec<Diagnostic> {
 fn launch(
     author: Arc<dyn Author>,
     sources: Sources,
-    process: Process,
+    ours: Option<Ours>,
 ) -> Result<Launched, Vec<Diagnostic>> {
     let (launched, launches) = mpsc::channel();
     thread::Builder::new()
         .name("everup-control".into())
         .spawn(move || {
             let system = actix::System::new();
-            system.block_on(control(author, sources, process, launched));
+            system.block_on(control(author, sources, ours, launched));
         })
         .map_err(cannot_start)?;
     launches
@@ -258,13 +252,9 @@ fn launch(
 type Report = mpsc::Sender<Result<Launched, Vec<Diagnostic>>>;
 
 /// The control arbiter's main task.
-async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, launched: Report) {
+async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, launched: Report) {
     // Nobody waits for the answer only where the whole process is going.
     let tell = |what| drop(launched.send(what));
-    let ours = match process {
-        Process::Anothers => None,
-        Process::Ours(ours) => Some(ours),
-    };
     // P4: in place before anything slow, so that a signal during the start is not lost.
     let signals = match ours.as_ref().map(|_| Signals::install()).transpose() {
         Ok(signals) => signals,

@@ -15,3 +15,6 @@ mod site;
 mod stop;
 mod support;
 mod timers;
+mod unix;
+mod upgrade;
+mod upgrade_fails;

@@ -10,7 +10,7 @@ pub use books::{AttemptLine, Books, StopReport};
 pub use http::{Address, Conn, Quiet, Response, request};
 pub use load::{Kind, Load, LoadBooks, LoadSetup};
 use log::Log;
-pub use program::{Program, Setup};
+pub use program::{Program, Setup, install, replace_program};
 
 use std::{
     fs,

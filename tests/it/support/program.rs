@@ -10,7 +10,7 @@ use std::{
     ffi::OsString,
     fs, io,
     os::unix::process::ExitStatusExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
@@ -18,6 +18,8 @@ use tempfile::TempDir;
 /// How a program is to be started.
 pub struct Setup {
     home: TempDir,
+    program: PathBuf,
+    environment: Vec<(String, OsString)>,
     args: Vec<OsString>,
     shell: Vec<String>,
     named: bool,
@@ -41,6 +43,8 @@ impl Setup {
         fs::create_dir(home.path().join("settings")).expect("a settings folder");
         Self {
             home,
+            program: env!("CARGO_BIN_EXE_everup").into(),
+            environment: Vec::new(),
             args: Vec::new(),
             shell: Vec::new(),
             named: true,
@@ -55,6 +59,30 @@ impl Setup {
 
     pub fn settings(&self) -> PathBuf {
         self.home.path().join("settings")
+    }
+
+    /// The folder that it works in.
+    pub fn home(&self) -> PathBuf {
+        self.home.path().to_owned()
+    }
+
+    /// Starts a copy of the program, in its own folder: what is at that path can be replaced.
+    pub fn copied(mut self) -> Self {
+        let copy = self.home().join("everup");
+        install(&self.program, &copy);
+        self.program = copy;
+        self
+    }
+
+    /// Starts this program, looked for in `PATH` where it has no slash.
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
     }
 
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
@@ -76,7 +104,7 @@ impl Setup {
 
     /// Starts it and does not wait.
     pub fn spawn(self) -> Program {
-        let program = env!("CARGO_BIN_EXE_everup");
+        let program = &self.program;
         let mut command = if self.shell.is_empty() {
             Command::new(program)
         } else {
@@ -100,6 +128,7 @@ impl Setup {
             command.env_remove(name);
         }
         let mut child = command
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(&self.args)
             .current_dir(self.home.path())
             .stdin(Stdio::null())
@@ -109,7 +138,9 @@ impl Setup {
             .expect("the program starts");
         let log = Log::follow(child.stderr.take().expect("standard error is piped"));
         Program {
+            pid: child.id(),
             child,
+            heirs: Vec::new(),
             home: self.home,
             log,
             listeners: HashMap::new(),
@@ -135,6 +166,10 @@ impl Setup {
 /// A program that runs; killed when dropped, and its log shown where the test fails.
 pub struct Program {
     child: Child,
+    /// The process that serves: the child, or the newest heir.
+    pid: u32,
+    /// Processes that took over, oldest first.
+    heirs: Vec<u32>,
     home: TempDir,
     log: Log,
     listeners: HashMap<String, Address>,
@@ -150,7 +185,15 @@ impl Program {
     /// Learns the real addresses from
     /// `serving: listener public on 127.0.0.1:41234, admin on 127.0.0.1:41235, generation 1, …`.
     pub fn wait_serving(&mut self) {
-        let line = self.wait_log("serving: ");
+        self.wait_serving_as(self.pid);
+    }
+
+    /// As [`Program::wait_serving`], of a process that takes itself for that pid.
+    pub fn wait_serving_as(&mut self, pid: u32) {
+        let pid = format!(", pid {pid}");
+        let line = self.wait_line("serving", |line| {
+            line.contains("serving: ") && line.ends_with(&pid)
+        });
         let (_, text) = line.split_once("serving: ").expect("it was waited for");
         for part in text.split(", ") {
             let Some((who, address)) = part.split_once(" on ") else {
@@ -159,7 +202,10 @@ impl Program {
             let address = Address::parse(address)
                 .unwrap_or_else(|| panic!("no address in {part:?} of {line:?}"));
             match who.strip_prefix("listener ") {
-                Some(name) => drop(self.listeners.insert(name.into(), address)),
+                Some(name) => {
+                    let address = self.beneath_home(address);
+                    self.listeners.insert(name.into(), address);
+                }
                 None if who == "admin" => self.admin = Some(self.beneath_home(address)),
                 None => {}
             }
@@ -182,8 +228,76 @@ impl Program {
             .expect("the program has an admin listener")
     }
 
+    /// The process that serves.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.pid
+    }
+
+    /// The folder that it works in.
+    pub fn home(&self) -> PathBuf {
+        self.home.path().to_owned()
+    }
+
+    /// Learns of the next process that took over, after a [`Program::mark`], and where it serves;
+    /// from now on this is about that one. Its exit can be waited for where the test has called
+    /// [`Program::adopt_heirs`] before.
+    pub fn wait_heir(&mut self, mark: usize) -> u32 {
+        let line = self
+            .log
+            .wait(mark, CEILING, |line| line.contains(" upgraded: pid "))
+            .unwrap_or_else(|| self.fail("nobody took over"));
+        let (_, rest) = line
+            .split_once("upgraded: pid ")
+            .expect("it was waited for");
+        let (pid, _) = rest.split_once(' ').expect("more follows");
+        self.adopt(pid.parse().expect("a pid"));
+        self.wait_serving();
+        self.pid
+    }
+
+    /// The next process that serves, after a [`Program::mark`]; `None` where the last one has ended.
+    pub fn next_to_serve(&self, mark: usize) -> Option<u32> {
+        let line = self
+            .log
+            .wait(mark, CEILING, |line| line.contains(" serving: "))?;
+        let (_, pid) = line.rsplit_once(", pid ").expect("it says which");
+        Some(pid.parse().expect("a pid"))
+    }
+
+    /// From now on this is about that process.
+    pub fn adopt(&mut self, pid: u32) {
+        self.pid = pid;
+        self.heirs.push(pid);
+    }
+
+    /// Makes this test the parent of processes that outlive theirs, so that it can wait for them.
+    pub fn adopt_heirs() {
+        let own = rustix::process::getpid();
+        rustix::process::set_child_subreaper(Some(own)).expect("any process may");
+    }
+
+    /// The exit code of the first process, or 128 and its signal, while others live on.
+    pub fn wait_first_exit(&mut self) -> i32 {
+        let child = &mut self.child;
+        let status = eventually("the first process to end", || {
+            child.try_wait().expect("a child can be waited for")
+        });
+        status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+    }
+
+    /// The exit code of a process that took over, or 128 and its signal.
+    pub fn wait_heir_exit(&self, pid: u32) -> i32 {
+        use rustix::process::{WaitOptions, waitpid};
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let status = eventually("a process that took over to end", || {
+            // Not ours to wait for until its parent, the process before it, has ended.
+            waitpid(pid, WaitOptions::NOHANG).ok().flatten()
+        });
+        let (_, status) = status;
+        let code = status.exit_status();
+        code.unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or_default())
     }
 
     pub fn settings(&self) -> PathBuf {
@@ -308,6 +422,12 @@ impl Program {
         self.wait_line(text, |line| line.contains(text))
     }
 
+    /// Waits for a line with that text, after a [`Program::mark`].
+    pub fn wait_after(&self, mark: usize, text: &str) -> String {
+        let line = self.log.wait(mark, CEILING, |line| line.contains(text));
+        line.unwrap_or_else(|| self.fail(&format!("no line with {text:?} in the log")))
+    }
+
     /// Waits for a line that `is` accepts, from the start of the log.
     pub fn wait_line(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
         let line = self.log.wait(0, CEILING, is);
@@ -340,6 +460,15 @@ impl Program {
             .iter()
             .filter(|line| line.contains(text))
             .count()
+    }
+
+    /// The reports of all processes that have ended so far.
+    pub fn reports(&self) -> Vec<StopReport> {
+        let lines = self.log.lines();
+        lines
+            .iter()
+            .filter_map(|line| StopReport::parse(line))
+            .collect()
     }
 
     /// The attempts that the log tells of so far.
@@ -398,10 +527,36 @@ impl Drop for Program {
         // It may be over already: then there is nothing to kill.
         let _over: io::Result<()> = self.child.kill();
         let _over = self.child.wait();
+        for &heir in &self.heirs {
+            let heir = i32::try_from(heir).ok().and_then(Pid::from_raw);
+            let _over = heir.map(|heir| kill_process(heir, Signal::KILL));
+        }
         if std::thread::panicking() {
             eprintln!("--- log of pid {} ---\n{}\n---", self.id(), self.log());
         }
     }
+}
+
+/// Puts a script into a program's place, by rename.
+pub fn replace_program(program: &Path, script: &str) {
+    let (text, beside) = (
+        program.with_extension("text"),
+        program.with_extension("next"),
+    );
+    fs::write(&text, script).expect("write a script");
+    install(&text, &beside);
+    fs::rename(&beside, program).expect("rename it into place");
+}
+
+/// Copies a file and makes it a program. Another process does it: one that this process forks
+/// meanwhile would hold the copy open for writing, and it could not be started.
+pub fn install(from: &Path, to: &Path) {
+    let mut command = Command::new("install");
+    let status = command.args(["-m", "755"]).args([from, to]).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "install {from:?}"
+    );
 }
 
 /// With a public listener and an admin, on port 0, where the text names none.
