@@ -186,7 +186,7 @@ impl ServerActor {
         }
     }
 
-    fn workers(&self) -> &[Worker] {
+    pub(super) fn workers(&self) -> &[Worker] {
         self.snapshot
             .as_ref()
             .map_or(&[], |snapshot| &snapshot.workers)

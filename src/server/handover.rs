@@ -9,13 +9,14 @@ use std::{
 };
 
 use actix::{ActorFutureExt as _, Context, Handler, Message, ResponseActFuture, WrapFuture as _};
-use tokio::sync::oneshot;
+use futures_util::future::join_all;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     actor::ServerActor,
     drain::Phase,
     listener::Listener,
-    worker::{CloseListeners, Delay},
+    worker::{Delay, LetGo, Worker},
 };
 use crate::{
     systemd::Notifier,
@@ -47,6 +48,9 @@ pub(crate) struct Upgrades {
     pub(crate) systemd: Notifier,
 }
 
+/// How long a worker may take to let go.
+const LET_GO_PATIENCE: Duration = Duration::from_millis(100);
+
 impl ServerActor {
     /// Why no upgrade can begin now.
     fn refusal(&self) -> Option<&'static str> {
@@ -77,12 +81,17 @@ impl ServerActor {
         self.listeners().iter().cloned().chain(admin).collect()
     }
 
+    fn all_workers(&self) -> Vec<Worker> {
+        let admin = self.snapshot.as_ref().and_then(|all| all.admin.as_ref());
+        let admin = admin.map(|admin| admin.worker.clone());
+        self.workers().iter().cloned().chain(admin).collect()
+    }
+
     /// What is asked of the admin API from now on, the new process is to answer.
     fn let_admin_go(&self) {
         let admin = self.snapshot.as_ref().and_then(|all| all.admin.as_ref());
         if let Some(admin) = admin.filter(|admin| admin.listener.elsewhere().lives_on()) {
             admin.worker.address.do_send(Delay);
-            admin.worker.address.do_send(CloseListeners);
         }
     }
 }
@@ -97,6 +106,16 @@ fn estate(listeners: &[Arc<Listener>], generation: u64, attempts: u64) -> Result
     })
 }
 
+/// Who connects when the upgrade has been reported meets the new process.
+async fn let_go(workers: &[Worker]) {
+    // Tasks of their own: a future of `send` that is dropped takes its message back.
+    let letting_go = workers
+        .iter()
+        .map(|worker| actix_rt::spawn(worker.address.send(LetGo)));
+    // One that is blocked in a handler accepts nothing either.
+    let _ = timeout(LET_GO_PATIENCE, join_all(letting_go)).await;
+}
+
 impl Handler<HandOver> for ServerActor {
     type Result = ResponseActFuture<Self, Result<HandedOver, String>>;
 
@@ -109,7 +128,7 @@ impl Handler<HandOver> for ServerActor {
             }
             (reason, ..) => Err(reason.unwrap_or("nothing is served yet").to_owned()),
         };
-        let listeners = self.all_listeners();
+        let (listeners, workers) = (self.all_listeners(), self.all_workers());
         if going.is_ok() {
             self.upgrading = Some(cancel);
         }
@@ -130,6 +149,7 @@ impl Handler<HandOver> for ServerActor {
                 listener.elsewhere().set(true);
             }
             let took = begun.elapsed();
+            let_go(&workers).await;
             Ok(HandedOver {
                 pid,
                 generation,

@@ -1,6 +1,7 @@
 //! WorkerActor: one core's thread, its accept loop and its connections.
 //!
-//! Takes [`Adopt`], [`Delay`], [`CloseListeners`], [`Drain`] and [`Cut`], all from the ServerActor.
+//! Takes [`Adopt`], [`Delay`], [`LetGo`], [`CloseListeners`], [`Drain`] and [`Cut`], all from the
+//! ServerActor.
 //! Knows no other actor. What it served is told by its books, which others may read at any time.
 
 use std::{
@@ -46,6 +47,11 @@ pub(crate) struct Adopted;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Delay;
+
+/// Accept no more from sockets that live on in another process. Cannot fail.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LetGo;
 
 /// Serve what the accept queues hold and close the listeners. Answered when the queues are empty.
 #[derive(Message)]
@@ -191,6 +197,14 @@ impl Handler<Delay> for WorkerActor {
     }
 }
 
+impl Handler<LetGo> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: LetGo, _: &mut Self::Context) {
+        self.acceptor.let_go();
+    }
+}
+
 impl Handler<CloseListeners> for WorkerActor {
     type Result = ResponseFuture<()>;
 
@@ -251,6 +265,11 @@ impl Acceptor {
 
     fn close(&self) {
         self.shares.borrow_mut().clear();
+    }
+
+    fn let_go(&self) {
+        let mut shares = self.shares.borrow_mut();
+        shares.retain(|share| !share.lives_on_elsewhere());
     }
 
     fn wake(&self) {
