@@ -5,6 +5,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -21,7 +22,10 @@ use super::{
 };
 use crate::{
     server::{Listener, NewServe, Share, Worker},
-    settings::{Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, Sources, changes},
+    settings::{
+        Address, Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, Server, Sources,
+        changes,
+    },
     upgrade::Inheritance,
 };
 
@@ -205,13 +209,21 @@ fn load(
     }
 }
 
+/// The listeners' addresses by name; what else a listener says is heeded from the next accept on.
+fn addresses(server: &Server) -> BTreeMap<&str, &Address> {
+    let listeners = server.listeners.iter();
+    listeners
+        .map(|(name, listener)| (name.as_str(), &listener.address))
+        .collect()
+}
+
 /// What cannot change while the process runs.
 fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<Diagnostic>> {
     let (was, is) = (&current.tables, &next.tables);
     let fixed = [
         (
             "server.listeners",
-            was.server.listeners != is.server.listeners,
+            addresses(&was.server) != addresses(&is.server),
         ),
         ("server.workers", was.server.workers != is.server.workers),
         ("admin.address", was.admin.address != is.admin.address),

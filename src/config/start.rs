@@ -20,7 +20,7 @@ use super::{
     prepare::{AdminServer, Job, Snapshot},
 };
 use crate::{
-    server::{Access, Listener, NewWorker, Share, Times, Worker},
+    server::{Access, Listener, NewWorker, Share, Speaks, Times, Worker},
     settings::{Address, Admin, AdminAddress, Diagnostic, Effective, Fault, Loaded, Server},
     upgrade::Inheritance,
 };
@@ -109,6 +109,7 @@ async fn start_workers(
             published: published.subscribe(),
             address: serving_at.unwrap_or(NOWHERE),
             times: |generation| Times::from(&generation.server),
+            speaks: |generation, listener| Speaks::on(&generation.server, listener),
             max_connections: room.per_worker,
         })
     });
@@ -135,6 +136,7 @@ async fn start_admin(
         published,
         address: listener.address().tcp().unwrap_or(NOWHERE),
         times: |_| crate::admin::TIMES,
+        speaks: |_, _| Speaks::Http1,
         max_connections: room.admin,
     });
     worker

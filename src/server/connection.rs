@@ -1,28 +1,32 @@
-//! One HTTP/1 connection: where it stands, its clock, and the task that drives it.
+//! One connection: its socket, where it stands, and the task that drives it.
 //!
 //! actix-http leaves without a timer every request head but the first, and its own keep-alive
 //! expiry loses requests (it closes without a last look). So the times of `[server]` are kept here:
 //! [`Io`](super::io::Io) reports what passes, [`Conn`] knows what is awaited since when, and
-//! [`drive`] acts when it is due. Bodies are timed where they are read, in `request`.
+//! [`drive`] acts when it is due. Once a connection speaks HTTP/2, its driver says when it wants to
+//! look ([`Conn::look_at`]). Bodies are timed where they are read, in `body`.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
     future::{Future, poll_fn},
+    io,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
-use actix_http::Request;
+use actix_http::{Method, Request, Uri};
 use futures_util::future::LocalBoxFuture;
-use tokio::time::{Sleep, sleep_until};
+use tokio::{io::ReadBuf, time::sleep_until};
 
 use super::{
     books::{AccountId, End, Ticket},
+    clock::Clock,
     gate::{Framing, Gate},
     hub::{Hub, Standing},
+    io::Stream,
 };
 use crate::config::Pin as GenerationPin;
 
@@ -32,6 +36,7 @@ const DISCARD: Duration = Duration::from_millis(500);
 /// One connection, as its stream, its requests and its worker see it. Times are those of the poll
 /// under way: the clock is read once a poll.
 pub(crate) struct Conn {
+    stream: RefCell<Stream>,
     hub: Rc<Hub>,
     account: AccountId,
     peer: Option<SocketAddr>,
@@ -63,6 +68,9 @@ pub(crate) struct Conn {
     /// The stream's end was reported to actix-http by us.
     ended: Cell<bool>,
     verdict: Cell<Option<Verdict>>,
+
+    /// Set once the connection speaks HTTP/2: when its driver wants to look at it.
+    look_at: Cell<Option<Instant>>,
 }
 
 /// What is to be done with a connection from which nothing has arrived in time.
@@ -79,12 +87,20 @@ enum Due {
     Give(Verdict),
     /// The client takes no byte, or sends none after our end was closed.
     Drop,
+    /// The connection's HTTP/2 driver is to look.
+    Look,
 }
 
 impl Conn {
-    pub(crate) fn new(hub: Rc<Hub>, account: AccountId, peer: Option<SocketAddr>) -> Rc<Self> {
+    pub(crate) fn new(
+        stream: Stream,
+        hub: Rc<Hub>,
+        account: AccountId,
+        peer: Option<SocketAddr>,
+    ) -> Rc<Self> {
         let now = Instant::now();
         Rc::new(Self {
+            stream: RefCell::new(stream),
             before_stop: matches!(hub.standing(), Standing::Serving),
             hub,
             account,
@@ -103,7 +119,22 @@ impl Conn {
             discarding: Cell::default(),
             ended: Cell::default(),
             verdict: Cell::default(),
+            look_at: Cell::default(),
         })
+    }
+
+    /// The socket, for the length of one call.
+    pub(crate) fn stream(&self) -> RefMut<'_, Stream> {
+        self.stream.borrow_mut()
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// When the poll under way began.
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
     }
 
     pub(crate) fn hub(&self) -> &Rc<Hub> {
@@ -144,9 +175,18 @@ impl Conn {
             self.wake();
         }
         let head = request.head();
-        let (method, uri) = (head.method.clone(), head.uri.clone());
+        self.enter(head.method.clone(), head.uri.clone())
+    }
+
+    /// Enters a received request in the books.
+    pub(crate) fn enter(&self, method: Method, uri: Uri) -> Ticket {
         let books = self.hub.books();
         books.receive(self.account, method, uri, self.peer, self.now.get())
+    }
+
+    /// Requests that were entered have ended.
+    pub(crate) fn close(&self, tickets: impl IntoIterator<Item = Ticket>, end: End) {
+        self.hub.books().close(tickets, end);
     }
 
     /// A response lies in the write buffer to its last byte.
@@ -159,16 +199,21 @@ impl Conn {
         self.close_requests(1, [ticket], End::Aborted);
     }
 
-    /// Whether the response that is about to be sent is to be the last: a stop is under way, and
-    /// no further request of this connection has arrived. (What is pipelined behind a response
-    /// that says `Connection: close` would go unanswered in the eyes of a strict client.)
-    pub(crate) fn closes_with_response(&self) -> bool {
-        let closing = match self.hub.standing() {
+    /// Whether a stop wants this connection to end as soon as nothing is lost by it.
+    pub(crate) fn is_to_close(&self) -> bool {
+        match self.hub.standing() {
             Standing::Serving => false,
             Standing::Delaying => self.before_stop,
             Standing::Draining { .. } => true,
-        };
-        closing && !self.has_more.get()
+        }
+    }
+
+    /// Whether the response that is about to be sent is to be the last: a stop is under way, and
+    /// no further request of this connection has arrived. (What is pipelined behind a response
+    /// that says `Connection: close` would go unanswered in the eyes of a strict client.) P5: a
+    /// handler may have blocked the thread since anything was read, so the kernel is asked too.
+    pub(crate) fn closes_with_response(&self) -> bool {
+        self.is_to_close() && !self.has_more.get() && !self.stream.borrow().has_received()
     }
 
     // What the stream reports.
@@ -219,19 +264,34 @@ impl Conn {
         }
     }
 
-    /// Whether our end is only being closed now; from here on, late bytes are read away.
-    pub(crate) fn begins_discarding(&self) -> bool {
-        let first = self.discarding.get().is_none();
-        if first {
-            self.discarding.set(Some(self.now.get() + DISCARD));
+    /// Says that nothing more will be sent, then reads away what is still under way: closing a
+    /// socket with unread bytes resets it, and the client may lose the end of its last response.
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = self.stream.borrow_mut();
+        let until = match self.discarding.get() {
+            Some(until) => until,
+            None => {
+                ready!(stream.poll_shutdown(cx))?;
+                let until = self.now.get() + DISCARD;
+                self.discarding.set(Some(until));
+                until
+            }
+        };
+        let mut scratch = [0_u8; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut scratch);
+            let is_over = self.now.get() >= until;
+            match stream.poll_read(cx, &mut buf) {
+                Poll::Pending if !is_over => return Poll::Pending,
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() && !is_over => {}
+                _ => return Poll::Ready(Ok(())),
+            }
         }
-        first
     }
 
-    pub(crate) fn has_discarded(&self) -> bool {
-        self.discarding
-            .get()
-            .is_some_and(|until| self.now.get() >= until)
+    /// From now on the connection speaks HTTP/2: this is when its driver wants to look at it.
+    pub(crate) fn look_at(&self, at: Instant) {
+        self.look_at.set(Some(at));
     }
 
     pub(crate) fn take_verdict(&self) -> Option<Verdict> {
@@ -246,7 +306,7 @@ impl Conn {
     // Within.
 
     fn close_requests(&self, count: usize, tickets: impl IntoIterator<Item = Ticket>, end: End) {
-        self.hub.books().close(tickets, end);
+        self.close(tickets, end);
         let open = self.open.get() - count;
         self.open.set(open);
         if open > 0 {
@@ -287,6 +347,12 @@ impl Conn {
             .write_blocked_since
             .get()
             .map(|since| (since + times.write, Due::Drop));
+        if let Some(at) = self.look_at.get() {
+            return Some(write.map_or((at, Due::Look), |write| match write.0 <= at {
+                true => write,
+                false => (at, Due::Look),
+            }));
+        }
         // P5: what has arrived and waits its turn is not idle.
         let awaits_head = self.open.get() == 0 && !self.ended.get() && !self.has_more.get();
         let read = awaits_head.then(|| match self.head_since.get() {
@@ -317,10 +383,8 @@ pub(crate) fn drive(
 ) -> impl Future<Output = ()> {
     let open = Open::new(conn);
     async move {
-        let mut clock = Clock {
-            sleep: pin!(sleep_until(Instant::now().into())),
-            set_for: None,
-        };
+        let sleep = pin!(sleep_until(Instant::now().into()));
+        let mut clock = Clock::new(sleep);
         poll_fn(|cx| poll(&open.conn, &mut dispatcher, &mut clock, cx)).await;
     }
 }
@@ -355,6 +419,7 @@ fn poll(
         }
         match due {
             Due::Drop => return Poll::Ready(()),
+            Due::Look => continue,
             Due::Give(verdict) => conn.verdict.set(Some(verdict)),
         }
         if dispatcher.as_mut().poll(cx).is_ready() {
@@ -371,29 +436,6 @@ fn remember(place: &RefCell<Option<Waker>>, waker: &Waker) {
     let mut place = place.borrow_mut();
     if !place.as_ref().is_some_and(|known| known.will_wake(waker)) {
         *place = Some(waker.clone());
-    }
-}
-
-/// A connection's one timer. Most deadlines only move on, request by request: the timer is left
-/// where it is and looked at again when it fires.
-struct Clock<'a> {
-    sleep: Pin<&'a mut Sleep>,
-    /// `None`: not set, or fired.
-    set_for: Option<Instant>,
-}
-
-impl Clock<'_> {
-    /// Whether the task will be woken at `at`, or sooner, to look again.
-    fn is_pending_until(&mut self, at: Instant, now: Instant, cx: &mut Context<'_>) -> bool {
-        if self
-            .set_for
-            .is_some_and(|set_for| now < set_for && set_for <= at)
-        {
-            return true;
-        }
-        self.sleep.as_mut().reset(at.into());
-        self.set_for = Some(at);
-        self.sleep.as_mut().poll(cx).is_pending()
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
     time::Instant,
 };
 
-use actix_web::{Error, FromRequest, HttpRequest, dev::Payload, error::ErrorInternalServerError};
+use actix_web::{
+    Error, FromRequest, HttpMessage as _, HttpRequest, dev::Payload,
+    error::ErrorInternalServerError,
+};
 use tokio::sync::watch;
 
 use super::connection::Conn;
@@ -57,10 +60,7 @@ impl<T: 'static> FromRequest for Live<T> {
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let pinned = request
-            .conn_data::<Rc<Conn>>()
-            .and_then(|conn| conn.pinned())
-            .filter(|pin| pin.find::<T>().is_some());
+        let pinned = pinned(request).filter(|pin| pin.find::<T>().is_some());
         ready(pinned.map_or_else(
             || Err(ErrorInternalServerError(unknown::<T>())),
             |pin| {
@@ -91,6 +91,14 @@ impl<T: 'static> Deref for Shared<T> {
 
     fn deref(&self) -> &T {
         found(&self.generation)
+    }
+}
+
+/// The request's generation: HTTP/1 keeps it in the connection, HTTP/2 in each request.
+fn pinned(request: &HttpRequest) -> Option<Pin> {
+    match request.conn_data::<Rc<Conn>>() {
+        Some(conn) => conn.pinned(),
+        None => request.extensions().get::<Pin>().cloned(),
     }
 }
 

@@ -121,6 +121,7 @@ impl Hub {
     /// A stop was asked for, with a delay.
     pub(crate) fn delay(&self) {
         self.standing.set(Standing::Delaying);
+        self.wake_connections();
     }
 
     /// What is in flight is finished until the deadline; idle connections linger.

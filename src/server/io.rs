@@ -1,7 +1,8 @@
-//! The byte stream of one connection, as actix-http reads and writes it.
+//! The byte stream of one connection, as actix-http reads and writes it; and which protocol its
+//! first bytes speak.
 //!
 //! [`Io`] tells its [`Conn`] what passes, and does to the stream what the connection's clock has
-//! decided. It owns the socket; when anything is due is not decided here.
+//! decided. When anything is due is not decided here.
 
 use std::{
     io,
@@ -39,17 +40,44 @@ macro_rules! either {
 impl Stream {
     /// Whether anything lies in the receive buffer right now. Asks the kernel: what the runtime
     /// has not been told of yet counts.
-    fn has_received(&self) -> bool {
+    pub(crate) fn has_received(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let mut byte = [0_u8];
         let looked = either!(self, socket => rustix::net::recv(socket, &mut byte, flags));
         matches!(looked, Ok((_, received)) if received > 0)
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         either!(self, socket => Pin::new(socket).poll_read(cx, buf))
     }
+
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, socket => Pin::new(socket).poll_write(cx, bytes))
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, socket => Pin::new(socket).poll_shutdown(cx))
+    }
 }
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// What a client that speaks HTTP/2 sends first (RFC 9113 §3.4).
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What is sent to a client whose request head does not get complete in time (RFC 9110 §15.5.9).
 const REQUEST_TIMEOUT: &[u8] =
@@ -57,7 +85,6 @@ const REQUEST_TIMEOUT: &[u8] =
 
 /// One connection's stream, watched by its [`Conn`].
 pub(crate) struct Io {
-    stream: Stream,
     conn: Rc<Conn>,
     /// What has arrived and may not pass yet.
     held: BytesMut,
@@ -74,9 +101,8 @@ const AHEAD: usize = 64 * 1024;
 const CHUNK: usize = 4 * 1024;
 
 impl Io {
-    pub(crate) fn new(stream: Stream, conn: Rc<Conn>) -> Self {
+    pub(crate) fn new(conn: Rc<Conn>) -> Self {
         Self {
-            stream,
             conn,
             held: BytesMut::new(),
             has_hung_up: false,
@@ -88,12 +114,46 @@ impl Io {
         &self.conn
     }
 
+    /// Reads until the first bytes tell which protocol the client speaks. The bytes are kept.
+    pub(crate) fn poll_sniff(&mut self, cx: &mut Context<'_>) -> Poll<Protocol> {
+        let mut scratch = [0_u8; PREFACE.len()];
+        while self.held.len() < PREFACE.len() && PREFACE.starts_with(&self.held) {
+            let mut buf = ReadBuf::new(&mut scratch[..PREFACE.len() - self.held.len()]);
+            let read = match self.conn.stream().poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) => Poll::Ready(()),
+                // The next read, of either protocol, tells of it again.
+                Poll::Ready(Err(_)) => return Poll::Ready(Protocol::Http1),
+                Poll::Pending => Poll::Pending,
+            };
+            if read.is_pending() {
+                // Failing is the stream's affair, not this one's.
+                let _ = ready!(self.idle_read(cx));
+                return Poll::Ready(Protocol::Http1);
+            }
+            if buf.filled().is_empty() {
+                self.has_hung_up = true;
+                return Poll::Ready(Protocol::Http1);
+            }
+            self.conn.head_begins();
+            self.held.extend_from_slice(buf.filled());
+        }
+        Poll::Ready(match self.held == PREFACE[..] {
+            true => Protocol::Http2,
+            false => Protocol::Http1,
+        })
+    }
+
+    /// What has been read and not passed on.
+    pub(crate) fn into_held(self) -> BytesMut {
+        self.held
+    }
+
     /// Nothing has arrived: carries out what the connection's clock has decided, if anything.
     fn idle_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.conn.take_verdict() {
             None => return Poll::Pending,
             // P5: a request, or the rest of its head, may have arrived since the runtime last looked.
-            Some(_) if self.stream.has_received() => {
+            Some(_) if self.conn.stream().has_received() => {
                 self.conn.head_goes_on();
                 return Poll::Pending;
             }
@@ -101,8 +161,7 @@ impl Io {
             Some(Verdict::HeadTimeout) => {
                 // Nothing else is in the socket's way: no response is under way. A client that
                 // takes no byte of it gets none.
-                let _ = either!(&mut self.stream, socket =>
-                    Pin::new(socket).poll_write(cx, REQUEST_TIMEOUT));
+                let _ = self.conn.stream().poll_write(cx, REQUEST_TIMEOUT);
             }
         }
         self.ended = true;
@@ -117,7 +176,7 @@ impl Io {
         let mut scratch = [MaybeUninit::uninit(); CHUNK];
         while !self.has_hung_up && self.held.len() < AHEAD {
             let mut buf = ReadBuf::uninit(&mut scratch);
-            ready!(self.stream.poll_read(cx, &mut buf))?;
+            ready!(self.conn.stream().poll_read(cx, &mut buf))?;
             self.has_hung_up = buf.filled().is_empty();
             self.hold(buf.filled());
         }
@@ -164,7 +223,8 @@ impl AsyncRead for Io {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        match self.stream.poll_read(cx, buf) {
+        let read = self.conn.stream().poll_read(cx, buf);
+        match read {
             Poll::Pending => self.idle_read(cx),
             Poll::Ready(Ok(())) => {
                 let arrived = &buf.filled()[before..];
@@ -187,11 +247,11 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = either!(&mut self.stream, socket => Pin::new(socket).poll_write(cx, buf));
+        let written = self.conn.stream().poll_write(cx, buf);
         self.conn.write_blocked(written.is_pending());
         written
     }
@@ -203,20 +263,7 @@ impl AsyncWrite for Io {
         Poll::Ready(Ok(()))
     }
 
-    /// Says that nothing more will be sent, then reads away what is still under way: closing a
-    /// socket with unread bytes resets it, and the client may lose the end of its last response.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.conn.begins_discarding() {
-            ready!(either!(&mut self.stream, socket => Pin::new(socket).poll_shutdown(cx)))?;
-        }
-        let mut scratch = [0_u8; 4096];
-        loop {
-            let mut buf = ReadBuf::new(&mut scratch);
-            match self.stream.poll_read(cx, &mut buf) {
-                Poll::Pending if !self.conn.has_discarded() => return Poll::Pending,
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() && !self.conn.has_discarded() => {}
-                _ => return Poll::Ready(Ok(())),
-            }
-        }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.conn.poll_shutdown(cx)
     }
 }

@@ -2,10 +2,12 @@
 //! connection and a request on the way.
 //!
 //! Taken from upstream: [`Publish`], [`Stop`], [`Inspect`]. Reading order: `actor`, `worker`,
-//! `hub`, `connection`, `gate`, `io`, `request`; `drain` and `books` decide and count, `listener` binds.
+//! `hub`, `serve`, `connection`, `io`, `request`; `gate` and `http1`; `http2`; `drain` and `books` decide and count, `listener` binds.
 
 mod actor;
+mod body;
 mod books;
+mod clock;
 mod connection;
 mod drain;
 mod extract;
@@ -13,10 +15,12 @@ mod gate;
 mod handover;
 mod handshakes;
 mod http1;
+mod http2;
 mod hub;
 mod io;
 mod listener;
 mod request;
+mod serve;
 mod socket_file;
 mod worker;
 
@@ -29,7 +33,7 @@ pub(crate) use drain::{Drain, Limits as DrainLimits, Phase};
 pub(crate) use drain::{Step, Urge};
 pub use extract::{Lifecycle, Live, Shared};
 pub(crate) use handover::{HandOver, HandedOver, Upgrades};
-pub(crate) use http1::{NewServe, new_serve};
 pub(crate) use hub::Times;
 pub(crate) use listener::{Access, Bequest, Elsewhere, Listener, Share};
+pub(crate) use serve::{NewServe, Speaks, new_serve};
 pub(crate) use worker::{NewWorker, Worker};

@@ -1,10 +1,11 @@
-//! Each request of a worker: pins its generation, keeps the books, survives its handler.
+//! Each request of a worker: pins its generation, survives its handler; and an HTTP/1 request's
+//! entry in the books.
 //!
 //! [`Track`] is the outermost service, around the author's App: whatever the App does, a request
-//! that was received ends in the books once.
+//! that was received ends in the books once. An HTTP/2 stream's entry is kept in `http2`.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -13,60 +14,51 @@ use std::{
 };
 
 use actix_http::{
-    BoxedPayloadStream, ConnectionType, Payload, Request, Response, StatusCode,
+    ConnectionType, Payload, Request, Response, StatusCode,
     body::{BodySize, BoxBody, EitherBody, MessageBody},
-    error::PayloadError,
     header,
 };
-use actix_service::{Service, ServiceFactory};
+use actix_service::Service;
 use actix_web::dev::ServiceResponse;
 use bytes::Bytes;
-use futures_util::{Stream, future::LocalBoxFuture};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{books::Ticket, connection::Conn, gate::Framing};
-use crate::config::Slot;
+use super::{
+    body::{self, Stall},
+    books::Ticket,
+    connection::Conn,
+    gate::Framing,
+};
+use crate::config::{Pin as GenerationPin, Slot};
 
-/// Makes a [`Track`] around each service that `inner` makes.
-pub(crate) struct TrackFactory<F> {
-    pub(crate) inner: F,
-    pub(crate) slot: Rc<RefCell<Slot>>,
-}
-
-impl<F, B> ServiceFactory<Request> for TrackFactory<F>
-where
-    F: ServiceFactory<
-            Request,
-            Config = (),
-            Response = ServiceResponse<B>,
-            Error = actix_web::Error,
-            InitError = (),
-        >,
-    F::Future: 'static,
-    B: MessageBody + 'static,
-{
-    type Response = Response<Tracked<B>>;
-    type Error = actix_web::Error;
-    type Config = ();
-    type Service = Track<F::Service>;
-    type InitError = ();
-    type Future = LocalBoxFuture<'static, Result<Self::Service, ()>>;
-
-    fn new_service(&self, (): ()) -> Self::Future {
-        let inner = self.inner.new_service(());
-        let slot = self.slot.clone();
-        Box::pin(async move {
-            let inner = inner.await?;
-            Ok(Track { inner, slot })
-        })
-    }
-}
-
-/// The outermost service of a worker.
+/// The outermost service of a worker, whatever its connections speak.
 pub(crate) struct Track<S> {
     inner: S,
     slot: Rc<RefCell<Slot>>,
+}
+
+impl<S> Track<S> {
+    pub(crate) fn new(inner: S, slot: Rc<RefCell<Slot>>) -> Self {
+        Self { inner, slot }
+    }
+
+    /// The generation of a request whose head is complete. P1, P2: no handler or middleware has
+    /// seen the request.
+    pub(crate) fn pin(&self) -> GenerationPin {
+        self.slot.borrow_mut().pin()
+    }
+
+    /// Hands a received request to the App.
+    pub(crate) fn handle(&self, request: Request, stall: Option<Rc<Stall>>) -> Handling<S::Future>
+    where
+        S: Service<Request>,
+    {
+        Handling {
+            // A middleware may panic before it returns its future.
+            inner: catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok(),
+            stall,
+        }
+    }
 }
 
 impl<S, B> Service<Request> for Track<S>
@@ -87,16 +79,12 @@ where
             .clone();
         let framing = framing(&mut request);
         let offers_upgrade = request.upgrade();
-        // P1, P2: the head is complete, and no handler or middleware has seen the request.
-        let pin = self.slot.borrow_mut().pin();
-        let ticket = conn.receive(&request, framing, pin);
-        let stalled =
-            (framing != Framing::None && !offers_upgrade).then(|| time_body(&mut request, &conn));
+        let ticket = conn.receive(&request, framing, self.pin());
+        let stall = (framing != Framing::None && !offers_upgrade)
+            .then(|| body::time(&mut request, conn.hub()));
         Answering {
             entry: Some(OpenEntry::new(conn, ticket, offers_upgrade)),
-            // A middleware may panic before it returns its future.
-            inner: catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok(),
-            stalled,
+            handling: self.handle(request, stall),
         }
     }
 }
@@ -115,28 +103,78 @@ fn framing(request: &mut Request) -> Framing {
     }
 }
 
-/// Puts a clock before the request's body, and returns whether it has struck.
-fn time_body(request: &mut Request, conn: &Rc<Conn>) -> Rc<Cell<bool>> {
-    let stalled = Rc::new(Cell::new(false));
-    let body = TimedBody {
-        inner: request.take_payload(),
-        conn: conn.clone(),
-        sleep: None,
-        stalled: stalled.clone(),
+pin_project! {
+    /// A request on its way through the App.
+    pub(crate) struct Handling<F> {
+        #[pin]
+        inner: Option<F>,
+        stall: Option<Rc<Stall>>,
+    }
+}
+
+/// What the App has made of a request; an error has become a response.
+pub(crate) struct Handled<B> {
+    pub(crate) response: Response<EitherBody<B>>,
+    /// The request's body did not arrive in time, and this says so.
+    pub(crate) is_stalled: bool,
+}
+
+impl<F, B> Future for Handling<F>
+where
+    F: Future<Output = Result<ServiceResponse<B>, actix_web::Error>>,
+    B: MessageBody + 'static,
+{
+    type Output = Handled<B>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(stall) = this.stall {
+            stall.wakes(cx.waker());
+        }
+        let polled = match this.inner.as_mut().as_pin_mut() {
+            // A handler that panics costs its own request a 500 and nobody else anything.
+            Some(inner) => catch_unwind(AssertUnwindSafe(|| inner.poll(cx)))
+                .unwrap_or_else(|_| Poll::Ready(Err(panicked()))),
+            None => Poll::Ready(Err(panicked())),
+        };
+        let is_stalled = this.stall.as_ref().is_some_and(|stall| stall.has_struck());
+        let answer = match is_stalled {
+            true => Err(body::BodyTimeout.into()),
+            false => ready!(polled),
+        };
+        Poll::Ready(Handled {
+            response: response(answer),
+            is_stalled,
+        })
+    }
+}
+
+fn response<B: MessageBody + 'static>(
+    answer: Result<ServiceResponse<B>, actix_web::Error>,
+) -> Response<EitherBody<B>> {
+    let response = match answer {
+        Ok(response) => {
+            Response::from(response).map_body(|_, body| EitherBody::<B, BoxBody>::left(body))
+        }
+        Err(error) => Response::from(error).map_body(|_, body| EitherBody::right(body)),
     };
-    *request.payload() = Payload::Stream {
-        payload: Box::pin(body),
-    };
-    stalled
+    // It would be sent all the same, and taken for the beginning of the next response.
+    let has_no_body = matches!(
+        response.status(),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    response.map_body(|_, body| match has_no_body {
+        true => EitherBody::right(BoxBody::new(())),
+        false => body,
+    })
 }
 
 pin_project! {
-    /// A request on its way to a response.
+    /// An HTTP/1 request on its way to a response.
     pub(crate) struct Answering<F> {
         entry: Option<OpenEntry>,
         #[pin]
-        inner: Option<F>,
-        stalled: Option<Rc<Cell<bool>>>,
+        handling: Handling<F>,
     }
 }
 
@@ -148,54 +186,26 @@ where
     type Output = Result<Response<Tracked<B>>, actix_web::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let polled = match this.inner.as_mut().as_pin_mut() {
-            // A handler that panics costs its own request a 500 and nobody else anything.
-            Some(inner) => catch_unwind(AssertUnwindSafe(|| inner.poll(cx)))
-                .unwrap_or_else(|_| Poll::Ready(Err(panicked()))),
-            None => Poll::Ready(Err(panicked())),
-        };
-        let is_stalled = this.stalled.as_ref().is_some_and(|stalled| stalled.get());
-        let answer = if is_stalled {
-            Err(BodyTimeout.into())
-        } else {
-            ready!(polled)
-        };
+        let this = self.project();
+        let handled = ready!(this.handling.poll(cx));
         let entry = this.entry.take().expect("polled again after its answer");
-        Poll::Ready(Ok(finish(answer, entry, is_stalled)))
+        Poll::Ready(Ok(finish(handled, entry)))
     }
 }
 
 /// The response, with its body entered in the books.
-fn finish<B: MessageBody + 'static>(
-    answer: Result<ServiceResponse<B>, actix_web::Error>,
-    entry: OpenEntry,
-    is_stalled: bool,
-) -> Response<Tracked<B>> {
-    let mut response = match answer {
-        Ok(response) => {
-            Response::from(response).map_body(|_, body| EitherBody::<B, BoxBody>::left(body))
-        }
-        Err(error) => Response::from(error).map_body(|_, body| EitherBody::right(body)),
-    };
+fn finish<B: MessageBody + 'static>(handled: Handled<B>, entry: OpenEntry) -> Response<Tracked<B>> {
+    let mut response = handled.response;
     // actix-http takes every request that offers an upgrade for a stream without end: where the
     // offer is not taken, the connection serves nothing more.
     let is_spent = entry.offers_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS;
-    let closes = entry.conn.closes_with_response() && !response.upgrade();
-    if is_stalled || is_spent || closes {
+    let closes = !response.upgrade() && entry.conn.closes_with_response();
+    if handled.is_stalled || is_spent || closes {
         response
             .head_mut()
             .set_connection_type(ConnectionType::Close);
     }
-    // It would be sent all the same, and taken for the beginning of the next response.
-    let has_no_body = matches!(
-        response.status(),
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    response.map_body(|_, body| match has_no_body {
-        true => Tracked::new(EitherBody::right(BoxBody::new(())), entry),
-        false => Tracked::new(body, entry),
-    })
+    response.map_body(|_, body| Tracked::new(body, entry))
 }
 
 fn panicked() -> actix_web::Error {
@@ -203,23 +213,7 @@ fn panicked() -> actix_web::Error {
         .into()
 }
 
-/// The client sent no piece of its request's body for `server.body_timeout`.
-#[derive(Debug)]
-struct BodyTimeout;
-
-impl std::fmt::Display for BodyTimeout {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the request's body did not arrive in time")
-    }
-}
-
-impl actix_web::ResponseError for BodyTimeout {
-    fn status_code(&self) -> StatusCode {
-        StatusCode::REQUEST_TIMEOUT
-    }
-}
-
-/// A request's entry in the books, from its head to its last byte.
+/// An HTTP/1 request's entry in the books, from its head to its last byte.
 struct OpenEntry {
     conn: Rc<Conn>,
     ticket: Option<Ticket>,
@@ -249,7 +243,7 @@ impl Drop for OpenEntry {
 }
 
 pin_project! {
-    /// A response's body. actix-http drops it when its last byte is in the write buffer, or when
+    /// An HTTP/1 response's body. actix-http drops it when its last byte is in the write buffer, or when
     /// the connection fails.
     pub(crate) struct Tracked<B> {
         #[pin]
@@ -280,34 +274,5 @@ impl<B: MessageBody + 'static> MessageBody for Tracked<B> {
         let next = ready!(this.body.poll_next(cx));
         this.entry.is_complete = next.is_none();
         Poll::Ready(next)
-    }
-}
-
-/// A request's body, read under `server.body_timeout` between two pieces. The clock runs only while
-/// somebody waits for the next piece: a slow handler is not the client's fault.
-struct TimedBody {
-    inner: Payload<BoxedPayloadStream>,
-    conn: Rc<Conn>,
-    sleep: Option<Pin<Box<Sleep>>>,
-    stalled: Rc<Cell<bool>>,
-}
-
-impl Stream for TimedBody {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Poll::Ready(piece) = Pin::new(&mut self.inner).poll_next(cx) {
-            self.sleep = None;
-            return Poll::Ready(piece);
-        }
-        let timeout = self.conn.hub().times().body;
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + timeout)));
-        ready!(sleep.as_mut().poll(cx));
-        self.stalled.set(true);
-        self.conn.wake();
-        let timed_out = std::io::ErrorKind::TimedOut;
-        Poll::Ready(Some(Err(PayloadError::Io(timed_out.into()))))
     }
 }

@@ -24,10 +24,9 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{
     books::{Books, Victim},
     connection::{self, Conn},
-    http1::{NewServe, Serve},
     hub::{Hub, Times},
-    io::Io,
     listener::{Accepted, Queue, Share, is_clients_fault, is_shut},
+    serve::{NewServe, Serve, Speaks},
 };
 use crate::config::{Generation, Slot};
 
@@ -102,6 +101,8 @@ pub(crate) struct NewWorker {
     pub(crate) address: std::net::SocketAddr,
     /// The times that its connections keep in each generation.
     pub(crate) times: fn(&Generation) -> Times,
+    /// What the connections of the listener of this name may speak in each generation.
+    pub(crate) speaks: fn(&Generation, &str) -> Speaks,
     pub(crate) max_connections: usize,
 }
 
@@ -159,7 +160,14 @@ impl WorkerActor {
         let Some(serve) = making.await else {
             return;
         };
-        let acceptor = Rc::new(Acceptor::new(hub.clone(), serve));
+        let acceptor = Rc::new(Acceptor {
+            hub: hub.clone(),
+            serve,
+            slot: slot.clone(),
+            speaks: new.speaks,
+            shares: RefCell::default(),
+            waker: RefCell::default(),
+        });
         actix_rt::spawn(acceptor.clone().run());
         let actor = Self {
             hub,
@@ -242,20 +250,13 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 struct Acceptor {
     hub: Rc<Hub>,
     serve: Rc<dyn Serve>,
+    slot: Rc<RefCell<Slot>>,
+    speaks: fn(&Generation, &str) -> Speaks,
     shares: RefCell<Vec<Share>>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Acceptor {
-    fn new(hub: Rc<Hub>, serve: Rc<dyn Serve>) -> Self {
-        Self {
-            hub,
-            serve,
-            shares: RefCell::default(),
-            waker: RefCell::default(),
-        }
-    }
-
     fn add(&self, shares: Vec<Share>) {
         if !shares.is_empty() {
             self.shares.borrow_mut().extend(shares);
@@ -335,8 +336,10 @@ impl Acceptor {
 
     fn open(&self, listener: &Arc<str>, (stream, peer): Accepted) {
         let account = self.hub.books().account(listener);
-        let conn = Conn::new(self.hub.clone(), account, peer);
-        let dispatcher = self.serve.serve(Io::new(stream, conn.clone()), peer);
+        let conn = Conn::new(stream, self.hub.clone(), account, peer);
+        // P2: asked at each accept, so that no connection heeds an older generation.
+        let speaks = (self.speaks)(&self.slot.borrow_mut().pin(), listener);
+        let dispatcher = self.serve.serve(conn.clone(), speaks);
         actix_rt::spawn(connection::drive(conn, dispatcher));
     }
 

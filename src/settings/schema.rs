@@ -87,6 +87,9 @@ pub struct Listener {
     /// path starts at `$RUNTIME_DIRECTORY`, else where the process works. No default.
     #[schemars(with = "String")]
     pub address: Address,
+    /// Whether HTTP/2 is spoken too, without TLS, to clients that begin with it; default `false`.
+    #[serde(default)]
+    pub h2c: bool,
 }
 
 /// The admin API.
@@ -187,7 +190,8 @@ impl Default for Logging {
 
 fn built_in_listeners() -> BTreeMap<String, Listener> {
     let address = Address::Tcp((Ipv4Addr::LOCALHOST, 8080).into());
-    BTreeMap::from([("public".to_owned(), Listener { address })])
+    let h2c = false;
+    BTreeMap::from([("public".to_owned(), Listener { address, h2c })])
 }
 
 /// The listeners that are named; the built-in one only where none is.

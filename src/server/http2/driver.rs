@@ -1,0 +1,191 @@
+//! Drives one connection: accepts streams, keeps its times, says goodbye.
+
+use std::{
+    future::Future,
+    rc::Rc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use h2::{
+    Ping, PingPong, Reason, RecvStream,
+    server::{Connection, SendResponse},
+};
+
+use super::{session::Session, wire::Wire};
+use crate::server::hub::Standing;
+
+/// How long an idle client that was told to go has at the least to acknowledge it. Until it does, a
+/// request may be under way (RFC 9113 §6.8).
+const ACKNOWLEDGES: Duration = Duration::from_secs(1);
+
+/// One connection.
+pub(super) struct Driver {
+    h2: Connection<Wire, Bytes>,
+    pings: Option<PingPong>,
+    session: Rc<Session>,
+    farewell: Farewell,
+    /// When a client that said nothing for long was asked whether it is there.
+    asked_at: Option<Instant>,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy)]
+enum Farewell {
+    NotSaid,
+    /// GOAWAY and a PING are under way: once the client has answered, `h2` says which streams are
+    /// the last, and ends the connection with them.
+    Said(Instant),
+    /// Nothing more is read.
+    Over,
+}
+
+impl Driver {
+    pub(super) fn new(mut h2: Connection<Wire, Bytes>, session: Rc<Session>) -> Self {
+        Self {
+            pings: h2.ping_pong(),
+            h2,
+            session,
+            farewell: Farewell::NotSaid,
+            asked_at: None,
+        }
+    }
+
+    /// Ready at the connection's end. `answer` takes each request; what it returns is driven along.
+    pub(super) fn poll<F: Future<Output = ()>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        streams: &mut FuturesUnordered<F>,
+        mut answer: impl FnMut(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
+    ) -> Poll<Result<(), h2::Error>> {
+        if self.is_dead(cx) {
+            return Poll::Ready(Ok(()));
+        }
+        self.keep_times();
+        loop {
+            while let Poll::Ready(accepted) = self.h2.poll_accept(cx) {
+                match accepted.transpose()? {
+                    Some((request, respond)) => streams.push(answer(request, respond)),
+                    None => return Poll::Ready(Ok(())),
+                }
+            }
+            if self.session.is_spent() && self.end(Reason::ENHANCE_YOUR_CALM) {
+                continue;
+            }
+            let given = self.session.given();
+            while let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {}
+            if self.session.given() == given {
+                break;
+            }
+        }
+        self.session.conn().look_at(self.due());
+        Poll::Pending
+    }
+
+    /// Asks a client that has said nothing for long, while it waits for a response, whether it is
+    /// there. Whether it was asked, and did not answer.
+    fn is_dead(&mut self, cx: &mut Context<'_>) -> bool {
+        let conn = self.session.conn();
+        let (now, times) = (conn.now(), conn.hub().times());
+        let (heard_at, pings) = (self.session.heard_at(), &mut self.pings);
+        match self.asked_at {
+            None if now >= heard_at + times.keep_alive && self.session.has_streams() => {
+                // It fails where the connection does, which the next poll tells.
+                let asked = pings.as_mut().map(|pings| pings.send_ping(Ping::opaque()));
+                self.asked_at = asked.map(|_| now);
+            }
+            Some(asked_at) if heard_at > asked_at => {
+                // Only then can it be asked again.
+                let answered = pings.as_mut().map(|pings| pings.poll_pong(cx).is_ready());
+                self.asked_at = (answered == Some(false)).then_some(heard_at);
+            }
+            Some(asked_at) if now >= asked_at + times.write => {
+                // The answer may have come while a handler blocked the thread.
+                let has_answered = conn.stream().has_received();
+                self.asked_at = Some(now);
+                return !has_answered;
+            }
+            None | Some(_) => {}
+        }
+        false
+    }
+
+    /// Does what is due by the clock, or by a stop.
+    fn keep_times(&mut self) {
+        let conn = self.session.conn().clone();
+        let (now, times) = (conn.now(), conn.hub().times());
+        if let Some(since) = self.session.head_since() {
+            if now >= since + times.request {
+                // P5: the rest may have come while a handler blocked the thread.
+                if conn.stream().has_received() {
+                    self.session.head_goes_on();
+                } else {
+                    self.end(Reason::ENHANCE_YOUR_CALM);
+                }
+            }
+        }
+        match self.farewell {
+            Farewell::NotSaid if conn.is_to_close() || self.has_idled(now) => {
+                self.h2.graceful_shutdown();
+                self.farewell = Farewell::Said(now);
+            }
+            Farewell::Said(at) if self.is_idle() && now >= self.acknowledged_by(at) => {
+                // P5: a last look.
+                if conn.stream().has_received() {
+                    self.farewell = Farewell::Said(now);
+                } else {
+                    self.end(Reason::NO_ERROR);
+                }
+            }
+            Farewell::NotSaid | Farewell::Said(_) | Farewell::Over => {}
+        }
+    }
+
+    /// Ends the connection and its streams, after a last GOAWAY; `false` where that is under way.
+    fn end(&mut self, reason: Reason) -> bool {
+        if matches!(self.farewell, Farewell::Over) {
+            return false;
+        }
+        self.h2.abrupt_shutdown(reason);
+        self.farewell = Farewell::Over;
+        true
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.session.has_streams() && self.session.head_since().is_none()
+    }
+
+    fn has_idled(&self, now: Instant) -> bool {
+        let keep_alive = self.session.conn().hub().times().keep_alive;
+        self.is_idle() && now >= self.session.idle_since() + keep_alive
+    }
+
+    fn acknowledged_by(&self, told_at: Instant) -> Instant {
+        let hub = self.session.conn().hub();
+        let wait = match hub.standing() {
+            Standing::Draining { linger, .. } => linger.max(ACKNOWLEDGES),
+            Standing::Serving | Standing::Delaying => hub.times().write,
+        };
+        told_at.max(self.session.idle_since()) + wait
+    }
+
+    /// When to look at the connection again, if nothing happens.
+    fn due(&self) -> Instant {
+        let (conn, session) = (self.session.conn(), &self.session);
+        let (now, times) = (conn.now(), conn.hub().times());
+        let head = session.head_since().map(|since| since + times.request);
+        let idle = self.is_idle().then(|| match self.farewell {
+            Farewell::NotSaid => session.idle_since() + times.keep_alive,
+            Farewell::Said(at) => self.acknowledged_by(at),
+            Farewell::Over => now + times.write,
+        });
+        let silent = session.has_streams().then(|| match self.asked_at {
+            Some(at) => at.max(session.heard_at()) + times.write,
+            None => session.heard_at() + times.keep_alive,
+        });
+        let due = [head, idle, silent].into_iter().flatten().min();
+        due.unwrap_or(now + times.write)
+    }
+}

@@ -1,0 +1,82 @@
+//! HTTP/2 by our own driver of `h2`: actix-http's says no GOAWAY, and bounds little.
+//!
+//! [`Server::serve`] takes a connection whose first bytes were the preface. `driver` keeps its times
+//! and says goodbye, `stream` answers one request, `head` translates heads, `wire` is the byte
+//! stream, `frames` follows frames in it, `patience` bounds those that bring nothing, `session` is
+//! what they share. What frames mean, windows and header compression are `h2`'s.
+
+mod driver;
+mod frames;
+mod head;
+mod patience;
+mod session;
+mod stream;
+mod wire;
+
+use std::{future::poll_fn, rc::Rc};
+
+use actix_http::{Request, body::MessageBody};
+use actix_service::Service;
+use actix_web::dev::ServiceResponse;
+use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+
+use super::{io::Io, request::Track};
+use driver::Driver;
+use head::Date;
+use session::Session;
+use wire::Wire;
+
+/// Serves a worker's HTTP/2 connections.
+pub(crate) struct Server<S> {
+    track: Rc<Track<S>>,
+    date: Rc<Date>,
+}
+
+impl<S, B> Server<S>
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody + 'static,
+{
+    pub(crate) fn new(track: Rc<Track<S>>) -> Self {
+        Self {
+            track,
+            date: Rc::new(Date::new()),
+        }
+    }
+
+    /// Serves a connection to its end.
+    pub(crate) async fn serve(&self, io: Io) {
+        let session = Session::new(io.conn().clone());
+        let wire = Wire::new(session.clone(), io.into_held());
+        let served = async {
+            let h2 = limits().handshake::<_, Bytes>(wire).await?;
+            let mut driver = Driver::new(h2, session.clone());
+            // Dropped with the connection: so are the requests that it leaves unanswered.
+            let mut streams = FuturesUnordered::new();
+            poll_fn(|cx| {
+                driver.poll(cx, &mut streams, |request, respond| {
+                    stream::answer(self, &session, request, respond)
+                })
+            })
+            .await
+        };
+        if let Err(error) = served.await {
+            log::debug!(target: "everup::http", "connection ended: {error}");
+        }
+    }
+}
+
+/// What one connection may make us keep.
+fn limits() -> h2::server::Builder {
+    let mut limits = h2::server::Builder::new();
+    limits
+        .max_concurrent_streams(200)
+        .max_header_list_size(16 * 1024)
+        .initial_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        // Of each stream's response, beside the window.
+        .max_send_buffer_size(64 * 1024)
+        .max_local_error_reset_streams(Some(100));
+    limits
+}

@@ -1,0 +1,203 @@
+//! What the driver, the wire and the streams of one connection share: the streams' entries in the
+//! books, and what was heard when.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use actix_http::{Method, Uri};
+
+use super::{
+    frames::{Ends, Frame, Frames, Passed},
+    patience::Patience,
+};
+use crate::server::{
+    books::{End, Ticket},
+    connection::Conn,
+    io::PREFACE,
+};
+
+/// One connection that speaks HTTP/2.
+pub(super) struct Session {
+    conn: Rc<Conn>,
+    open: RefCell<HashMap<u32, Open>>,
+    received: RefCell<Frames>,
+    sent: RefCell<(Frames, Ends)>,
+    patience: RefCell<Patience>,
+    /// The client has sent too many frames that bring nothing.
+    is_spent: Cell<bool>,
+    /// When the first byte of a head arrived that is not complete.
+    head_since: Cell<Option<Instant>>,
+    heard_at: Cell<Instant>,
+    idle_since: Cell<Instant>,
+    /// Counts what streams have given to `h2`.
+    given: Cell<u64>,
+}
+
+/// A stream whose last frame has not been handed to the socket.
+struct Open {
+    ticket: Ticket,
+    waker: Option<Waker>,
+}
+
+impl Session {
+    pub(super) fn new(conn: Rc<Conn>) -> Rc<Self> {
+        let now = conn.now();
+        let preface = u32::try_from(PREFACE.len()).expect("it is 24 bytes long");
+        Rc::new(Self {
+            conn,
+            open: RefCell::default(),
+            received: RefCell::new(Frames::behind(preface)),
+            sent: RefCell::default(),
+            patience: RefCell::new(Patience::new(now)),
+            is_spent: Cell::default(),
+            head_since: Cell::default(),
+            heard_at: Cell::new(now),
+            idle_since: Cell::new(now),
+            given: Cell::default(),
+        })
+    }
+
+    pub(super) fn conn(&self) -> &Rc<Conn> {
+        &self.conn
+    }
+
+    /// A request is received. It is answered when its stream's last frame has been handed to the
+    /// socket, and aborted where the entry is dropped before.
+    pub(super) fn enter(self: &Rc<Self>, stream: u32, method: Method, uri: Uri) -> Entry {
+        let ticket = self.conn.enter(method, uri);
+        let waker = None;
+        let mut open = self.open.borrow_mut();
+        open.insert(stream, Open { ticket, waker });
+        Entry {
+            session: self.clone(),
+            stream,
+        }
+    }
+
+    pub(super) fn has_streams(&self) -> bool {
+        !self.open.borrow().is_empty()
+    }
+
+    /// Since when there is no stream.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.idle_since.get()
+    }
+
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        self.head_since.get()
+    }
+
+    /// More of a head has arrived, at the last moment: its time begins anew.
+    pub(super) fn head_goes_on(&self) {
+        self.head_since.set(Some(self.conn.now()));
+    }
+
+    /// When the client last sent anything.
+    pub(super) fn heard_at(&self) -> Instant {
+        self.heard_at.get()
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_spent.get()
+    }
+
+    /// A stream has given something to `h2`, which is to be sent.
+    pub(super) fn gives(&self) {
+        self.given.set(self.given.get() + 1);
+    }
+
+    pub(super) fn given(&self) -> u64 {
+        self.given.get()
+    }
+
+    // What the wire reports.
+
+    pub(super) fn received(&self, bytes: &[u8]) {
+        let now = self.conn.now();
+        self.heard_at.set(now);
+        let mut patience = self.patience.borrow_mut();
+        self.received
+            .borrow_mut()
+            .follow(bytes, |passed| match passed {
+                Passed::Header(frame) if !patience.received(frame, now) => self.is_spent.set(true),
+                Passed::Header(frame) if frame.is_of_head() => {
+                    let since = self.head_since.get().unwrap_or(now);
+                    self.head_since.set(Some(since));
+                }
+                Passed::Whole(frame) if frame.is_of_head() && frame.has(Frame::END_HEADERS) => {
+                    self.head_since.set(None);
+                }
+                Passed::Header(_) | Passed::Whole(_) => {}
+            });
+    }
+
+    /// Bytes have been handed to the socket.
+    pub(super) fn sent(&self, bytes: &[u8]) {
+        let mut ended = Vec::new();
+        let mut patience = self.patience.borrow_mut();
+        let (frames, ends) = &mut *self.sent.borrow_mut();
+        frames.follow(bytes, |passed| {
+            if let Passed::Whole(frame) = passed {
+                patience.sent(frame);
+                ended.extend(ends.of(frame));
+            }
+        });
+        if ended.is_empty() {
+            return;
+        }
+        let mut open = self.open.borrow_mut();
+        let tickets = ended.into_iter().filter_map(|stream| {
+            let Open { ticket, waker } = open.remove(&stream)?;
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            Some(ticket)
+        });
+        self.conn.close(tickets, End::Answered);
+        self.rests(open.is_empty());
+    }
+
+    fn rests(&self, is_idle: bool) {
+        if is_idle {
+            self.idle_since.set(self.conn.now());
+        }
+    }
+}
+
+/// A stream's place among the open ones.
+pub(super) struct Entry {
+    session: Rc<Session>,
+    stream: u32,
+}
+
+impl Entry {
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Ready when the stream's last frame has been handed to the socket.
+    pub(super) fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.session.open.borrow_mut().get_mut(&self.stream) {
+            None => Poll::Ready(()),
+            Some(open) => {
+                open.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut open = self.session.open.borrow_mut();
+        if let Some(Open { ticket, .. }) = open.remove(&self.stream) {
+            self.session.conn.close([ticket], End::Aborted);
+            self.session.rests(open.is_empty());
+        }
+    }
+}

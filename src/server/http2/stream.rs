@@ -1,0 +1,230 @@
+//! One stream: a request, the App, a response.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::AssertUnwindSafe,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use actix_http::{
+    Method, Payload, Request, Response,
+    body::{BodySize, MessageBody},
+};
+use actix_service::Service;
+use actix_web::dev::ServiceResponse;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Server, head,
+    head::Date,
+    session::{Entry, Session},
+};
+use crate::server::{
+    body,
+    request::{Handled, Handling},
+};
+
+/// Asked of a stream's window at once.
+const PIECE: usize = 16 * 1024;
+
+/// Receives a request; the future answers it. Dropped, the stream is reset.
+pub(super) fn answer<S, B>(
+    server: &Server<S>,
+    session: &Rc<Session>,
+    received: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) -> impl Future<Output = ()> + use<S, B>
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody + 'static,
+{
+    let conn = session.conn();
+    let (method, uri) = (received.method().clone(), received.uri().clone());
+    let is_head = method == Method::HEAD;
+    let mut request = head::request(received, conn.peer(), server.track.pin());
+    let entry = session.enter(respond.stream_id().as_u32(), method, uri);
+    let has_body = !matches!(request.payload(), Payload::None);
+    let stall = has_body.then(|| body::time(&mut request, conn.hub()));
+    let handling = server.track.handle(request, stall);
+    let answering = Answering {
+        entry,
+        is_head,
+        date: server.date.clone(),
+    };
+    async move {
+        // What panics here is a response's body: it costs its own stream.
+        let answered = AssertUnwindSafe(answering.run(handling, respond)).catch_unwind();
+        match answered.await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => log::debug!(target: "everup::http", "stream ended: {why}"),
+            Err(_) => log::debug!(target: "everup::http", "stream ended: its body panicked"),
+        }
+    }
+}
+
+/// Why a response did not reach the socket whole.
+#[derive(Debug)]
+enum Lost {
+    /// The client has reset the stream, or the connection is gone.
+    Reset,
+    /// The client let no byte of it through for `server.write_timeout`.
+    Stalled,
+    /// The body failed, or is not as long as it said.
+    Body(Box<dyn std::error::Error>),
+    /// A response that HTTP/2 does not have.
+    Unspeakable,
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Reset => f.write_str("reset"),
+            Self::Stalled => f.write_str("the client takes nothing"),
+            Self::Body(error) => write!(f, "the response's body failed: {error}"),
+            Self::Unspeakable => f.write_str("HTTP/2 has no status 1xx as a response"),
+        }
+    }
+}
+
+impl From<h2::Error> for Lost {
+    fn from(_: h2::Error) -> Self {
+        Self::Reset
+    }
+}
+
+/// What a response is answered with.
+struct Answering {
+    entry: Entry,
+    is_head: bool,
+    date: Rc<Date>,
+}
+
+impl Answering {
+    async fn run<F, B>(
+        self,
+        handling: Handling<F>,
+        mut respond: SendResponse<Bytes>,
+    ) -> Result<(), Lost>
+    where
+        F: Future<Output = Result<ServiceResponse<B>, actix_web::Error>>,
+        B: MessageBody + 'static,
+    {
+        let Handled { response, .. } = {
+            let mut handling = pin!(handling);
+            let handled = |cx: &mut Context<'_>| match handling.as_mut().poll(cx) {
+                Poll::Ready(handled) => Poll::Ready(Ok(handled)),
+                // The handler ends with the client's interest.
+                Poll::Pending => respond.poll_reset(cx).map(|_| Err(Lost::Reset)),
+            };
+            poll_fn(handled).await?
+        };
+        if response.status().is_informational() {
+            respond.send_reset(Reason::HTTP_1_1_REQUIRED);
+            return Err(Lost::Unspeakable);
+        }
+        let mut send = self.send(response, &mut respond).await?;
+        let sent = |cx: &mut Context<'_>| match self.entry.poll_sent(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => send.poll_reset(cx).map(|_| Err(Lost::Reset)),
+        };
+        poll_fn(sent).await
+    }
+
+    /// Gives the whole response to `h2`.
+    async fn send<B: MessageBody>(
+        &self,
+        response: Response<B>,
+        respond: &mut SendResponse<Bytes>,
+    ) -> Result<SendStream<Bytes>, Lost> {
+        let (response, body) = response.into_parts();
+        let size = body.size();
+        let head = head::response(response.head(), size, &self.date);
+        let is_whole = self.is_head || size.is_eof();
+        let mut send = respond.send_response(head, is_whole)?;
+        self.entry.session().gives();
+        if !is_whole {
+            let poured = self.pour(pin!(body), size, &mut send).await;
+            if let Err(why) = poured {
+                match why {
+                    Lost::Body(_) => send.send_reset(Reason::INTERNAL_ERROR),
+                    Lost::Stalled => send.send_reset(Reason::CANCEL),
+                    Lost::Reset | Lost::Unspeakable => {}
+                }
+                return Err(why);
+            }
+        }
+        Ok(send)
+    }
+
+    async fn pour<B: MessageBody>(
+        &self,
+        mut body: Pin<&mut B>,
+        size: BodySize,
+        send: &mut SendStream<Bytes>,
+    ) -> Result<(), Lost> {
+        let mut left = match size {
+            BodySize::Sized(length) => Some(length),
+            BodySize::None | BodySize::Stream => None,
+        };
+        loop {
+            let next = |cx: &mut Context<'_>| match body.as_mut().poll_next(cx) {
+                Poll::Ready(piece) => Poll::Ready(Ok(piece)),
+                Poll::Pending => send.poll_reset(cx).map(|_| Err(Lost::Reset)),
+            };
+            let Some(piece) = poll_fn(next).await? else {
+                break;
+            };
+            let mut piece = piece.map_err(|error| Lost::Body(error.into()))?;
+            while !piece.is_empty() {
+                let room = self.room(send, piece.len()).await?;
+                let part = piece.split_to(room.min(piece.len()));
+                if let Some(left) = &mut left {
+                    let rest = left.checked_sub(part.len() as u64);
+                    *left = rest.ok_or_else(|| Lost::Body("longer than it said".into()))?;
+                }
+                // The last frame says so, where it is known to be the last.
+                let is_last = left == Some(0) && piece.is_empty();
+                send.send_data(part, is_last)?;
+                self.entry.session().gives();
+                if is_last {
+                    return Ok(());
+                }
+            }
+        }
+        if left.is_some() {
+            return Err(Lost::Body("shorter than it said".into()));
+        }
+        send.send_data(Bytes::new(), true)?;
+        self.entry.session().gives();
+        Ok(())
+    }
+
+    /// How many bytes the client has room for; waits for some.
+    async fn room(&self, send: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, Lost> {
+        send.reserve_capacity(wanted.min(PIECE));
+        if send.capacity() > 0 {
+            return Ok(send.capacity());
+        }
+        let timeout = self.entry.session().conn().hub().times().write;
+        let mut stalled = pin!(sleep_until(Instant::now() + timeout));
+        let room = |cx: &mut Context<'_>| {
+            loop {
+                return Poll::Ready(match send.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(0))) => continue,
+                    Poll::Ready(Some(Ok(room))) => Ok(room),
+                    Poll::Ready(Some(Err(_)) | None) => Err(Lost::Reset),
+                    Poll::Pending => {
+                        ready!(stalled.as_mut().poll(cx));
+                        Err(Lost::Stalled)
+                    }
+                });
+            }
+        };
+        poll_fn(room).await
+    }
+}
