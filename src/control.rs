@@ -12,7 +12,7 @@ use crate::{
         Attempt, ConfigActor, End, NotUpgraded, Recall, Reload, Trigger, TriggerKind, Upgrade,
         Upgraded,
     },
-    server::{Inspect, Inspection, ServerActor, Stop, Urge},
+    server::{Arrival, Inspect, Inspection, Receive, ServerActor, Stop, Urge},
 };
 
 /// Drives a running service, from any thread and any runtime. Signals and the admin API go the
@@ -154,6 +154,11 @@ impl Control {
         let by = trigger.to_string();
         self.config.do_send(Upgrade { by, asker });
         answer
+    }
+
+    /// Serves connections that the process before has passed on.
+    pub(crate) fn receive(&self, arrivals: Vec<Arrival>) {
+        self.server.do_send(Receive(arrivals));
     }
 
     /// Asks for the end, whoever it is that asks.

@@ -31,7 +31,7 @@ use crate::{
     settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load},
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
-    upgrade::Inheritance,
+    upgrade::{Inheritance, Passed},
 };
 
 /// An actix-web service under settings of type `S`, that reloads and stops without losing a
@@ -344,9 +344,17 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
 async fn take_over(inheritance: Arc<Inheritance>, control: Control, generation: u64) {
     // Where nobody is told, nobody is left to let go: that shows next.
     let _ = inheritance.announce(generation);
-    while let Some(trigger) = inheritance.next_reload().await {
-        if let Ok(attempt) = control.ask(trigger).await {
-            inheritance.reloaded(&attempt);
+    while let Some(passed) = inheritance.next().await {
+        match passed {
+            Passed::Connections(arrivals) => control.receive(arrivals),
+            Passed::Reload(trigger) => {
+                let (control, inheritance) = (control.clone(), inheritance.clone());
+                actix::spawn(async move {
+                    if let Ok(attempt) = control.ask(trigger).await {
+                        inheritance.reloaded(&attempt);
+                    }
+                });
+            }
         }
     }
 }

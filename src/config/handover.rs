@@ -140,7 +140,8 @@ impl ConfigActor {
                 .first()
                 .expect("an order has a trigger")
                 .clone();
-            let asking = handed.successor.reload(trigger, patience);
+            let successor = handed.successor;
+            let asking = async move { successor.reload(trigger, patience).await };
             ctx.spawn(asking.into_actor(self).map(move |attempt, this, _| {
                 let Some(attempt) = attempt else {
                     return this.refuse(order);

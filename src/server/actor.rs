@@ -22,6 +22,7 @@ use super::{
     handover::Upgrades,
     handshakes,
     listener::{Listener, Share},
+    passage::Passage,
     worker::{self, Adopt, CloseListeners, Cut, Delay, Worker},
 };
 use crate::{
@@ -159,7 +160,8 @@ pub(crate) struct ServerActor {
     pub(super) inheritance: Option<Arc<Inheritance>>,
     /// Ends the upgrade under way, when it is dropped.
     pub(super) upgrading: Option<oneshot::Sender<()>>,
-    pub(super) has_handed_over: bool,
+    /// Where idle connections go on, once a new process has taken over.
+    pub(super) passage: Option<Passage>,
     /// The books when the stop began.
     before: Requests,
     is_failure: bool,
@@ -179,7 +181,7 @@ impl ServerActor {
             upgrades,
             inheritance,
             upgrading: None,
-            has_handed_over: false,
+            passage: None,
             before: Requests::default(),
             is_failure: false,
             finished: Some(finished),
@@ -257,10 +259,12 @@ impl ServerActor {
                 tokio::time::sleep(HANDSHAKES_TICK).await;
             }
         };
+        let passage = self.passage.clone();
         let drain = move || worker::Drain {
             since,
             linger,
             deadline,
+            passage: passage.clone(),
         };
         // At once, so that whoever is answered from now on is told to close; and what a full
         // descriptor table keeps in the queue needs others to leave.
@@ -270,6 +274,7 @@ impl ServerActor {
         ctx.spawn(handshakes.into_actor(self).map(move |(), this, ctx| {
             let mut closing = Vec::new();
             for worker in this.workers().to_vec() {
+                let drain = drain.clone();
                 let closed = worker.address.send(CloseListeners);
                 let (emptied, is_empty) = oneshot::channel();
                 closing.push(is_empty);
@@ -337,6 +342,7 @@ impl ServerActor {
                     since: now,
                     linger: Duration::ZERO,
                     deadline: now,
+                    passage: None,
                 };
                 let _ = worker.address.send(is_empty).await;
                 worker.id
@@ -389,6 +395,7 @@ async fn close_admin(admin: &Worker, now: Instant) {
         since: now,
         linger: Duration::ZERO,
         deadline: now + ADMIN_DRAIN,
+        passage: None,
     };
     let _ = admin.address.send(drain).await;
 }
@@ -472,7 +479,7 @@ impl Handler<Stop> for ServerActor {
                 let shutdown = &snapshot.generation.shutdown;
                 drain::Limits {
                     // The address is served on: there is nobody to be told to go elsewhere.
-                    delay: if self.has_handed_over {
+                    delay: if self.passage.is_some() {
                         Duration::ZERO
                     } else {
                         shutdown.delay
@@ -486,7 +493,8 @@ impl Handler<Stop> for ServerActor {
             // A new process that has not taken over is ended, an old one learns that it cannot let go.
             self.upgrading = None;
             if let Some(inheritance) = &self.inheritance {
-                inheritance.renounce();
+                let late = inheritance.renounce();
+                self.receive(late);
             }
             self.before = self.totals();
             self.is_failure = stop.is_failure;

@@ -71,6 +71,8 @@ pub(crate) struct Conn {
 
     /// Set once the connection speaks HTTP/2: when its driver wants to look at it.
     look_at: Cell<Option<Instant>>,
+    /// The new process did not take it: it ends here.
+    stays: Cell<bool>,
 }
 
 /// What is to be done with a connection from which nothing has arrived in time.
@@ -120,6 +122,7 @@ impl Conn {
             ended: Cell::default(),
             verdict: Cell::default(),
             look_at: Cell::default(),
+            stays: Cell::default(),
         })
     }
 
@@ -213,7 +216,39 @@ impl Conn {
     /// that says `Connection: close` would go unanswered in the eyes of a strict client.) P5: a
     /// handler may have blocked the thread since anything was read, so the kernel is asked too.
     pub(crate) fn closes_with_response(&self) -> bool {
-        self.is_to_close() && !self.has_more.get() && !self.stream.borrow().has_received()
+        self.is_to_close()
+            && !self.may_move()
+            && !self.has_more.get()
+            && !self.stream.borrow().has_received()
+    }
+
+    /// Whether it goes on in the new process once it is idle.
+    fn may_move(&self) -> bool {
+        !self.stays.get() && self.hub.has_passage(self.account)
+    }
+
+    /// Whether it can move right now: this process holds nothing of it, neither a byte that was
+    /// read nor one that is to be written. What has arrived in the kernel moves along.
+    fn moves(&self) -> bool {
+        self.open.get() == 0
+            && self.gate.get() == Gate::AT_HEAD
+            && self.head_since.get().is_none()
+            && !self.has_more.get()
+            && !self.ended.get()
+            && self.discarding.get().is_none()
+            && self.write_blocked_since.get().is_none()
+            && self.look_at.get().is_none()
+            && self.may_move()
+    }
+
+    /// Passes it on to the new process. Whether that has it now; it must not be read any more then.
+    async fn pass_on(&self) -> bool {
+        let way = self.hub.passage(self.account);
+        let socket = self.stream.borrow().try_clone();
+        let (Some((passage, listener)), Ok(socket)) = (way, socket) else {
+            return false;
+        };
+        passage.pass(listener, socket).await
     }
 
     // What the stream reports.
@@ -385,8 +420,29 @@ pub(crate) fn drive(
     async move {
         let sleep = pin!(sleep_until(Instant::now().into()));
         let mut clock = Clock::new(sleep);
-        poll_fn(|cx| poll(&open.conn, &mut dispatcher, &mut clock, cx)).await;
+        let conn = &open.conn;
+        while let Turn::Moves = poll_fn(|cx| poll(conn, &mut dispatcher, &mut clock, cx)).await {
+            let mut passing = pin!(conn.pass_on());
+            let passed = poll_fn(|cx| {
+                remember(&conn.waker, cx.waker());
+                match conn.cut.get() {
+                    true => Poll::Ready(true),
+                    false => passing.as_mut().poll(cx),
+                }
+            });
+            if passed.await {
+                break;
+            }
+            conn.stays.set(true);
+        }
     }
+}
+
+/// What a connection has come to.
+enum Turn {
+    Over,
+    /// It is idle, and there is a new process to take it.
+    Moves,
 }
 
 fn poll(
@@ -394,19 +450,22 @@ fn poll(
     dispatcher: &mut LocalBoxFuture<'static, ()>,
     clock: &mut Clock<'_>,
     cx: &mut Context<'_>,
-) -> Poll<()> {
+) -> Poll<Turn> {
     remember(&conn.waker, cx.waker());
     loop {
         if conn.cut.get() {
-            return Poll::Ready(());
+            return Poll::Ready(Turn::Over);
         }
         let now = Instant::now();
         conn.now.set(now);
         if dispatcher.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(Turn::Over);
         }
         if conn.mistook_a_head() {
             cx.waker().wake_by_ref();
+        }
+        if conn.moves() {
+            return Poll::Ready(Turn::Moves);
         }
         let Some((at, due)) = conn.due() else {
             return Poll::Pending;
@@ -418,16 +477,16 @@ fn poll(
             continue;
         }
         match due {
-            Due::Drop => return Poll::Ready(()),
+            Due::Drop => return Poll::Ready(Turn::Over),
             Due::Look => continue,
             Due::Give(verdict) => conn.verdict.set(Some(verdict)),
         }
         if dispatcher.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(Turn::Over);
         }
         if conn.take_verdict().is_some() && conn.open.get() == 0 {
             // actix-http does not read, and has nothing to write either: it stands still.
-            return Poll::Ready(());
+            return Poll::Ready(Turn::Over);
         }
     }
 }

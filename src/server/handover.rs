@@ -16,7 +16,8 @@ use super::{
     actor::ServerActor,
     drain::Phase,
     listener::Listener,
-    worker::{Delay, LetGo, Worker},
+    passage::{Arrival, Passage},
+    worker::{self, Delay, LetGo, Worker},
 };
 use crate::{
     systemd::Notifier,
@@ -39,8 +40,14 @@ pub(crate) struct HandedOver {
     pub(crate) pid: u32,
     pub(crate) generation: u64,
     pub(crate) took: Duration,
-    pub(crate) successor: Successor,
+    pub(crate) successor: Arc<Successor>,
 }
+
+/// Serve these connections, which the process before has accepted. From the
+/// [`Control`](crate::Control). Cannot fail.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Receive(pub(crate) Vec<Arrival>);
 
 /// What a process needs to hand itself over.
 pub(crate) struct Upgrades {
@@ -87,6 +94,37 @@ impl ServerActor {
         self.workers().iter().cloned().chain(admin).collect()
     }
 
+    /// From now on idle connections go on in the new process.
+    fn open_passage(&mut self, successor: &Arc<Successor>) {
+        let listeners = self.listeners().iter();
+        let passing = listeners.filter(|listener| listener.elsewhere().lives_on());
+        let (passage, passengers) = Passage::new(passing.map(|it| it.name().clone()).collect());
+        self.passage = Some(passage);
+        let successor = successor.clone();
+        actix_rt::spawn(async move { successor.carry(passengers).await });
+    }
+
+    /// Spreads connections that the process before has passed on over the workers.
+    pub(super) fn receive(&self, arrivals: Vec<Arrival>) {
+        let workers = self.workers();
+        let mut shares: Vec<Vec<Arrival>> = workers.iter().map(|_| Vec::new()).collect();
+        for (arrival, turn) in arrivals.into_iter().zip((0..workers.len()).cycle()) {
+            shares[turn].push(arrival);
+        }
+        for (worker, share) in workers.iter().zip(shares) {
+            if !share.is_empty() {
+                worker.address.do_send(worker::Receive(share));
+            }
+        }
+    }
+
+    /// In this order: the new process is ready, the pid file, systemd; then silence.
+    fn tell_of(&self, pid: u32) {
+        if let Some(upgrades) = &self.upgrades {
+            upgrades.systemd.main_pid(pid);
+        }
+    }
+
     /// What is asked of the admin API from now on, the new process is to answer.
     fn let_admin_go(&self) {
         let admin = self.snapshot.as_ref().and_then(|all| all.admin.as_ref());
@@ -104,6 +142,14 @@ fn estate(listeners: &[Arc<Listener>], generation: u64, attempts: u64) -> Result
         attempts,
         sockets: sockets.map_err(|error| format!("cannot pass the sockets: {error}"))?,
     })
+}
+
+impl Handler<Receive> for ServerActor {
+    type Result = ();
+
+    fn handle(&mut self, Receive(arrivals): Receive, _: &mut Context<Self>) {
+        self.receive(arrivals);
+    }
 }
 
 /// Who connects when the upgrade has been reported meets the new process.
@@ -150,6 +196,7 @@ impl Handler<HandOver> for ServerActor {
             }
             let took = begun.elapsed();
             let_go(&workers).await;
+            let successor = Arc::new(successor);
             Ok(HandedOver {
                 pid,
                 generation,
@@ -161,11 +208,10 @@ impl Handler<HandOver> for ServerActor {
             if is_going {
                 this.upgrading = None;
             }
-            if let (Ok(handed), Some(upgrades)) = (&handed, &this.upgrades) {
-                this.has_handed_over = true;
+            if let Ok(handed) = &handed {
+                this.open_passage(&handed.successor);
                 this.let_admin_go();
-                // The order of the contract: ready, pid file, then this, then silence.
-                upgrades.systemd.main_pid(handed.pid);
+                this.tell_of(handed.pid);
             }
             handed
         }))

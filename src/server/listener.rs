@@ -58,6 +58,10 @@ pub(crate) struct Bequest {
 }
 
 impl Bequest {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Whether it is what a listener of this name and address needs. Where the system has picked
     /// the port, the name tells which it is.
     pub(crate) fn is_of(&self, name: &str, address: &Address) -> bool {
@@ -340,22 +344,37 @@ impl Queue {
     /// # Errors
     /// Those of accept(2).
     pub(crate) fn next(&self) -> io::Result<Option<Accepted>> {
-        let (socket, peer) = match self.socket.accept() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock || is_shut(&error) => {
-                return Ok(None);
+        match self.socket.accept() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock || is_shut(&error) => Ok(None),
+            accepted => {
+                let (socket, peer) = accepted?;
+                accepted_from(socket, &peer).map(Some)
             }
-            accepted => accepted?,
-        };
-        socket.set_nonblocking(true)?;
-        let peer = peer.as_socket();
-        let stream = if peer.is_some() {
-            let _ = socket.set_tcp_nodelay(true);
-            Stream::Tcp(tokio::net::TcpStream::from_std(socket.into())?)
-        } else {
-            Stream::Unix(tokio::net::UnixStream::from_std(socket.into())?)
-        };
-        Ok(Some((stream, peer)))
+        }
     }
+}
+
+/// A connection that another process has accepted. Must be called within a runtime.
+///
+/// # Errors
+/// Where it is gone, or the runtime does not take it.
+pub(crate) fn accepted_elsewhere(socket: OwnedFd) -> io::Result<Accepted> {
+    let socket = Socket::from(socket);
+    let peer = socket.peer_addr()?;
+    accepted_from(socket, &peer)
+}
+
+fn accepted_from(socket: Socket, peer: &SockAddr) -> io::Result<Accepted> {
+    socket.set_nonblocking(true)?;
+    let peer = peer.as_socket();
+    let stream = if peer.is_some() {
+        // Refused only on a connection that is gone already.
+        let _ = socket.set_tcp_nodelay(true);
+        Stream::Tcp(tokio::net::TcpStream::from_std(socket.into())?)
+    } else {
+        Stream::Unix(tokio::net::UnixStream::from_std(socket.into())?)
+    };
+    Ok((stream, peer))
 }
 
 /// Whether accept(2) failed because the socket does not listen any more ([`Listener::close`]).

@@ -1,6 +1,6 @@
 //! WorkerActor: one core's thread, its accept loop and its connections.
 //!
-//! Takes [`Adopt`], [`Delay`], [`LetGo`], [`CloseListeners`], [`Drain`] and [`Cut`], all from the
+//! Takes [`Adopt`], [`Receive`], [`Delay`], [`LetGo`], [`CloseListeners`], [`Drain`] and [`Cut`], all from the
 //! ServerActor.
 //! Knows no other actor. What it served is told by its books, which others may read at any time.
 
@@ -25,7 +25,8 @@ use super::{
     books::{Books, Victim},
     connection::{self, Conn},
     hub::{Hub, Times},
-    listener::{Accepted, Queue, Share, is_clients_fault, is_shut},
+    listener::{Accepted, Queue, Share, accepted_elsewhere, is_clients_fault, is_shut},
+    passage::{Arrival, Passage},
     serve::{NewServe, Serve, Speaks},
 };
 use crate::config::{Generation, Slot};
@@ -52,6 +53,11 @@ pub(crate) struct Delay;
 #[rtype(result = "()")]
 pub(crate) struct LetGo;
 
+/// Serve these connections, which the process before has accepted. Cannot fail.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Receive(pub(crate) Vec<Arrival>);
+
 /// Serve what the accept queues hold and close the listeners. Answered when the queues are empty.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -64,6 +70,8 @@ pub(crate) struct Drain {
     pub(crate) since: Instant,
     pub(crate) linger: Duration,
     pub(crate) deadline: Instant,
+    /// Where idle connections go on, where a new process serves afterwards.
+    pub(crate) passage: Option<Passage>,
 }
 
 /// End every connection. Answers what was in flight, entered as cut. Cannot fail.
@@ -213,6 +221,19 @@ impl Handler<LetGo> for WorkerActor {
     }
 }
 
+impl Handler<Receive> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, Receive(arrivals): Receive, _: &mut Self::Context) {
+        for Arrival { listener, socket } in arrivals {
+            // One that fails has ended meanwhile.
+            if let Ok(accepted) = accepted_elsewhere(socket) {
+                self.acceptor.open(&listener, accepted);
+            }
+        }
+    }
+}
+
 impl Handler<CloseListeners> for WorkerActor {
     type Result = ResponseFuture<()>;
 
@@ -225,6 +246,9 @@ impl Handler<Drain> for WorkerActor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
+        if let Some(passage) = drain.passage {
+            self.hub.open_passage(passage);
+        }
         self.hub.drain(drain.since, drain.linger, drain.deadline);
         let hub = self.hub.clone();
         Box::pin(async move { hub.is_empty().await })

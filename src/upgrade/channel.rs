@@ -74,6 +74,22 @@ impl Channel {
         Ok(())
     }
 
+    /// As [`send`](Self::send), but that it waits where the other end has not read what was sent
+    /// before. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(super) async fn send_in_turn(
+        &self,
+        message: &impl Serialize,
+        with: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let waiting = UnixDatagram::from_std(self.0.try_clone()?.into())?;
+        waiting
+            .async_io(Interest::WRITABLE, || self.send(message, with))
+            .await
+    }
+
     /// The next message and its descriptors; `None` where the other end is closed.
     ///
     /// # Errors
@@ -106,14 +122,13 @@ impl Channel {
     ///
     /// # Errors
     /// As [`receive`](Self::receive), but that it waits.
-    pub(super) async fn next<T: DeserializeOwned>(&self) -> io::Result<Option<T>> {
+    pub(super) async fn next<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let waiting = UnixDatagram::from_std(self.0.try_clone()?.into())?;
         let received = waiting.async_io(Interest::READABLE, || self.receive());
         match received.await {
-            Ok(received) => Ok(received.map(|(message, _)| message)),
             // It died with something of ours unread.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(None),
-            Err(error) => Err(error),
+            received => received,
         }
     }
 

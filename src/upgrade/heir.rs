@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::{
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     time::{timeout, timeout_at},
 };
 
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::{Attempt, Trigger},
-    server::Bequest,
+    server::{Bequest, Passenger},
 };
 
 /// All that passes to the new process.
@@ -109,7 +109,7 @@ pub(crate) async fn raise(
 /// end or another program: its exit or the deadline tells.
 async fn said(channel: &Channel) -> io::Result<ToOld> {
     match channel.next().await? {
-        Some(said) => Ok(said),
+        Some((said, _)) => Ok(said),
         None => std::future::pending().await,
     }
 }
@@ -149,12 +149,36 @@ impl Heir {
 impl Successor {
     /// Passes on a reload that was asked for meanwhile. What the attempt came to;
     /// `None` where the new process has not answered within `patience`.
-    pub(crate) async fn reload(self, trigger: Trigger, patience: Duration) -> Option<Attempt> {
+    pub(crate) async fn reload(&self, trigger: Trigger, patience: Duration) -> Option<Attempt> {
         let deadline = Instant::now() + patience;
         self.channel.send(&ToNew::Reload(trigger), &[]).ok()?;
         match timeout_at(deadline.into(), self.channel.next()).await {
-            Ok(Ok(Some(ToOld::Reloaded(attempt)))) => Some(*attempt),
+            Ok(Ok(Some((ToOld::Reloaded(attempt), _)))) => Some(*attempt),
             _ => None,
+        }
+    }
+}
+
+impl Successor {
+    /// Carries idle connections over, as they come.
+    pub(crate) async fn carry(&self, mut passengers: mpsc::UnboundedReceiver<Passenger>) {
+        while let Some(first) = passengers.recv().await {
+            let mut together = vec![first];
+            while together.len() < DESCRIPTORS
+                && let Ok(next) = passengers.try_recv()
+            {
+                together.push(next);
+            }
+            let names = together.iter().map(|one| one.listener.clone()).collect();
+            let sockets: Vec<_> = together.iter().map(|one| one.socket.as_fd()).collect();
+            let message = ToNew::Connections(names);
+            if self.channel.send_in_turn(&message, &sockets).await.is_ok() {
+                for passenger in together {
+                    // Its task was cut meanwhile: it goes on in the new process all the same.
+                    let _ = passenger.arrived.send(());
+                }
+            }
+            // Else they are dropped, which tells their tasks that they stay.
         }
     }
 }

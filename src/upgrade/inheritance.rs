@@ -4,7 +4,7 @@ use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
     sync::{
-        Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Attempt, Trigger},
-    server::{Bequest, Elsewhere, Listener},
+    server::{Arrival, Bequest, Elsewhere, Listener},
     settings::{Address, Diagnostic},
 };
 
@@ -33,8 +33,24 @@ pub(crate) struct Inheritance {
 struct Chest {
     /// `None`: taken.
     sockets: Vec<Option<(Bequest, OwnedFd)>>,
-    /// Of those taken: until the commit they live on in the old process.
-    taken: Vec<Elsewhere>,
+    taken: Vec<Taken>,
+}
+
+/// A socket that this process listens on now.
+struct Taken {
+    /// Its listener's name in the old process, and here.
+    old_name: Arc<str>,
+    name: Arc<str>,
+    /// Until the commit it lives on in the old process.
+    elsewhere: Elsewhere,
+}
+
+/// What the old process passes on after the commit.
+pub(crate) enum Passed {
+    /// Somebody asked it for a reload.
+    Reload(Trigger),
+    /// Idle connections.
+    Connections(Vec<Arrival>),
 }
 
 impl Inheritance {
@@ -100,7 +116,11 @@ impl Inheritance {
         let (bequest, socket) = found?.take()?;
         let elsewhere = Elsewhere::default();
         elsewhere.set(true);
-        chest.taken.push(elsewhere.clone());
+        chest.taken.push(Taken {
+            old_name: bequest.name().clone(),
+            name: name.into(),
+            elsewhere: elsewhere.clone(),
+        });
         Some(Listener::inherit(name, address, bequest, socket, elsewhere))
     }
 
@@ -128,20 +148,44 @@ impl Inheritance {
         let _ = self.channel.send(&ToOld::Failed(reasons), &[]);
     }
 
-    /// The next reload that the old process passes on; `None` when it has nothing more to say, and
-    /// all is ours.
-    pub(crate) async fn next_reload(&self) -> Option<Trigger> {
+    /// What the old process passes on next; `None` when it has nothing more to say, and all is ours.
+    pub(crate) async fn next(&self) -> Option<Passed> {
         loop {
             match self.channel.next().await {
-                Ok(Some(ToNew::Yours)) => self.settle(),
-                Ok(Some(ToNew::Reload(trigger))) => return Some(trigger),
-                Ok(Some(ToNew::Sockets(_))) => {}
+                Ok(Some((said, with))) => {
+                    if let Some(passed) = self.take_note(said, with) {
+                        return Some(passed);
+                    }
+                }
                 Ok(None) | Err(_) => {
                     self.settle();
                     return None;
                 }
             }
         }
+    }
+
+    fn take_note(&self, said: ToNew, with: Vec<OwnedFd>) -> Option<Passed> {
+        match said {
+            ToNew::Yours => {
+                self.settle();
+                None
+            }
+            ToNew::Reload(trigger) => Some(Passed::Reload(trigger)),
+            ToNew::Connections(names) => {
+                let arrivals = names.iter().zip(with);
+                let arrivals = arrivals.filter_map(|(name, socket)| self.arrival(name, socket));
+                Some(Passed::Connections(arrivals.collect()))
+            }
+            ToNew::Sockets(_) => None,
+        }
+    }
+
+    fn arrival(&self, old_name: &Arc<str>, socket: OwnedFd) -> Option<Arrival> {
+        let chest = self.chest();
+        let taken = chest.taken.iter().find(|taken| taken.old_name == *old_name);
+        let listener = taken?.name.clone();
+        Some(Arrival { listener, socket })
     }
 
     /// Tells the old process what a reload that it passed on came to. Where it is gone, so is
@@ -157,25 +201,29 @@ impl Inheritance {
     }
 
     /// This process stops: where the old one has not let go by now, it will find that it cannot,
-    /// and serves on.
-    pub(crate) fn renounce(&self) {
-        if self.is_settled() {
-            return;
+    /// and serves on. Connections that have come so far, and no task has seen, are to be served.
+    pub(crate) fn renounce(&self) -> Vec<Arrival> {
+        let mut arrivals = Vec::new();
+        if self.has_hung_up(&mut arrivals) {
+            self.settle();
+        } else {
+            self.channel.end();
+            // What it said before that counts.
+            self.has_hung_up(&mut arrivals);
         }
-        if self.has_hung_up() {
-            return self.settle();
-        }
-        self.channel.end();
-        // What it said before that counts.
-        self.has_hung_up();
+        arrivals
     }
 
     /// Takes note of what has been said so far; whether that is all that there will be.
-    fn has_hung_up(&self) -> bool {
+    fn has_hung_up(&self, arrivals: &mut Vec<Arrival>) -> bool {
         loop {
             match self.channel.receive() {
-                Ok(Some((ToNew::Yours, _))) => self.settle(),
-                Ok(Some(_)) => {}
+                Ok(Some((said, with))) => {
+                    // A reload that a stop overtakes is not begun.
+                    if let Some(Passed::Connections(some)) = self.take_note(said, with) {
+                        arrivals.extend(some);
+                    }
+                }
                 Ok(None) => return true,
                 Err(_) => return false,
             }
@@ -183,10 +231,11 @@ impl Inheritance {
     }
 
     fn settle(&self) {
-        for elsewhere in self.chest().taken.drain(..) {
-            elsewhere.set(false);
+        if !self.is_ours.swap(true, Ordering::AcqRel) {
+            for taken in &self.chest().taken {
+                taken.elsewhere.set(false);
+            }
         }
-        self.is_ours.store(true, Ordering::Release);
     }
 
     fn chest(&self) -> MutexGuard<'_, Chest> {

@@ -1,6 +1,8 @@
 //! What the two processes tell each other. Both may be of different versions: what one does not
 //! know it ignores, what would be misread changes [`PROTOCOL`].
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -28,6 +30,9 @@ pub(super) enum ToNew {
     Sockets(Vec<Bequest>),
     /// The commit: the old process lets go.
     Yours,
+    /// Idle connections, by the names of their listeners in the old process; each comes with its
+    /// descriptor.
+    Connections(Vec<Arc<str>>),
     /// Somebody asked the old process for a reload meanwhile; answered by [`ToOld::Reloaded`].
     Reload(Trigger),
 }

@@ -22,5 +22,5 @@ mod message;
 mod program;
 
 pub(crate) use heir::{Estate, Successor, raise};
-pub(crate) use inheritance::Inheritance;
+pub(crate) use inheritance::{Inheritance, Passed};
 pub(crate) use program::Program;

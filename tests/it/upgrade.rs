@@ -97,7 +97,7 @@ fn the_new_process_serves_the_settings_of_now_and_counts_on() {
 }
 
 #[test]
-fn what_is_in_flight_is_answered_by_the_process_that_received_it() {
+fn what_is_in_flight_is_answered_by_the_process_that_received_it_and_the_connection_goes_on() {
     Program::adopt_heirs();
     let slow = "[app.routes.\"/slow\"]\nrespond = { body = \"slow\", delay = \"700ms\" }\n";
     let mut program = Program::serve(slow);
@@ -106,10 +106,79 @@ fn what_is_in_flight_is_answered_by_the_process_that_received_it() {
     program.wait_in_flight(1);
     upgrade(&mut program);
     let answer = conn.answer();
-    assert_eq!((answer.text().as_str(), answer.closes()), ("slow", true));
-    conn.closed();
+    assert_eq!((answer.text().as_str(), answer.closes()), ("slow", false));
     assert_eq!(program.wait_first_exit(), 0);
     assert_eq!(program.report().in_all.answered, 1);
+    assert_eq!(conn.get("/").status, 200);
+    assert_eq!(program.stop().in_all.answered, 1);
+}
+
+#[test]
+fn an_idle_connection_goes_on_in_the_new_process() {
+    Program::adopt_heirs();
+    let settings = |message: &str| {
+        format!("{BOTH}[shutdown]\nlinger = \"30s\"\n[app]\nmessage = \"{message}\"\n")
+    };
+    let mut program = Program::serve(&settings("one"));
+    let mut used = [program.connect(), Conn::open(program.listener("local"))];
+    let mut unused = [program.connect(), Conn::open(program.listener("local"))];
+    for conn in &mut used {
+        assert_eq!(conn.get("/").text(), "one");
+    }
+    program.wait_open(4);
+    for (ended, message) in [(1, "two"), (2, "three")] {
+        program.edit(&settings(message));
+        upgrade(&mut program);
+        // Nothing is left behind to linger for.
+        eventually("the old process to end", || {
+            (program.reports().len() == ended).then_some(())
+        });
+        for conn in used.iter_mut().chain(&mut unused) {
+            let answer = conn.get("/");
+            assert_eq!((answer.text().as_str(), answer.closes()), (message, false));
+        }
+    }
+    program.wait_open(4);
+    assert_eq!(program.books().answered, 4);
+    drop((used, unused));
+    program.stop();
+}
+
+#[test]
+fn a_head_that_has_begun_is_completed_where_it_began() {
+    Program::adopt_heirs();
+    let mut program = Program::serve("[shutdown]\nlinger = \"30s\"\n");
+    let mut conn = program.connect();
+    conn.get("/");
+    conn.send(b"GET / HTTP/1.1\r\nHo");
+    // Its first bytes have been read when a later connection of each worker has been answered.
+    let mut idle: Vec<Conn> = (0..8).map(|_| program.connect()).collect();
+    for conn in &mut idle {
+        conn.get("/");
+    }
+    upgrade(&mut program);
+    conn.send(b"st: localhost\r\n\r\n");
+    assert_eq!(conn.answer().status, 200);
+    assert_eq!(conn.get("/").status, 200);
+    drop((conn, idle));
+    program.stop();
+}
+
+#[test]
+fn many_idle_connections_go_on_in_the_new_process() {
+    Program::adopt_heirs();
+    let mut program = Program::serve("[shutdown]\nlinger = \"30s\"\n");
+    let mut conns: Vec<Conn> = (0..600).map(|_| program.connect()).collect();
+    for conn in &mut conns {
+        conn.get("/");
+    }
+    upgrade(&mut program);
+    assert_eq!(program.wait_first_exit(), 0);
+    for conn in &mut conns {
+        assert_eq!(conn.get("/").status, 200);
+    }
+    program.wait_open(600);
+    drop(conns);
     program.stop();
 }
 

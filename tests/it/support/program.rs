@@ -390,6 +390,16 @@ impl Program {
         });
     }
 
+    /// Waits until so many connections are open at all listeners.
+    pub fn wait_open(&self, count: u64) {
+        eventually(&format!("{count} connections"), || {
+            let status = self.status();
+            let listeners = status["listeners"].as_array()?.iter();
+            let open: u64 = listeners.filter_map(|it| it["connections"].as_u64()).sum();
+            (open == count).then_some(())
+        });
+    }
+
     /// Waits until so many connections are open.
     pub fn wait_connections(&self, count: u64) {
         eventually(&format!("{count} connections"), || {
