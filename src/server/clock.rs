@@ -9,8 +9,8 @@ use std::{
 
 use tokio::{task::unconstrained, time::Sleep};
 
-/// Most deadlines only move on, request by request: the timer is left
-/// where it is and looked at again when it fires.
+/// Most deadlines only move on, request by request: the timer is left where it is and looked at
+/// again when it fires.
 pub(super) struct Clock<'a> {
     sleep: Pin<&'a mut Sleep>,
     /// `None`: not set, or fired.
@@ -44,5 +44,39 @@ impl<'a> Clock<'a> {
         pin!(unconstrained(self.sleep.as_mut()))
             .poll(cx)
             .is_pending()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{future::poll_fn, task::Poll, time::Duration};
+    use tokio::{
+        task::coop::{consume_budget, has_budget_remaining},
+        time::{sleep_until, timeout},
+    };
+
+    const CEILING: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_when_the_budget_is_spent_strikes_all_the_same() {
+        let mut clock = Clock {
+            sleep: pin!(sleep_until(Instant::now().into())),
+            set_for: None,
+        };
+        let at = Instant::now() + Duration::from_millis(20);
+        let strikes = poll_fn(|cx| {
+            while has_budget_remaining() {
+                let _ = pin!(consume_budget()).poll(cx);
+            }
+            let now = Instant::now();
+            match now < at && clock.is_pending_until(at, now, cx) {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            }
+        });
+        // Only wakes the task where nothing else does.
+        let _ = timeout(CEILING, strikes).await;
+        assert!(at.elapsed() < CEILING / 2, "nothing woke the task");
     }
 }

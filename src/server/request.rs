@@ -15,7 +15,7 @@ use std::{
 
 use actix_http::{
     ConnectionType, Payload, Request, Response, StatusCode,
-    body::{BodySize, BoxBody, EitherBody, MessageBody},
+    body::{self as bodies, BodySize, BoxBody, EitherBody, MessageBody},
     header,
 };
 use actix_service::Service;
@@ -164,7 +164,7 @@ fn response<B: MessageBody + 'static>(
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
     );
     response.map_body(|_, body| match has_no_body {
-        true => EitherBody::right(BoxBody::new(())),
+        true => EitherBody::right(BoxBody::new(bodies::None::new())),
         false => body,
     })
 }

@@ -4,7 +4,9 @@
 mod admin;
 mod books;
 mod burst;
+mod examples;
 mod framing;
+mod http2;
 mod library;
 mod limits;
 mod rejected;

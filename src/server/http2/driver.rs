@@ -21,6 +21,9 @@ use crate::server::hub::Standing;
 /// request may be under way (RFC 9113 §6.8).
 const ACKNOWLEDGES: Duration = Duration::from_secs(1);
 
+/// How long it then has to be quiet: it may have had requests to send before it read of our goodbye.
+const QUIET: Duration = Duration::from_millis(25);
+
 /// One connection.
 pub(super) struct Driver {
     h2: Connection<Wire, Bytes>,
@@ -35,10 +38,10 @@ pub(super) struct Driver {
 #[derive(Clone, Copy)]
 enum Farewell {
     NotSaid,
-    /// GOAWAY and a PING are under way: once the client has answered, `h2` says which streams are
-    /// the last, and ends the connection with them.
+    /// GOAWAY for no stream in particular and a PING are under way: once the client has answered,
+    /// it is quiet, and its streams have ended, the connection does.
     Said(Instant),
-    /// Nothing more is read.
+    /// The last GOAWAY is under way, and nothing more is read.
     Over,
 }
 
@@ -131,7 +134,7 @@ impl Driver {
                 self.h2.graceful_shutdown();
                 self.farewell = Farewell::Said(now);
             }
-            Farewell::Said(at) if self.is_idle() && now >= self.acknowledged_by(at) => {
+            Farewell::Said(at) if self.is_idle() && now >= self.over_by(at) => {
                 // P5: a last look.
                 if conn.stream().has_received() {
                     self.farewell = Farewell::Said(now);
@@ -162,13 +165,15 @@ impl Driver {
         self.is_idle() && now >= self.session.idle_since() + keep_alive
     }
 
-    fn acknowledged_by(&self, told_at: Instant) -> Instant {
-        let hub = self.session.conn().hub();
-        let wait = match hub.standing() {
-            Standing::Draining { linger, .. } => linger.max(ACKNOWLEDGES),
-            Standing::Serving | Standing::Delaying => hub.times().write,
-        };
-        told_at.max(self.session.idle_since()) + wait
+    /// When an idle client that was told to go is left.
+    fn over_by(&self, told_at: Instant) -> Instant {
+        let (hub, session) = (self.session.conn().hub(), &self.session);
+        let since = told_at.max(session.idle_since());
+        match hub.standing() {
+            _ if session.has_acknowledged() => since.max(session.heard_at()) + QUIET,
+            Standing::Draining { linger, .. } => since + linger.max(ACKNOWLEDGES),
+            Standing::Serving | Standing::Delaying => since + hub.times().write,
+        }
     }
 
     /// When to look at the connection again, if nothing happens.
@@ -178,7 +183,7 @@ impl Driver {
         let head = session.head_since().map(|since| since + times.request);
         let idle = self.is_idle().then(|| match self.farewell {
             Farewell::NotSaid => session.idle_since() + times.keep_alive,
-            Farewell::Said(at) => self.acknowledged_by(at),
+            Farewell::Said(at) => self.over_by(at),
             Farewell::Over => now + times.write,
         });
         let silent = session.has_streams().then(|| match self.asked_at {

@@ -35,6 +35,10 @@ impl Frame {
         self.flags & flag != 0
     }
 
+    pub(super) fn is_answer_to_ping(self) -> bool {
+        self.kind == Self::PING && self.has(Self::ACK) && self.length > 0
+    }
+
     /// Whether it is a part of a block of header fields, be it the last.
     pub(super) fn is_of_head(self) -> bool {
         matches!(self.kind, Self::HEADERS | Self::CONTINUATION)
@@ -69,8 +73,10 @@ impl Frames {
         }
     }
 
-    /// Follows these bytes, and tells of each header and each frame that are complete with them.
-    pub(super) fn follow(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Passed)) {
+    /// Follows these bytes, and tells of each header and each frame that are complete with them,
+    /// and with how many of them.
+    pub(super) fn follow(&mut self, all: &[u8], mut tell: impl FnMut(Passed, usize)) {
+        let mut bytes = all;
         loop {
             let here = bytes.len().min(self.rest as usize);
             bytes = &bytes[here..];
@@ -79,7 +85,7 @@ impl Frames {
                 return;
             }
             if let Some(whole) = self.current.take() {
-                tell(Passed::Whole(whole));
+                tell(Passed::Whole(whole), all.len() - bytes.len());
             }
             let here = bytes.len().min(HEADER - self.filled);
             self.header[self.filled..][..here].copy_from_slice(&bytes[..here]);
@@ -89,7 +95,7 @@ impl Frames {
                 return;
             }
             let frame = Frame::parse(self.header);
-            tell(Passed::Header(frame));
+            tell(Passed::Header(frame), all.len() - bytes.len());
             self.filled = 0;
             self.rest = frame.length;
             self.current = Some(frame);
@@ -146,7 +152,7 @@ mod tests {
             let mut frames = Frames::behind(4);
             let mut passed = Vec::new();
             for piece in bytes.chunks(at_once) {
-                frames.follow(piece, |what| passed.push(what));
+                frames.follow(piece, |what, _| passed.push(what));
             }
             let kinds: Vec<_> = passed
                 .iter()

@@ -34,9 +34,14 @@ pub(super) struct Session {
     head_since: Cell<Option<Instant>>,
     heard_at: Cell<Instant>,
     idle_since: Cell<Instant>,
+    /// The client has answered the PING that went with our goodbye.
+    has_acknowledged: Cell<bool>,
     /// Counts what streams have given to `h2`.
     given: Cell<u64>,
 }
+
+/// The last byte of what `h2` writes into the PING of its goodbye, and into no other.
+const GOODBYE: u8 = 0x54;
 
 /// A stream whose last frame has not been handed to the socket.
 struct Open {
@@ -58,6 +63,7 @@ impl Session {
             head_since: Cell::default(),
             heard_at: Cell::new(now),
             idle_since: Cell::new(now),
+            has_acknowledged: Cell::default(),
             given: Cell::default(),
         })
     }
@@ -102,6 +108,10 @@ impl Session {
         self.heard_at.get()
     }
 
+    pub(super) fn has_acknowledged(&self) -> bool {
+        self.has_acknowledged.get()
+    }
+
     pub(super) fn is_spent(&self) -> bool {
         self.is_spent.get()
     }
@@ -117,23 +127,34 @@ impl Session {
 
     // What the wire reports.
 
-    pub(super) fn received(&self, bytes: &[u8]) {
+    pub(super) fn received(&self, bytes: &mut [u8]) {
         let now = self.conn.now();
         self.heard_at.set(now);
         let mut patience = self.patience.borrow_mut();
-        self.received
-            .borrow_mut()
-            .follow(bytes, |passed| match passed {
-                Passed::Header(frame) if !patience.received(frame, now) => self.is_spent.set(true),
-                Passed::Header(frame) if frame.is_of_head() => {
-                    let since = self.head_since.get().unwrap_or(now);
-                    self.head_since.set(Some(since));
-                }
-                Passed::Whole(frame) if frame.is_of_head() && frame.has(Frame::END_HEADERS) => {
-                    self.head_since.set(None);
-                }
-                Passed::Header(_) | Passed::Whole(_) => {}
-            });
+        let mut acknowledgement = None;
+        let mut frames = self.received.borrow_mut();
+        frames.follow(bytes, |passed, at| match passed {
+            Passed::Header(frame) if !patience.received(frame, now) => self.is_spent.set(true),
+            Passed::Header(frame) if frame.is_of_head() => {
+                let since = self.head_since.get().unwrap_or(now);
+                self.head_since.set(Some(since));
+            }
+            Passed::Whole(frame) if frame.is_of_head() && frame.has(Frame::END_HEADERS) => {
+                self.head_since.set(None);
+            }
+            // At least the last byte of its payload has arrived just now.
+            Passed::Whole(frame) if frame.is_answer_to_ping() && bytes[at - 1] == GOODBYE => {
+                acknowledgement = Some(at - 1);
+            }
+            Passed::Header(_) | Passed::Whole(_) => {}
+        });
+        if let Some(at) = acknowledgement {
+            self.has_acknowledged.set(true);
+            // P5: `h2` would take the next stream for one too many. Clients, its own among them,
+            // may have requests on their way behind this frame; a PING's answer that `h2` does not
+            // know is passed over.
+            bytes[at] = !GOODBYE;
+        }
     }
 
     /// Bytes have been handed to the socket.
@@ -141,7 +162,7 @@ impl Session {
         let mut ended = Vec::new();
         let mut patience = self.patience.borrow_mut();
         let (frames, ends) = &mut *self.sent.borrow_mut();
-        frames.follow(bytes, |passed| {
+        frames.follow(bytes, |passed, _| {
             if let Passed::Whole(frame) = passed {
                 patience.sent(frame);
                 ended.extend(ends.of(frame));

@@ -44,7 +44,7 @@ impl AsyncRead for Wire {
             buf.put_slice(&self.sniffed[..passes]);
             self.sniffed.advance(passes);
         }
-        self.session.received(&buf.filled()[before..]);
+        self.session.received(&mut buf.filled_mut()[before..]);
         Poll::Ready(Ok(()))
     }
 }

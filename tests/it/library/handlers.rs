@@ -77,6 +77,26 @@ fn a_handler_sees_the_drain_and_its_deadline() {
 }
 
 #[test]
+fn a_request_that_came_while_a_handler_blocked_the_thread_in_a_drain_is_answered() {
+    let stand = Stand::open("here", "");
+    let mut conn = stand.connect();
+    conn.send(&request("GET", "/drain/gate", &[], b""));
+    eventually("a request in flight", || {
+        (stand.status()["requests"]["in_flight"] == 1).then_some(())
+    });
+    stand.running.control().stop(StopMode::Graceful);
+    stand.gate.wait_for(1);
+    // It lies in the socket before the first answer is made.
+    conn.send(&request("GET", "/", &[], b""));
+    stand.gate.open();
+    assert_eq!(conn.answer().text(), "passed");
+    let last = conn.answer();
+    assert_eq!((last.text().as_str(), last.closes()), ("here", true));
+    let report = wait(stand.running.finished());
+    assert_eq!((report.answered, report.aborted, report.cut), (2, 0, 0));
+}
+
+#[test]
 fn a_body_that_stalls_is_408_though_the_handler_waits_for_it() {
     let stand = Stand::open("here", "");
     let mut conn = stand.connect();

@@ -104,7 +104,7 @@ impl Stand {
         let gate = Gate::default();
         let at_gate = gate.clone();
         let service = Service::<Shop>::new(move || {
-            let gate = at_gate.clone();
+            let (gate, late_gate) = (at_gate.clone(), at_gate.clone());
             App::new()
                 .route("/", web::get().to(say))
                 .route("/sign", web::get().to(show))
@@ -112,6 +112,17 @@ impl Stand {
                 .route("/wrong", web::get().to(wrong))
                 .route("/echo", web::post().to(echo))
                 .route("/drain", web::get().to(wait_for_the_drain))
+                .route(
+                    "/drain/gate",
+                    web::get().to(move |mut life: Lifecycle| {
+                        let gate = late_gate.clone();
+                        async move {
+                            life.draining().await;
+                            gate.pass();
+                            "passed"
+                        }
+                    }),
+                )
                 .route(
                     "/gate",
                     web::get().to(move || {

@@ -1,5 +1,6 @@
 //! The program's books and verdicts, read from its status and its log.
-use super::LoadBooks;
+use super::{Conn, LoadBooks};
+use everup::Running;
 use serde_json::Value;
 
 /// received = answered + aborted + cut + in flight.
@@ -27,6 +28,12 @@ impl Books {
             cut: count("cut"),
             in_flight: count("in_flight"),
         }
+    }
+
+    /// Of a service in this process that has an admin listener.
+    pub fn of_running(running: &Running) -> Self {
+        let admin = running.admin_address().expect("it has an admin listener");
+        Self::of(&Conn::open(&admin.into()).get("/status").json()["requests"])
     }
 
     pub fn assert_balanced(&self) {

@@ -281,8 +281,13 @@ impl Conn {
 
     /// Reads `count` bytes, of whatever it is, and forgets them.
     pub fn skip(&mut self, count: usize) {
+        self.bytes(count);
+    }
+
+    /// Reads `count` bytes, of whatever it is.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         self.take(count)
-            .unwrap_or_else(|error| panic!("read {count} bytes: {error}"));
+            .unwrap_or_else(|error| panic!("read {count} bytes: {error}"))
     }
 
     /// Closes with a reset, as a client that was killed does.

@@ -1,12 +1,15 @@
 //! What every test stands on: the program as a child process, an HTTP/1.1 client that counts to the byte,
 //! a load that keeps books, and the reading of the program's own books.
 mod books;
+pub mod frames;
+mod h2;
 mod http;
 mod load;
 mod log;
 mod program;
 
 pub use books::{AttemptLine, Books, StopReport};
+pub use h2::{H2, H2Load, h2_request};
 pub use http::{Address, Conn, Quiet, Response, request};
 pub use load::{Kind, Load, LoadBooks, LoadSetup};
 use log::Log;

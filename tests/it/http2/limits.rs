@@ -1,0 +1,123 @@
+//! What one client may make the program keep or do, and that nobody else notices.
+use super::{Shop, program};
+use crate::support::{
+    Conn, H2, H2Load, Program,
+    frames::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING,
+        RST_STREAM, RawH2, SETTINGS, fields, frame, get, post,
+    },
+    h2_request,
+};
+use http::Method;
+
+/// Sends it 5,000 times, or until the program says that this is enough; the code of its GOAWAY.
+fn flood(program: &Program, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {
+    let mut beside = H2::open(program.public());
+    assert_eq!(beside.get("/").text(), "here");
+    let mut raw = RawH2::open(program.public());
+    for round in 0..50 {
+        let frames: Vec<u8> = (0..100).flat_map(|turn| next(round * 100 + turn)).collect();
+        if raw.try_write(&frames).is_err() {
+            break;
+        }
+    }
+    assert_eq!(beside.get("/").text(), "here", "others do not notice");
+    // What was said last may be lost with the connection: the other end was still writing.
+    let frames = raw.rest();
+    let said = frames.iter().rev().find_map(|frame| frame.goes_away());
+    program.wait_connections(1);
+    said.map_or(ENHANCE_YOUR_CALM, |(_, code)| code)
+}
+
+#[test]
+fn floods_of_frames_that_bring_nothing_end_their_connection() {
+    let program = program("", "[app.routes.\"/slow\"]\nrespond = { delay = \"10s\" }");
+    let empty = frame(DATA, 0, 1, b"");
+    let floods: [(&str, Box<dyn FnMut(u32) -> Vec<u8>>); 6] = [
+        ("PING", Box::new(|_| frame(PING, 0, 0, b"12345678"))),
+        ("SETTINGS", Box::new(|_| frame(SETTINGS, 0, 0, b""))),
+        ("PRIORITY", Box::new(|_| frame(2, 0, 3, &[0, 0, 0, 0, 7]))),
+        ("unknown", Box::new(|_| frame(77, 0, 0, b"?"))),
+        (
+            "empty DATA",
+            Box::new(move |turn| match turn {
+                0 => frame(HEADERS, END_HEADERS, 1, &post("/slow")),
+                _ => empty.clone(),
+            }),
+        ),
+        (
+            // CVE-2023-44487
+            "rapid reset",
+            Box::new(|turn| {
+                let stream = turn * 2 + 1;
+                let head = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get("/slow"));
+                [head, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+            }),
+        ),
+    ];
+    for (name, next) in floods {
+        assert_eq!(flood(&program, next), ENHANCE_YOUR_CALM, "{name}");
+    }
+    program.wait_in_flight(0);
+    program.books().assert_balanced();
+}
+
+#[test]
+fn a_head_without_end_ends_its_connection() {
+    let program = program("", "");
+    let block = get("/");
+    flood(&program, |turn| match turn {
+        0 => frame(HEADERS, END_STREAM, 1, &block),
+        _ => frame(CONTINUATION, 0, 1, &fields(&[("x-more", "and more")])),
+    });
+    assert_eq!(program.books().received, 2, "those of the client beside it");
+}
+
+#[test]
+fn a_head_that_stops_halfway_ends_its_connection_in_time() {
+    let program = program("client_request_timeout = \"300ms\"", "");
+    let mut raw = RawH2::open(program.public());
+    raw.get(1, "/");
+    raw.answered(1);
+    raw.frame(HEADERS, END_STREAM, 3, &get("/")[..10]);
+    let last = raw.until("GOAWAY", |frame| frame.kind == GOAWAY);
+    assert_eq!(last.goes_away(), Some((1, ENHANCE_YOUR_CALM)));
+    raw.rest();
+    let begun = b"PRI * HTTP/2.0\r\n";
+    let mut half = Conn::open(program.public());
+    half.send(begun);
+    assert_eq!(half.answer().status, 408, "half a preface is half a head");
+}
+
+#[test]
+fn headers_beyond_16_kib_are_431() {
+    let shop = Shop::open(&[]);
+    let mut conn = shop.connect();
+    let mut request = h2_request(Method::GET, "/");
+    let large = "x".repeat(20_000).parse().expect("a value");
+    request.headers_mut().insert("x-large", large);
+    assert_eq!(conn.ask(request, b"").status.as_u16(), 431);
+    assert_eq!(conn.get("/").text(), "here");
+    assert_eq!(shop.settled().received, 1);
+}
+
+#[test]
+fn more_streams_than_200_at_once_are_refused_and_may_be_asked_again() {
+    let shop = Shop::open(&[]);
+    let mut raw = shop.raw();
+    for turn in 0..201 {
+        raw.get(turn * 2 + 1, "/wait");
+    }
+    let refused = raw.until("refusal", |frame| frame.kind == RST_STREAM);
+    assert_eq!((refused.stream, refused.resets()), (401, Some(7)));
+    shop.wait_in_flight(200);
+}
+
+#[test]
+fn busy_clients_use_up_no_patience() {
+    let program = program("", "");
+    let load = H2Load::start(program.public(), (1, 16), "/", b"", b"here");
+    load.wait_answered(20_000);
+    let clients = load.end();
+    assert_eq!((clients.lost, clients.redials), (0, 0), "{clients:?}");
+}
