@@ -242,3 +242,54 @@ impl Inheritance {
         self.chest.lock().expect("nobody panics while holding it")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both sides after a claim: the old process's end, and what the new one has.
+    fn claimed() -> (Channel, Inheritance) {
+        let (old, new) = Channel::pair().expect("descriptors");
+        let offer = Offer {
+            everup_upgrade: PROTOCOL,
+            generation: 7,
+            attempts: 9,
+        };
+        old.send(&offer, &[]).expect("it is open");
+        let inheritance = Inheritance {
+            generation: 7,
+            attempts: 9,
+            channel: Channel::recognize::<Offer>(new.as_fd()).expect("it begins with an offer"),
+            chest: Mutex::default(),
+            is_ours: AtomicBool::new(false),
+        };
+        let received = inheritance.channel.receive::<Offer>();
+        assert!(received.is_ok_and(|offer| offer.is_some()));
+        (old, inheritance)
+    }
+
+    #[test]
+    fn who_stops_before_the_commit_leaves_all_to_the_old_process() {
+        let (old, inheritance) = claimed();
+        assert!(inheritance.renounce().is_empty());
+        assert!(!inheritance.is_settled());
+        let refused = old.send(&ToNew::Yours, &[]).expect_err("it has ended");
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn who_stops_after_the_commit_has_all() {
+        let (old, inheritance) = claimed();
+        old.send(&ToNew::Yours, &[]).expect("it is open");
+        assert!(inheritance.renounce().is_empty());
+        assert!(inheritance.is_settled());
+    }
+
+    #[test]
+    fn who_outlives_the_old_process_has_all() {
+        let (old, inheritance) = claimed();
+        drop(old);
+        assert!(inheritance.renounce().is_empty());
+        assert!(inheritance.is_settled());
+    }
+}

@@ -119,14 +119,14 @@ impl Driver {
     fn keep_times(&mut self) {
         let conn = self.session.conn().clone();
         let (now, times) = (conn.now(), conn.hub().times());
-        if let Some(since) = self.session.head_since() {
-            if now >= since + times.request {
-                // P5: the rest may have come while a handler blocked the thread.
-                if conn.stream().has_received() {
-                    self.session.head_goes_on();
-                } else {
-                    self.end(Reason::ENHANCE_YOUR_CALM);
-                }
+        if let Some(since) = self.session.head_since()
+            && now >= since + times.request
+        {
+            // P5: the rest may have come while a handler blocked the thread.
+            if conn.stream().has_received() {
+                self.session.head_goes_on();
+            } else {
+                self.end(Reason::ENHANCE_YOUR_CALM);
             }
         }
         match self.farewell {

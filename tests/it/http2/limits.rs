@@ -29,11 +29,14 @@ fn flood(program: &Program, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {
     said.map_or(ENHANCE_YOUR_CALM, |(_, code)| code)
 }
 
+/// Makes a flood's frames, one by one.
+type Flood = Box<dyn FnMut(u32) -> Vec<u8>>;
+
 #[test]
 fn floods_of_frames_that_bring_nothing_end_their_connection() {
     let program = program("", "[app.routes.\"/slow\"]\nrespond = { delay = \"10s\" }");
     let empty = frame(DATA, 0, 1, b"");
-    let floods: [(&str, Box<dyn FnMut(u32) -> Vec<u8>>); 6] = [
+    let floods: [(&str, Flood); 6] = [
         ("PING", Box::new(|_| frame(PING, 0, 0, b"12345678"))),
         ("SETTINGS", Box::new(|_| frame(SETTINGS, 0, 0, b""))),
         ("PRIORITY", Box::new(|_| frame(2, 0, 3, &[0, 0, 0, 0, 7]))),
