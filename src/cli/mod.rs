@@ -32,6 +32,7 @@ struct Flags {
 const AFTER_HELP: &str = "\
 Signals:
   HUP              reload the settings
+  USR2             upgrade: a new process of the program on disk takes over
   TERM, INT, QUIT  stop: finish what is in flight
   INT, QUIT again  half a second or more after: cut it
 

@@ -10,7 +10,7 @@ use std::{
     ffi::OsString,
     fs, io,
     os::unix::process::ExitStatusExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
@@ -69,7 +69,7 @@ impl Setup {
     /// Starts a copy of the program, in its own folder: what is at that path can be replaced.
     pub fn copied(mut self) -> Self {
         let copy = self.home().join("everup");
-        install(&self.program, &copy);
+        super::install(&self.program, &copy);
         self.program = copy;
         self
     }
@@ -165,13 +165,13 @@ impl Setup {
 
 /// A program that runs; killed when dropped, and its log shown where the test fails.
 pub struct Program {
-    child: Child,
+    pub(super) child: Child,
     /// The process that serves: the child, or the newest heir.
-    pid: u32,
+    pub(super) pid: u32,
     /// Processes that took over, oldest first.
-    heirs: Vec<u32>,
+    pub(super) heirs: Vec<u32>,
     home: TempDir,
-    log: Log,
+    pub(super) log: Log,
     listeners: HashMap<String, Address>,
     admin: Option<Address>,
 }
@@ -236,68 +236,6 @@ impl Program {
     /// The folder that it works in.
     pub fn home(&self) -> PathBuf {
         self.home.path().to_owned()
-    }
-
-    /// Learns of the next process that took over, after a [`Program::mark`], and where it serves;
-    /// from now on this is about that one. Its exit can be waited for where the test has called
-    /// [`Program::adopt_heirs`] before.
-    pub fn wait_heir(&mut self, mark: usize) -> u32 {
-        let line = self
-            .log
-            .wait(mark, CEILING, |line| line.contains(" upgraded: pid "))
-            .unwrap_or_else(|| self.fail("nobody took over"));
-        let (_, rest) = line
-            .split_once("upgraded: pid ")
-            .expect("it was waited for");
-        let (pid, _) = rest.split_once(' ').expect("more follows");
-        self.adopt(pid.parse().expect("a pid"));
-        self.wait_serving();
-        self.pid
-    }
-
-    /// The next process that serves, after a [`Program::mark`]; `None` where the last one has ended.
-    pub fn next_to_serve(&self, mark: usize) -> Option<u32> {
-        let line = self
-            .log
-            .wait(mark, CEILING, |line| line.contains(" serving: "))?;
-        let (_, pid) = line.rsplit_once(", pid ").expect("it says which");
-        Some(pid.parse().expect("a pid"))
-    }
-
-    /// From now on this is about that process.
-    pub fn adopt(&mut self, pid: u32) {
-        self.pid = pid;
-        self.heirs.push(pid);
-    }
-
-    /// Makes this test the parent of processes that outlive theirs, so that it can wait for them.
-    pub fn adopt_heirs() {
-        let own = rustix::process::getpid();
-        rustix::process::set_child_subreaper(Some(own)).expect("any process may");
-    }
-
-    /// The exit code of the first process, or 128 and its signal, while others live on.
-    pub fn wait_first_exit(&mut self) -> i32 {
-        let child = &mut self.child;
-        let status = eventually("the first process to end", || {
-            child.try_wait().expect("a child can be waited for")
-        });
-        status
-            .code()
-            .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
-    }
-
-    /// The exit code of a process that took over, or 128 and its signal.
-    pub fn wait_heir_exit(&self, pid: u32) -> i32 {
-        use rustix::process::{WaitOptions, waitpid};
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let status = eventually("a process that took over to end", || {
-            // Not ours to wait for until its parent, the process before it, has ended.
-            waitpid(pid, WaitOptions::NOHANG).ok().flatten()
-        });
-        let (_, status) = status;
-        let code = status.exit_status();
-        code.unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or_default())
     }
 
     pub fn settings(&self) -> PathBuf {
@@ -545,28 +483,6 @@ impl Drop for Program {
             eprintln!("--- log of pid {} ---\n{}\n---", self.id(), self.log());
         }
     }
-}
-
-/// Puts a script into a program's place, by rename.
-pub fn replace_program(program: &Path, script: &str) {
-    let (text, beside) = (
-        program.with_extension("text"),
-        program.with_extension("next"),
-    );
-    fs::write(&text, script).expect("write a script");
-    install(&text, &beside);
-    fs::rename(&beside, program).expect("rename it into place");
-}
-
-/// Copies a file and makes it a program. Another process does it: one that this process forks
-/// meanwhile would hold the copy open for writing, and it could not be started.
-pub fn install(from: &Path, to: &Path) {
-    let mut command = Command::new("install");
-    let status = command.args(["-m", "755"]).args([from, to]).status();
-    assert!(
-        status.is_ok_and(|status| status.success()),
-        "install {from:?}"
-    );
 }
 
 /// With a public listener and an admin, on port 0, where the text names none.
