@@ -1,6 +1,6 @@
 //! Upgrades that succeed: nothing is lost, and the new process is what was promised.
 use crate::support::{
-    Address, CEILING, Conn, Kind, Load, Program, Setup, StopReport, eventually, install,
+    Address, CEILING, Conn, H2Load, Kind, Load, Program, Setup, StopReport, eventually, install,
     replace_program,
 };
 use rustix::process::Signal;
@@ -30,7 +30,8 @@ fn total(reports: &[StopReport]) -> (u64, u64, u64) {
 #[test]
 fn ten_upgrades_under_load_lose_nothing() {
     Program::adopt_heirs();
-    let settings = format!("{BOTH}[shutdown]\nlinger = \"400ms\"\n[app]\nmessage = \"here\"\n");
+    let both = BOTH.replace("0\"\n", "0\"\nh2c = true\n");
+    let settings = format!("{both}[shutdown]\nlinger = \"400ms\"\n[app]\nmessage = \"here\"\n");
     let mut program = Program::serve(&settings);
     let load = |to: &Address| {
         Load::kept_alive(8, 20)
@@ -39,10 +40,12 @@ fn ten_upgrades_under_load_lose_nothing() {
             .start(to)
     };
     let (tcp, unix) = (load(program.public()), load(program.listener("local")));
+    let http2 = H2Load::start(program.public(), (2, 4), "/", b"", b"here");
     for round in 1..=10 {
         for load in [&tcp, &unix] {
             load.wait_answered(load.answered() + 200);
         }
+        http2.wait_answered(round * 100);
         if round % 2 == 0 {
             upgrade(&mut program);
         } else {
@@ -52,14 +55,17 @@ fn ten_upgrades_under_load_lose_nothing() {
         }
         assert_eq!(program.status()["generation"], round + 1);
     }
-    let books = [tcp.stop(), unix.stop()];
+    http2.wait_answered(1100);
+    let (books, http2) = ([tcp.stop(), unix.stop()], http2.end());
     program.stop();
     for books in &books {
         books.assert_nothing_lost();
     }
     let reports = program.reports();
     assert_eq!(reports.len(), 11, "one report a process");
-    let answered = books.iter().map(|books| books.answered).sum();
+    assert_eq!(http2.lost, 0, "{:#?}", http2.complaints);
+    let answered: u64 = books.iter().map(|books| books.answered).sum();
+    let answered = answered + http2.answered;
     assert_eq!(total(&reports), (answered, 0, 0), "by both sides' books");
 }
 
