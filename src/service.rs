@@ -169,6 +169,8 @@ pub struct Running {
     control: Control,
     addresses: BTreeMap<String, String>,
     finished: oneshot::Receiver<DrainReport>,
+    /// Dropped when `main` has nothing more to do but wait.
+    preparing: oneshot::Sender<()>,
 }
 
 impl Running {
@@ -197,6 +199,7 @@ impl Running {
 
     /// As [`finished`](Self::finished), for a thread without a runtime.
     pub(crate) fn wait(self) -> DrainReport {
+        drop(self.preparing);
         self.finished
             .blocking_recv()
             .expect("the control thread reports before it ends")
@@ -318,8 +321,14 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
         }
         return;
     };
+    let (preparing, is_prepared) = oneshot::channel::<()>();
     if let Some(inheritance) = inheritance {
-        actix::spawn(take_over(inheritance, control.clone(), attempt.generation));
+        let control = control.clone();
+        actix::spawn(async move {
+            // What `main` writes for others to read names this process before another lets go.
+            let _ = is_prepared.await;
+            take_over(inheritance, control, attempt.generation).await;
+        });
     }
     let (finished, finishes) = oneshot::channel();
     let listeners = status.inspection.listeners.into_iter();
@@ -333,6 +342,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
         control,
         addresses,
         finished: finishes,
+        preparing,
     })));
     if let Ok(report) = is_over.await {
         // Nobody waits for it where the `Running` was dropped.

@@ -1,19 +1,18 @@
 //! ServerActor: owns the workers, what they serve, and the service's way to its end.
 //!
-//! Takes [`Publish`], [`HandOver`](super::HandOver) and [`Stop`] from the ConfigActor, and [`Inspect`]
-//! from whoever holds a [`Control`](crate::Control). Knows the workers' addresses and none upstream.
+//! Takes [`Publish`], [`HandOver`](super::HandOver) and [`Stop`] from the ConfigActor, and
+//! [`Inspect`](super::Inspect) from whoever holds a [`Control`](crate::Control). Knows the workers' addresses and none upstream.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
-    MessageResponse, ResponseFuture, WrapFuture as _,
+    ResponseFuture, WrapFuture as _,
 };
 use futures_util::future::{join_all, select_ok};
-use serde::Serialize;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
@@ -55,68 +54,6 @@ pub(crate) struct Stop {
     pub(crate) by: String,
     /// The end is a failure even if every request is answered.
     pub(crate) is_failure: bool,
-}
-
-/// Tell how the service fares.
-#[derive(Message)]
-#[rtype(result = "Inspection")]
-pub(crate) struct Inspect;
-
-/// Where the process is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum State {
-    Starting,
-    Serving,
-    Draining,
-    /// A new process of the program is being started; everything is served.
-    Upgrading,
-}
-
-impl State {
-    /// Whether requests are to be sent here.
-    pub(crate) fn is_ready(self) -> bool {
-        matches!(self, Self::Serving | Self::Upgrading)
-    }
-}
-
-/// How the service fares, at one moment.
-#[derive(Clone, Debug, MessageResponse, Serialize)]
-#[non_exhaustive]
-pub struct Inspection {
-    pub state: State,
-    pub listeners: Vec<ListenerStatus>,
-    pub workers: Vec<WorkerStatus>,
-    pub requests: Requests,
-    /// Where the admin API listens, where it does.
-    pub admin: Option<String>,
-    /// Connections that a worker takes at most: `server.max_connections`, or what the descriptors
-    /// allow.
-    pub max_connections: usize,
-}
-
-/// One listener, over all workers.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct ListenerStatus {
-    pub name: Arc<str>,
-    /// The real one: port 0 resolved.
-    pub address: String,
-    pub tls: bool,
-    pub connections: u64,
-    pub requests: Requests,
-}
-
-/// One worker, over all listeners.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct WorkerStatus {
-    pub id: usize,
-    /// The newest generation that it has taken up.
-    pub generation: u64,
-    pub connections: u64,
-    pub in_flight: u64,
 }
 
 /// What a stop came to.
@@ -201,7 +138,7 @@ impl ServerActor {
     }
 
     /// Every account of every worker, each worker's as it stands at one moment.
-    fn books(&self) -> Vec<Vec<Account>> {
+    pub(super) fn books(&self) -> Vec<Vec<Account>> {
         self.workers()
             .iter()
             .map(|worker| worker.books.read())
@@ -400,7 +337,7 @@ async fn close_admin(admin: &Worker, now: Instant) {
     let _ = admin.address.send(drain).await;
 }
 
-fn sum<'a>(accounts: impl IntoIterator<Item = &'a Account>) -> Requests {
+pub(super) fn sum<'a>(accounts: impl IntoIterator<Item = &'a Account>) -> Requests {
     accounts.into_iter().map(|account| account.requests).sum()
 }
 
@@ -507,59 +444,5 @@ impl Handler<Stop> for ServerActor {
             step,
         });
         self.take(step, ctx);
-    }
-}
-
-impl Handler<Inspect> for ServerActor {
-    type Result = Inspection;
-
-    fn handle(&mut self, _: Inspect, _: &mut Context<Self>) -> Inspection {
-        let books = self.books();
-        let accounts = || books.iter().flatten();
-        let listeners = self.listeners().iter().map(|listener| {
-            let of_it: Vec<_> = accounts()
-                .filter(|account| account.listener == *listener.name())
-                .collect();
-            ListenerStatus {
-                name: listener.name().clone(),
-                address: listener.address().to_string(),
-                tls: false,
-                connections: of_it.iter().map(|account| account.connections).sum(),
-                requests: sum(of_it),
-            }
-        });
-        let workers = self
-            .workers()
-            .iter()
-            .zip(&books)
-            .map(|(worker, accounts)| WorkerStatus {
-                id: worker.id,
-                generation: worker.generation.load(Ordering::Relaxed),
-                connections: accounts.iter().map(|account| account.connections).sum(),
-                in_flight: sum(accounts).in_flight,
-            });
-        let requests = sum(accounts());
-        if !requests.balance() {
-            emit(&Event::BooksDiffer(requests));
-        }
-        Inspection {
-            state: match (self.drain.phase(), &self.snapshot) {
-                (Phase::Serving, None) => State::Starting,
-                (Phase::Serving, Some(_)) if self.upgrading.is_some() => State::Upgrading,
-                (Phase::Serving, Some(_)) => State::Serving,
-                _ => State::Draining,
-            },
-            listeners: listeners.collect(),
-            workers: workers.collect(),
-            requests,
-            admin: self.snapshot.as_ref().and_then(|snapshot| {
-                let admin = snapshot.admin.as_ref()?;
-                Some(admin.listener.address().to_string())
-            }),
-            max_connections: self
-                .snapshot
-                .as_ref()
-                .map_or(0, |snapshot| snapshot.max_connections),
-        }
     }
 }

@@ -118,7 +118,8 @@ impl ServerActor {
         }
     }
 
-    /// In this order: the new process is ready, the pid file, systemd; then silence.
+    /// The last that systemd hears from this process. Whatever names the main process in files, the
+    /// new one has written before it was ready.
     fn tell_of(&self, pid: u32) {
         if let Some(upgrades) = &self.upgrades {
             upgrades.systemd.main_pid(pid);

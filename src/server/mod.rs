@@ -17,6 +17,7 @@ mod handshakes;
 mod http1;
 mod http2;
 mod hub;
+mod inspection;
 mod io;
 mod listener;
 mod passage;
@@ -25,8 +26,8 @@ mod serve;
 mod socket_file;
 mod worker;
 
-pub use actor::{DrainReport, Inspection, ListenerStatus, State, WorkerStatus};
-pub(crate) use actor::{Inspect, Publish, ServerActor, Stop};
+pub use actor::DrainReport;
+pub(crate) use actor::{Publish, ServerActor, Stop};
 pub use books::Requests;
 pub(crate) use books::Victim;
 #[cfg(test)]
@@ -35,6 +36,8 @@ pub(crate) use drain::{Step, Urge};
 pub use extract::{Lifecycle, Live, Shared};
 pub(crate) use handover::{HandOver, HandedOver, Receive, Upgrades};
 pub(crate) use hub::Times;
+pub(crate) use inspection::Inspect;
+pub use inspection::{Inspection, ListenerStatus, State, WorkerStatus};
 pub(crate) use listener::{Access, Bequest, Elsewhere, Listener, Share};
 pub(crate) use passage::{Arrival, Passenger};
 pub(crate) use serve::{NewServe, Speaks, new_serve};
