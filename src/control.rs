@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::{
-        Attempt, ConfigActor, Consult, Consulted, End, Errand, Recall, Reload, ReopenLogs, Review,
-        Trigger, TriggerKind,
+        Attempt, ConfigActor, Consult, Consulted, End, Errand, NotUpgraded, Recall, Reload,
+        ReopenLogs, Review, Trigger, TriggerKind, Upgrade, Upgraded,
     },
-    server::{Inspect, Inspection, Readiness, ServerActor, Stop, Urge},
+    server::{Arrival, Inspect, Inspection, Readiness, Receive, ServerActor, Stop, Urge},
 };
 
 /// Drives a running service, from any thread and any runtime. Signals and the admin API go the
@@ -121,6 +121,15 @@ impl Control {
         self.end(urge, Trigger::new(TriggerKind::Control), false);
     }
 
+    /// Hands the service over to a new process of the program that is on disk now, and waits until
+    /// that serves; this one then stops. Dropping the future takes nothing back.
+    ///
+    /// # Errors
+    /// Why there is no new process. The service goes on as it was.
+    pub async fn upgrade(&self) -> Result<Upgraded, NotUpgraded> {
+        self.ask_upgrade(&Trigger::new(TriggerKind::Control)).await
+    }
+
     /// How the service fares.
     ///
     /// # Errors
@@ -183,6 +192,28 @@ impl Control {
         self.config.do_send(ReopenLogs { trigger });
     }
 
+    /// Asks for an upgrade, whoever it is that asks.
+    pub(crate) async fn ask_upgrade(&self, trigger: &Trigger) -> Result<Upgraded, NotUpgraded> {
+        let answer = self.request_upgrade(trigger).await;
+        answer.unwrap_or_else(|_| Err(NotUpgraded(Stopped.to_string())))
+    }
+
+    /// Asks for an upgrade, and leaves it to the caller whether to wait for it.
+    pub(crate) fn request_upgrade(
+        &self,
+        trigger: &Trigger,
+    ) -> oneshot::Receiver<Result<Upgraded, NotUpgraded>> {
+        let (asker, answer) = oneshot::channel();
+        let by = trigger.to_string();
+        self.config.do_send(Upgrade { by, asker });
+        answer
+    }
+
+    /// Serves connections that the process before has passed on.
+    pub(crate) fn receive(&self, arrivals: Vec<Arrival>) {
+        self.server.do_send(Receive(arrivals));
+    }
+
     /// Asks for the end, whoever it is that asks.
     pub(crate) fn end(&self, urge: Urge, trigger: Trigger, is_failure: bool) {
         self.readiness.ends();
@@ -202,19 +233,24 @@ mod tests {
     use actix::{Actor as _, AsyncContext as _, Context};
 
     use super::*;
-    use crate::{server::Pulse, telemetry::LogHandle};
+    use crate::{
+        server::{NewServer, Pulse},
+        telemetry::LogHandle,
+    };
 
     /// The service of a ConfigActor that falls over when `dies` says so.
     fn stopped_with(dies: impl FnOnce(&Control, Context<ConfigActor>)) {
         actix::System::new().block_on(async {
             let (over, is_over) = oneshot::channel();
             let readiness = Readiness::default();
-            let server = ServerActor::new(
-                over,
-                Pulse::new(Instant::now()),
-                LogHandle::of_another().access().log(),
-                readiness.clone(),
-            )
+            let server = ServerActor::new(NewServer {
+                finished: over,
+                readiness: readiness.clone(),
+                pulse: Pulse::new(Instant::now()),
+                access: LogHandle::of_another().access().log(),
+                upgrades: None,
+                inheritance: None,
+            })
             .start();
             let config = Context::<ConfigActor>::new();
             let control = Control::new(config.address(), server, readiness, "service");

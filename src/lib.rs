@@ -25,16 +25,20 @@ mod settings;
 mod signals;
 #[doc(hidden)]
 pub mod site;
+mod systemd;
 mod telemetry;
+mod upgrade;
 
-pub use config::{Attempt, Confirmations, Outcome, Refused, Trigger, TriggerKind};
+pub use config::{
+    Attempt, Confirmations, NotUpgraded, Outcome, Refused, Trigger, TriggerKind, Upgraded,
+};
 pub use control::{Control, Status, StopMode, Stopped};
 pub use server::{
     DrainReport, Inspection, Lifecycle, ListenerStatus, Live, Requests, Shared, State, WorkerStatus,
 };
 pub use service::{Running, Service};
 pub use settings::{
-    Admin, AdminAddress, Build, Change, Diagnostic, Effective, Excerpt, Fault, Findings, Listener,
-    LogFormat, Logging, Place, Reload, Secret, Server, Settings, Shadowed, Shutdown, Sources,
-    Tables, Written, duration, read, schema,
+    Address, Admin, AdminAddress, Build, Change, Diagnostic, Effective, Excerpt, Fault, Findings,
+    Listener, LogFormat, Logging, Place, Reload, Secret, Server, Settings, Shadowed, Shutdown,
+    Sources, Tables, Written, duration, read, schema,
 };

@@ -28,10 +28,13 @@ use crate::{
         AnySettings, Author, ConfigActor, Errand, NewConfig, Outcome, Reaper, Trigger, TriggerKind,
     },
     control::Control,
-    server::{DrainReport, NewServe, Pulse, Readiness, ServerActor, new_serve},
+    server::{
+        DrainReport, NewServe, NewServer, Pulse, Readiness, ServerActor, Upgrades, new_serve,
+    },
     settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load, schema},
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
+    upgrade::{Inheritance, Passed},
 };
 
 /// An actix-web service under settings of type `S`, that reloads and stops without losing a
@@ -104,8 +107,8 @@ impl<S: Settings> Service<S> {
     /// handled it before: SIGSEGV and SIGBUS, which Rust's runtime catches, their default.
     pub fn main(self) -> ExitCode {
         let author = self.author();
-        cli::run(&author, |sources, log| {
-            launch(author.clone(), sources, Process::Ours(log))
+        cli::run(&author, |sources, ours| {
+            launch(author.clone(), sources, Some(ours))
         })
     }
 
@@ -117,7 +120,7 @@ impl<S: Settings> Service<S> {
     /// # Errors
     /// All that is wrong with the settings, or what could not be built or opened.
     pub fn start(self, sources: Sources) -> Result<Running, Vec<Diagnostic>> {
-        match launch(self.author(), sources, Process::Anothers)? {
+        match launch(self.author(), sources, None)? {
             Launched::Running(running) => Ok(running),
             Launched::Stopped(_) => Err(cannot_start("stopped before it served")),
         }
@@ -179,6 +182,8 @@ pub struct Running {
     control: Control,
     addresses: BTreeMap<String, String>,
     finished: oneshot::Receiver<DrainReport>,
+    /// Dropped when `main` has nothing more to do but wait.
+    preparing: oneshot::Sender<()>,
 }
 
 impl Running {
@@ -207,6 +212,7 @@ impl Running {
 
     /// As [`finished`](Self::finished), for a thread without a runtime.
     pub(crate) fn wait(self) -> DrainReport {
+        drop(self.preparing);
         self.finished
             .blocking_recv()
             .expect("the control thread reports before it ends")
@@ -216,10 +222,12 @@ impl Running {
 /// Not a listener's name: those have no space.
 const ADMIN: &str = "the admin API";
 
-/// Whose process it is.
-pub(crate) enum Process {
-    Ours(LogHandle),
-    Anothers,
+/// What a process of our own brings; read once, by `main`.
+pub(crate) struct Ours {
+    pub(crate) log: LogHandle,
+    pub(crate) upgrades: Upgrades,
+    /// What the process before has left, where this is an upgrade.
+    pub(crate) inheritance: Option<Inheritance>,
 }
 
 /// What a start has come to.
@@ -240,14 +248,14 @@ fn cannot_start(why: impl ToString) -> Vec<Diagnostic> {
 fn launch(
     author: Arc<dyn Author>,
     sources: Sources,
-    process: Process,
+    ours: Option<Ours>,
 ) -> Result<Launched, Vec<Diagnostic>> {
     let (launched, launches) = mpsc::channel();
     thread::Builder::new()
         .name("everup-control".into())
         .spawn(move || {
             let system = actix::System::new();
-            system.block_on(control(author, sources, process, launched));
+            system.block_on(control(author, sources, ours, launched));
         })
         .map_err(cannot_start)?;
     launches
@@ -258,16 +266,21 @@ fn launch(
 type Report = mpsc::Sender<Result<Launched, Vec<Diagnostic>>>;
 
 /// The control arbiter's main task.
-async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, launched: Report) {
+async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, launched: Report) {
     // Nobody waits for the answer only where the whole process is going.
     let tell = |what| drop(launched.send(what));
     // P4: in place before anything slow, so that a signal during the start is not lost.
-    let (signals, log) = match process {
-        Process::Anothers => (None, LogHandle::of_another()),
-        Process::Ours(log) => match Signals::install() {
-            Ok(signals) => (Some(signals), log),
-            Err(error) => return tell(Err(cannot_start(format!("no signal handlers: {error}")))),
-        },
+    let signals = match ours.as_ref().map(|_| Signals::install()).transpose() {
+        Ok(signals) => signals,
+        Err(error) => return tell(Err(cannot_start(format!("no signal handlers: {error}")))),
+    };
+    let (log, upgrades, inheritance) = match ours {
+        None => (LogHandle::of_another(), None, None),
+        Some(ours) => (
+            ours.log,
+            Some(ours.upgrades),
+            ours.inheritance.map(Arc::new),
+        ),
     };
     let reaper = match Reaper::start() {
         Ok(reaper) => reaper,
@@ -275,8 +288,15 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
     };
     let (over, mut is_over) = oneshot::channel();
     let (pulse, readiness) = (Pulse::new(Instant::now()), Readiness::default());
-    let access = log.access().log();
-    let server = ServerActor::new(over, pulse.clone(), access, readiness.clone()).start();
+    let server = ServerActor::new(NewServer {
+        finished: over,
+        pulse: pulse.clone(),
+        access: log.access().log(),
+        readiness: readiness.clone(),
+        upgrades,
+        inheritance: inheritance.clone(),
+    })
+    .start();
     let name = author.name();
     let mut control = None;
     ConfigActor::create(|ctx| {
@@ -292,6 +312,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
             server,
             readiness,
             log,
+            inheritance: inheritance.clone(),
         })
     });
     let control = control.expect("`create` calls its closure");
@@ -306,6 +327,9 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
         return tell(Err(cannot_start("stopped before it served")));
     };
     if attempt.outcome != Outcome::Applied && !attempt.is_stopping() {
+        if let Some(inheritance) = &inheritance {
+            inheritance.fail(&attempt.errors);
+        }
         return tell(Err(attempt.errors.clone()));
     }
     if attempt.is_stopping() {
@@ -320,6 +344,15 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
         }
         return;
     };
+    let (preparing, is_prepared) = oneshot::channel::<()>();
+    if let Some(inheritance) = inheritance {
+        let control = control.clone();
+        actix::spawn(async move {
+            // What `main` writes for others to read names this process before another lets go.
+            let _ = is_prepared.await;
+            take_over(inheritance, control, attempt.generation).await;
+        });
+    }
     let (finished, finishes) = oneshot::channel();
     let listeners = status.inspection.listeners.into_iter();
     let mut addresses: BTreeMap<_, _> = listeners
@@ -332,9 +365,29 @@ async fn control(author: Arc<dyn Author>, sources: Sources, process: Process, la
         control,
         addresses,
         finished: finishes,
+        preparing,
     })));
     if let Ok(report) = is_over.await {
         // Nobody waits for it where the `Running` was dropped.
         let _ = finished.send(report);
+    }
+}
+
+/// Says that this process serves, and does what the process before passes on until it is gone.
+async fn take_over(inheritance: Arc<Inheritance>, control: Control, generation: u64) {
+    // Where nobody is told, nobody is left to let go: that shows next.
+    let _ = inheritance.announce(generation);
+    while let Some(passed) = inheritance.next().await {
+        match passed {
+            Passed::Connections(arrivals) => control.receive(arrivals),
+            Passed::Reload(trigger) => {
+                let (control, inheritance) = (control.clone(), inheritance.clone());
+                actix::spawn(async move {
+                    if let Ok(attempt) = control.ask(Errand::default(), trigger).await {
+                        inheritance.reloaded(&attempt);
+                    }
+                });
+            }
+        }
     }
 }

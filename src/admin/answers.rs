@@ -216,13 +216,39 @@ pub(super) async fn stop(
 ) -> HttpResponse {
     let urge = if query.now { Urge::Now } else { Urge::Graceful };
     control.end(urge, Trigger::new(TriggerKind::Http), false);
-    HttpResponse::Accepted().json(Stopping {
+    HttpResponse::Accepted().json(Begun {
         state: State::Draining,
     })
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpgradeQuery {
+    /// Answer when there is an outcome.
+    #[serde(default)]
+    wait: bool,
+}
+
+pub(super) async fn upgrade(
+    control: web::Data<Control>,
+    query: web::Query<UpgradeQuery>,
+) -> HttpResponse {
+    let trigger = Trigger::new(TriggerKind::Http);
+    if !query.wait {
+        drop(control.request_upgrade(&trigger));
+        return HttpResponse::Accepted().json(Begun {
+            state: State::Upgrading,
+        });
+    }
+    match control.ask_upgrade(&trigger).await {
+        Ok(upgraded) => HttpResponse::Ok().json(upgraded),
+        Err(reason) => error(HttpResponse::UnprocessableEntity(), &reason.to_string()),
+    }
+}
+
+/// What has been asked for, and goes on after the answer.
 #[derive(Serialize)]
-struct Stopping {
+struct Begun {
     state: State,
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn new_serve(control: Control) -> NewServe {
             .service(endpoint("/reopen-logs", Method::POST, answers::reopen_logs))
             .service(endpoint("/config", Method::GET, answers::config))
             .service(endpoint("/history", Method::GET, answers::history))
+            .service(endpoint("/upgrade", Method::POST, answers::upgrade))
             .service(endpoint("/status", Method::GET, answers::status))
             .service(endpoint(LIVEZ, Method::GET, answers::livez))
             .service(endpoint(READYZ, Method::GET, answers::readyz))

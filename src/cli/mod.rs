@@ -22,24 +22,26 @@ use std::{
 use self::args::{Command, Where};
 use crate::{
     config::Author,
-    service::Launched,
+    service::{Launched, Ours},
     settings::{Diagnostic, Sources},
     signals::disposition,
     telemetry::LogHandle,
+    upgrade::Inheritance,
 };
 
 /// Runs a service as this process; `launch` starts it.
 pub(crate) fn run(
     author: &Arc<dyn Author>,
-    launch: impl FnOnce(Sources, LogHandle) -> Result<Launched, Vec<Diagnostic>>,
+    launch: impl FnOnce(Sources, Ours) -> Result<Launched, Vec<Diagnostic>>,
 ) -> ExitCode {
+    // First of all: until then standard input may be the process before, which hands over.
+    let inheritance = Inheritance::claim();
     let name = author.name();
     match args::parse(name) {
         Ok(Command::Serve(serve)) => with_log(name, |log| {
             let sources = sources(name, &serve.settings);
             log::info!(target: "everup", "settings: {}", sources.told);
-            let launch = |sources| launch(sources, log.clone());
-            serve::serve(&serve, sources.sources, log, launch)
+            serve::serve(&serve, sources.sources, log, inheritance, launch)
         }),
         Ok(Command::Check(settings)) => with_log(name, |log| {
             check::check(author, sources(name, &settings), log)

@@ -1,15 +1,24 @@
 //! `serve`: the service as this process, from its settings to its exit code.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    env, fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{args::Serve, diagnostics, exit, pid_file::PidFile};
 use crate::{
     control::StopMode,
-    service::Launched,
+    server::Upgrades,
+    service::{Launched, Ours},
     settings::{Diagnostic, Fault, Sources, Written},
+    systemd::Notifier,
     telemetry::LogHandle,
+    upgrade::{Inheritance, Program},
 };
 
 /// Serves until something ends it.
@@ -17,7 +26,8 @@ pub(super) fn serve(
     command: &Serve,
     sources: Sources,
     log: &LogHandle,
-    launch: impl FnOnce(Sources) -> Result<Launched, Vec<Diagnostic>>,
+    inheritance: Option<io::Result<Inheritance>>,
+    launch: impl FnOnce(Sources, Ours) -> Result<Launched, Vec<Diagnostic>>,
 ) -> ExitCode {
     raise_descriptor_limit();
     let path = command.pid_file.as_deref();
@@ -30,7 +40,16 @@ pub(super) fn serve(
         Ok(pid_file) => pid_file,
         Err(error) => return failed(&[cannot_write(path.as_deref(), &error)]),
     };
-    let running = match launch(sources) {
+    let inheritance = match inheritance.transpose() {
+        Ok(inheritance) => inheritance,
+        Err(error) => return failed(&[cannot_take_over(&error)]),
+    };
+    let ours = Ours {
+        log: log.clone(),
+        upgrades: upgrades(),
+        inheritance,
+    };
+    let running = match launch(sources, ours) {
         Ok(Launched::Running(running)) => running,
         Ok(Launched::Stopped(report)) => return exit::of_drain(&report),
         Err(errors) => return failed(&errors),
@@ -44,10 +63,42 @@ pub(super) fn serve(
     exit::of_drain(&running.wait())
 }
 
-fn cannot_write(pid_file: Option<&Path>, error: &std::io::Error) -> Diagnostic {
+fn cannot_write(pid_file: Option<&Path>, error: &io::Error) -> Diagnostic {
     let path = pid_file.unwrap_or(Path::new("")).display();
     let message = format!("cannot write the pid file `{path}`: {error}");
     Diagnostic::new(Fault::System, "", message)
+}
+
+fn cannot_take_over(error: &io::Error) -> Diagnostic {
+    let message = format!("cannot take over from the process before: {error}");
+    Diagnostic::new(Fault::System, "", message)
+}
+
+/// How this process would hand over to another.
+fn upgrades() -> Upgrades {
+    Upgrades {
+        program: Arc::new(Program::new(
+            env::args_os(),
+            env::var_os("PATH").as_deref(),
+            &working_directory(),
+        )),
+        systemd: Notifier::new(env::var_os("NOTIFY_SOCKET").as_deref()),
+    }
+}
+
+/// Where the process works, as the shell names it, which keeps links: the program that an upgrade
+/// starts is looked for there (POSIX, `pwd -L`).
+fn working_directory() -> PathBuf {
+    let place = |path: &Path| {
+        fs::metadata(path)
+            .ok()
+            .map(|found| (found.dev(), found.ino()))
+    };
+    let named = env::var_os("PWD").map(PathBuf::from);
+    named
+        .filter(|path| path.is_absolute() && place(path) == place(Path::new(".")))
+        .or_else(|| env::current_dir().ok())
+        .unwrap_or_default()
 }
 
 /// Each connection takes a descriptor: the soft limit is for programs that use select(2).

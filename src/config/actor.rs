@@ -18,6 +18,7 @@ use super::{
     attempts::{Asked, Attempts, Basis, Errand, Order},
     content::Task,
     generation::Reaper,
+    handover::Upgrading,
     history::History,
     messages::{Consult, Consulted, End, Recall, Recalled, Reload, ReopenLogs, Review},
     prepare::{Author, Candidate, Current, Job, Prepared, prepare},
@@ -26,6 +27,7 @@ use crate::{
     server::{NewServe, Publish, Pulse, Readiness, ServerActor},
     settings::{Diagnostic, Fault, Sources},
     telemetry::{Event, LogHandle, emit},
+    upgrade::Inheritance,
 };
 
 /// What a ConfigActor is made of.
@@ -39,15 +41,18 @@ pub(crate) struct NewConfig {
     pub(crate) server: Addr<ServerActor>,
     pub(crate) readiness: Readiness,
     pub(crate) log: LogHandle,
+    /// What the process before has left for the start.
+    pub(crate) inheritance: Option<Arc<Inheritance>>,
 }
 
 type Asker = oneshot::Sender<Arc<Attempt>>;
 
 /// The actor that reloads.
 pub(crate) struct ConfigActor {
-    new: NewConfig,
-    attempts: Attempts<Trigger, Asker>,
-    current: Option<Current>,
+    pub(super) new: NewConfig,
+    pub(super) attempts: Attempts<Trigger, Asker>,
+    pub(super) current: Option<Current>,
+    pub(super) upgrading: Option<Upgrading>,
     /// The attempt under way, while it can still be given up.
     preparing: Option<SpawnHandle>,
     /// The attempt whose thread has not come back, and since when.
@@ -104,10 +109,12 @@ impl Verdict {
 
 impl ConfigActor {
     pub(crate) fn new(new: NewConfig) -> Self {
+        let numbered = new.inheritance.as_ref().map_or(0, |left| left.attempts);
         Self {
             new,
-            attempts: Attempts::default(),
+            attempts: Attempts::after(numbered),
             current: None,
+            upgrading: None,
             preparing: None,
             stuck: None,
             last: None,
@@ -119,7 +126,7 @@ impl ConfigActor {
         }
     }
 
-    fn begin(&mut self, number: u64, ctx: &mut Context<Self>) {
+    pub(super) fn begin(&mut self, number: u64, ctx: &mut Context<Self>) {
         self.begun = Begun {
             number,
             at: Timestamp::now(),
@@ -139,6 +146,7 @@ impl ConfigActor {
             current: self.current.clone(),
             task,
             log: self.new.log.clone(),
+            inheritance: self.new.inheritance.clone(),
         };
         let preparing = async move {
             let mut took = Took::default();
@@ -281,8 +289,9 @@ impl ConfigActor {
         let (order, next) = self.attempts.finish();
         let (number, at) = (self.begun.number, self.begun.at);
         self.answer(number, at, order, verdict, took);
-        if let Some(next) = next {
-            self.begin(next, ctx);
+        match next {
+            Some(next) => self.begin(next, ctx),
+            None => self.upgrade_if_it_waits(ctx),
         }
     }
 
@@ -342,7 +351,7 @@ impl ConfigActor {
     }
 
     /// Tells those whom no attempt will answer.
-    fn refuse(&mut self, order: Order<Trigger, Asker>, refused: Refused) {
+    pub(super) fn refuse(&mut self, order: Order<Trigger, Asker>, refused: Refused) {
         let number = self.attempts.number_refused();
         let verdict = Verdict::refused(refused);
         self.answer(number, Timestamp::now(), order, verdict, Took::default());
@@ -387,6 +396,7 @@ impl Handler<End> for ConfigActor {
 
     fn handle(&mut self, mut end: End, ctx: &mut Context<Self>) {
         let waiting = self.attempts.end();
+        self.end_upgrade();
         if let Some(preparing) = self.preparing.take() {
             // What it has opened is closed as it is dropped; a blocking thread is left behind.
             ctx.cancel_future(preparing);

@@ -1,16 +1,16 @@
 //! The record of an attempt: what asked for it, what came of it. This is what every asker is
 //! answered, what the log says in one line, and what the admin API serves as JSON.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::attempts;
-use crate::settings::{Change, Diagnostic, Shadowed};
+use crate::settings::{Change, Diagnostic, Fault, Place, Shadowed};
 
 /// What came of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
@@ -36,7 +36,7 @@ impl fmt::Display for Outcome {
 }
 
 /// One attempt to make a new generation current.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Attempt {
     /// Counts from 1, which is the start.
@@ -52,7 +52,7 @@ pub struct Attempt {
     pub changes: Vec<Change>,
     /// What files say anew and is not in force, since the environment or `--set` hides it.
     pub shadowed: Vec<Shadowed>,
-    #[serde(serialize_with = "errors")]
+    #[serde(serialize_with = "errors", deserialize_with = "told_errors")]
     pub errors: Vec<Diagnostic>,
     /// What asked first.
     pub trigger: Trigger,
@@ -118,7 +118,7 @@ impl From<attempts::Refusal> for Refused {
 }
 
 /// Which workers have taken up a generation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Confirmations {
     pub confirmed: usize,
@@ -128,12 +128,12 @@ pub struct Confirmations {
 }
 
 /// What asked for an attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Trigger {
     pub kind: TriggerKind,
     /// The signal's name, where it was one.
-    pub signal: Option<&'static str>,
+    pub signal: Option<Cow<'static, str>>,
     /// Its sender, as far as the kernel tells.
     pub pid: Option<i32>,
     pub uid: Option<u32>,
@@ -141,7 +141,7 @@ pub struct Trigger {
 }
 
 /// The kinds of [`Trigger`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TriggerKind {
@@ -174,7 +174,7 @@ impl fmt::Display for Trigger {
             TriggerKind::Http => f.write_str("the admin API")?,
             TriggerKind::Control => f.write_str("the program")?,
             TriggerKind::Rollback => f.write_str("a rollback")?,
-            TriggerKind::Signal => f.write_str(self.signal.unwrap_or("a signal"))?,
+            TriggerKind::Signal => f.write_str(self.signal.as_deref().unwrap_or("a signal"))?,
         }
         if let Some(pid) = self.pid {
             write!(f, " from pid {pid}")?;
@@ -277,6 +277,26 @@ fn errors<S: Serializer>(errors: &[Diagnostic], serializer: S) -> Result<S::Ok, 
 
 fn to_the_millisecond<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{at:.3}"))
+}
+
+/// Errors as another process told them: of their places the texts are known.
+fn told_errors<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Diagnostic>, D::Error> {
+    #[derive(Deserialize)]
+    struct Error {
+        key: String,
+        message: String,
+        origin: Option<String>,
+    }
+    let told = Vec::<Error>::deserialize(from)?.into_iter();
+    let errors = told.map(|error| Diagnostic {
+        place: error.origin.map(|source| Place {
+            source,
+            line: None,
+            column: None,
+        }),
+        ..Diagnostic::new(Fault::Settings, &error.key, error.message)
+    });
+    Ok(errors.collect())
 }
 
 /// The time that each step of an attempt took.

@@ -45,6 +45,8 @@ pub struct Attempts<T, A> {
     begun: u64,
     under_way: Option<Order<T, A>>,
     waiting: VecDeque<Order<T, A>>,
+    /// An upgrade is under way: what is asked for waits, whoever will carry it out.
+    held: bool,
     ended: bool,
 }
 
@@ -63,7 +65,8 @@ pub struct Order<T, A> {
 pub enum Asked<T, A> {
     /// Nothing was under way: begin the attempt of this number now.
     Begin(u64),
-    /// An attempt is under way, which may have read its sources already: another will answer (P4).
+    /// An attempt is under way, which may have read its sources already, or an upgrade: another
+    /// will answer (P4).
     Waits,
     /// No attempt will be made.
     Refused(Refusal, Order<T, A>),
@@ -110,23 +113,34 @@ impl Condition {
 
 impl<T, A> Default for Attempts<T, A> {
     fn default() -> Self {
-        Self {
-            begun: 0,
-            under_way: None,
-            waiting: VecDeque::new(),
-            ended: false,
-        }
+        Self::after(0)
     }
 }
 
 impl<T, A> Attempts<T, A> {
+    /// Counting goes on after `begun`.
+    pub fn after(begun: u64) -> Self {
+        Self {
+            begun,
+            under_way: None,
+            waiting: VecDeque::new(),
+            held: false,
+            ended: false,
+        }
+    }
+
+    /// The newest number given.
+    pub fn newest(&self) -> u64 {
+        self.begun
+    }
+
     /// Somebody asks for an attempt.
     pub fn ask(&mut self, errand: Errand, trigger: T, asker: A) -> Asked<T, A> {
         let order = Order::new(errand, trigger, asker);
         if self.ended {
             return Asked::Refused(Refusal::Stopping, order);
         }
-        if self.under_way.is_none() {
+        if self.is_idle() && !self.held {
             self.under_way = Some(order);
             self.begun += 1;
             return Asked::Begin(self.begun);
@@ -174,12 +188,45 @@ impl<T, A> Attempts<T, A> {
             .under_way
             .take()
             .expect("only an attempt under way finishes");
+        let next = if self.held {
+            None
+        } else {
+            self.begin_waiting()
+        };
+        (done, next)
+    }
+
+    /// Nothing begins until [`release`](Self::release) or [`end`](Self::end); an attempt under way
+    /// goes on to its end.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Whether no attempt is under way.
+    pub fn is_idle(&self) -> bool {
+        self.under_way.is_none()
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The number of the attempt that is to begin now, if one waits and none is under way.
+    pub fn release(&mut self) -> Option<u64> {
+        self.held = false;
+        if self.is_idle() {
+            self.begin_waiting()
+        } else {
+            None
+        }
+    }
+
+    fn begin_waiting(&mut self) -> Option<u64> {
         self.under_way = self.waiting.pop_front();
-        let next = self.under_way.is_some().then(|| {
+        self.under_way.is_some().then(|| {
             self.begun += 1;
             self.begun
-        });
-        (done, next)
+        })
     }
 
     /// The service stops: nothing begins any more. Those who wait, in the order of their attempts;
@@ -325,6 +372,24 @@ mod tests {
         attempts.finish();
         assert!(attempts.errand().is_forced);
         assert_eq!(play(attempts), [[2, 3]]);
+    }
+
+    #[test]
+    fn who_asks_while_nothing_may_begin_is_answered_afterwards() {
+        let mut attempts = Attempts::after(7);
+        attempts.ask(plain(), "a", 1);
+        attempts.hold();
+        attempts.ask(plain(), "b", 2);
+        assert_eq!(attempts.finish().1, None);
+        assert!(attempts.is_idle());
+        assert_eq!(attempts.ask(plain(), "c", 3), Asked::Waits);
+        assert_eq!(attempts.release(), Some(9));
+        let (second, next) = attempts.finish();
+        assert_eq!((second.askers, next), (vec![2, 3], None));
+        attempts.hold();
+        assert_eq!(attempts.ask(plain(), "d", 4), Asked::Waits);
+        let waiting = attempts.end().into_iter().map(|order| order.askers);
+        assert_eq!(waiting.collect::<Vec<_>>(), [[4]]);
     }
 
     #[test]

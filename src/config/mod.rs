@@ -1,7 +1,8 @@
 //! Owns the configuration: load, prepare, publish.
 //!
 //! Taken: what `messages` says. Reading order: `attempts` (who is answered by which attempt), `actor`,
-//! `content` and `prepare`, `generation` (what a request sees), `attempt` (the record), `history`.
+//! `content`, `prepare` and `start`, `generation` (what a request sees), `attempt` (the record),
+//! `history`, `handover`.
 
 mod access;
 mod actor;
@@ -11,12 +12,14 @@ mod background;
 mod content;
 mod descriptors;
 mod generation;
+mod handover;
 mod history;
 mod logging;
 mod messages;
 #[cfg(test)]
 mod model;
 mod prepare;
+mod start;
 
 pub(crate) use access::Access;
 pub(crate) use actor::{ConfigActor, NewConfig};
@@ -24,5 +27,7 @@ pub use attempt::{Attempt, Confirmations, Outcome, Refused, Trigger, TriggerKind
 pub(crate) use attempts::{Condition, Errand};
 pub(crate) use content::{SharedSettings, rehearse};
 pub(crate) use generation::{Generation, Pin, Reaper, Slot};
+pub(crate) use handover::Upgrade;
+pub use handover::{NotUpgraded, Upgraded};
 pub(crate) use messages::{Consult, Consulted, End, Recall, Reload, ReopenLogs, Review};
 pub(crate) use prepare::{AnySettings, Author, Snapshot};

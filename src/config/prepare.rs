@@ -6,10 +6,7 @@
 use std::{
     any::Any,
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
-    num::NonZero,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -19,20 +16,18 @@ use super::{
     attempt::Took,
     background::Undone,
     content::{Content, Made, SharedSettings, Task, make},
-    descriptors::{Budget, Room},
+    descriptors::Budget,
     generation::{Generation, Reaper},
     logging::open_log,
+    start::{Opened, start},
 };
 use crate::{
-    server::{
-        Address, Crowd, Listener, NewServe, NewWorker, Pulse, Readiness, Share, Speaks, Times,
-        Worker,
-    },
+    server::{Listener, NewServe, Pulse, Readiness, Share, Worker},
     settings::{
-        Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, Server,
-        Shadowed, Sources, Written,
+        Address, Build, Change, Diagnostic, Facts, Fault, Loaded, Server, Shadowed, Sources,
     },
-    telemetry::{AccessSource, LogHandle, OpenedLog},
+    telemetry::{LogHandle, OpenedLog},
+    upgrade::Inheritance,
 };
 
 /// The author's service, without its types.
@@ -73,7 +68,7 @@ pub(crate) struct Snapshot {
     pub(crate) workers: Vec<Worker>,
     pub(crate) admin: Option<AdminServer>,
     pub(crate) max_connections: usize,
-    budget: Budget,
+    pub(super) budget: Budget,
 }
 
 /// The admin listener and the worker that serves it, on an arbiter of its own: a big answer or
@@ -106,6 +101,19 @@ pub(crate) struct Job {
     pub(crate) current: Option<Current>,
     pub(crate) task: Task,
     pub(crate) log: LogHandle,
+    /// What the process before has left, for the first attempt.
+    pub(crate) inheritance: Option<Arc<Inheritance>>,
+}
+
+impl Job {
+    /// What is served now, here or in the process before; 0 where nothing is.
+    fn newest_generation(&self) -> u64 {
+        match (&self.current, &self.inheritance) {
+            (Some(current), _) => current.snapshot.generation.number,
+            (None, Some(left)) => left.generation,
+            (None, None) => 0,
+        }
+    }
 }
 
 /// What an attempt has come to, short of publishing.
@@ -193,10 +201,10 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
 }
 
 /// The listeners' addresses by name; what else a listener says is heeded from the next accept on.
-fn addresses(server: &Server) -> BTreeMap<&str, SocketAddr> {
+fn addresses(server: &Server) -> BTreeMap<&str, &Address> {
     let listeners = server.listeners.iter();
     listeners
-        .map(|(name, listener)| (name.as_str(), listener.address))
+        .map(|(name, listener)| (name.as_str(), &listener.address))
         .collect()
 }
 
@@ -237,7 +245,7 @@ async fn open(job: &Job, made: Made, log: OpenedLog) -> Result<Candidate, Vec<Di
     let tables = &content.settings.tables;
     let known = job.current.as_ref();
     let generation = Arc::new(Generation::new(
-        known.map_or(1, |known| known.snapshot.generation.number + 1),
+        job.newest_generation() + 1,
         tables,
         content.token.clone(),
         content.insides.clone(),
@@ -251,7 +259,14 @@ async fn open(job: &Job, made: Made, log: OpenedLog) -> Result<Candidate, Vec<Di
             snapshot.max_connections = room.per_worker;
             (snapshot, Vec::new(), Vec::new())
         }
-        None => start(job, generation, &content.settings).await?,
+        None => {
+            let Opened {
+                snapshot,
+                shares,
+                admin_share,
+            } = start(job, generation, &content.settings).await?;
+            (snapshot, shares, admin_share)
+        }
     };
     Ok(Candidate {
         current: Current {
@@ -265,186 +280,4 @@ async fn open(job: &Job, made: Made, log: OpenedLog) -> Result<Candidate, Vec<Di
         admin_share,
         log,
     })
-}
-
-type Opened = (Snapshot, Vec<Vec<Share>>, Vec<Share>);
-
-/// Opens everything, for the first time: binds all, then starts the workers idle, then listens.
-async fn start(
-    job: &Job,
-    generation: Arc<Generation>,
-    settings: &Loaded<()>,
-) -> Result<Opened, Vec<Diagnostic>> {
-    let (tables, effective) = (&settings.tables, &settings.effective);
-    let (mut listeners, mut admin) = bind(&tables.server, &tables.admin, effective, &job.sources)?;
-    let count = worker_count(&tables.server);
-    let budget = Budget::measure(count, listeners.len()).map_err(system)?;
-    let room = budget.room(tables.server.max_connections as usize, count);
-
-    let published = watch::Sender::new(generation);
-    let serving_at = listeners
-        .iter()
-        .find_map(|listener| listener.address().tcp());
-    let mut workers = Vec::with_capacity(count);
-    for id in 0..count {
-        workers.push(Worker::start(NewWorker {
-            id,
-            new_serve: job.author.new_serve(),
-            published: published.subscribe(),
-            address: serving_at.unwrap_or(NOWHERE),
-            times: |generation| Times::from(&generation.server),
-            speaks: |generation, listener| Speaks::on(&generation.server, listener),
-            max_connections: room.per_worker,
-            crowd: Crowd::Waits,
-            readiness: job.readiness.clone(),
-            pulse: job.pulse.clone(),
-            access: job.log.access(),
-        }));
-    }
-    let workers = futures_util::future::join_all(workers).await;
-    let workers: Vec<Worker> = workers
-        .into_iter()
-        .collect::<Result<_, _>>()
-        .map_err(|error| system(format!("cannot start {count} workers: {error}")))?;
-
-    let mut shares: Vec<Vec<Share>> = Vec::new();
-    for listener in listeners.iter_mut().chain(&mut admin) {
-        listener
-            .listen()
-            .map_err(|error| vec![cannot_listen(effective, listener, error)])?;
-    }
-    for worker in &workers {
-        shares.push(
-            listeners
-                .iter()
-                .map(|listener| listener.share(&worker.runtime))
-                .collect::<Result<_, _>>()
-                .map_err(|error| system(format!("cannot share a listener: {error}")))?,
-        );
-    }
-    let (admin, admin_share) = match admin {
-        None => (None, Vec::new()),
-        Some(listener) => {
-            let (admin, share) = start_admin(job, listener, published.subscribe(), room).await?;
-            (Some(admin), vec![share])
-        }
-    };
-    let generation = published.borrow().clone();
-    let snapshot = Snapshot {
-        generation,
-        published,
-        listeners: listeners.into_iter().map(Arc::new).collect(),
-        workers,
-        admin,
-        max_connections: room.per_worker,
-        budget,
-    };
-    Ok((snapshot, shares, admin_share))
-}
-
-/// What an App is told of its address where it listens at none.
-const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-
-/// The id of the admin listener's worker, which no worker of the service has.
-const ADMIN_ID: usize = usize::MAX;
-
-async fn start_admin(
-    job: &Job,
-    listener: Listener,
-    published: watch::Receiver<Arc<Generation>>,
-    room: Room,
-) -> Result<(AdminServer, Share), Vec<Diagnostic>> {
-    let cannot = |error| system(format!("cannot start the admin listener: {error}"));
-    let worker = Worker::start(NewWorker {
-        id: ADMIN_ID,
-        new_serve: job.admin.clone(),
-        published,
-        address: listener.address().tcp().unwrap_or(NOWHERE),
-        times: |_| crate::admin::TIMES,
-        speaks: |_, _| Speaks::Http1,
-        max_connections: room.admin,
-        // Whoever keeps connections open must not keep the operator out.
-        crowd: Crowd::MakesRoom,
-        readiness: job.readiness.clone(),
-        pulse: job.pulse.clone(),
-        access: AccessSource::none(),
-    });
-    let worker = worker.await.map_err(cannot)?;
-    let share = listener.share(&worker.runtime).map_err(cannot)?;
-    let admin = AdminServer {
-        listener: Arc::new(listener),
-        worker,
-        max_connections: room.admin,
-    };
-    Ok((admin, share))
-}
-
-/// Binds every address, or tells of every one that cannot be bound.
-fn bind(
-    server: &Server,
-    admin: &Admin,
-    effective: &Effective,
-    sources: &Sources,
-) -> Result<(Vec<Listener>, Option<Listener>), Vec<Diagnostic>> {
-    let mut errors = Vec::new();
-    let mut taken: Vec<(Address, String)> = Vec::new();
-    let mut try_to = |name: &str, key: &str, address: Address| {
-        let twice = taken.iter().find(|(other, _)| *other == address);
-        if let Some((_, first)) = twice.filter(|_| !address.is_any_port()) {
-            let message = format!("{address} is the address of {first} already");
-            errors.push(effective.diagnostic(Fault::Settings, key, &message));
-            return None;
-        }
-        let bound = Listener::bind(name, &address).map_err(|error| {
-            let message = format!("cannot listen on {address}: {error}");
-            errors.push(effective.diagnostic(Fault::System, key, &message));
-        });
-        taken.push((address, key.to_owned()));
-        bound.ok()
-    };
-    let listeners = server
-        .listeners
-        .iter()
-        .filter_map(|(name, listener)| {
-            try_to(name, &listener_key(name), Address::Tcp(listener.address))
-        })
-        .collect();
-    let address = match &admin.address {
-        AdminAddress::Off => None,
-        AdminAddress::Tcp(address) => Some(Address::Tcp(*address)),
-        AdminAddress::Unix(path) => Some(Address::Unix(sources.written(Written::Runtime, path))),
-    };
-    let admin = address.and_then(|address| try_to("admin", ADMIN_KEY, address));
-    if errors.is_empty() {
-        Ok((listeners, admin))
-    } else {
-        Err(errors)
-    }
-}
-
-const ADMIN_KEY: &str = "admin.address";
-
-fn listener_key(name: &str) -> String {
-    format!("server.listeners.{name}.address")
-}
-
-fn cannot_listen(effective: &Effective, listener: &Listener, error: std::io::Error) -> Diagnostic {
-    let key = match &**listener.name() {
-        "admin" => ADMIN_KEY.to_owned(),
-        name => listener_key(name),
-    };
-    let message = format!("cannot listen on {}: {error}", listener.address());
-    effective.diagnostic(Fault::System, &key, &message)
-}
-
-fn system(message: String) -> Vec<Diagnostic> {
-    vec![Diagnostic::new(Fault::System, "", message)]
-}
-
-/// `server.workers`, or as many as affinity and the cgroup's quota allow.
-fn worker_count(server: &Server) -> usize {
-    match server.workers {
-        0 => thread::available_parallelism().map_or(1, NonZero::get),
-        count => count.into(),
-    }
 }

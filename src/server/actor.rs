@@ -1,26 +1,27 @@
 //! ServerActor: owns the workers, what they serve, and the service's way to its end.
 //!
-//! Takes [`Publish`] and [`Stop`] from the ConfigActor, and [`Inspect`] from whoever holds a
-//! [`Control`](crate::Control). Knows the workers' addresses and none upstream.
+//! Takes [`Publish`], [`HandOver`](super::HandOver) and [`Stop`] from the ConfigActor, and
+//! [`Inspect`](super::Inspect) from whoever holds a [`Control`](crate::Control). Knows the workers' addresses and none upstream.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
-    MessageResponse, ResponseFuture, WrapFuture as _,
+    ResponseFuture, WrapFuture as _,
 };
 use futures_util::future::{join_all, select_ok};
-use serde::Serialize;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     books::{Account, Requests},
     drain::{self, Drain, Phase, Step, Urge},
+    handover::Upgrades,
     handshakes,
     listener::{Listener, Share},
+    passage::Passage,
     pulse::{Pulse, Suspension, TICK},
     readiness::Readiness,
     worker::{self, Adopt, CatchUp, CloseListeners, Cut, Delay, Worker},
@@ -28,6 +29,7 @@ use super::{
 use crate::{
     config::{Confirmations, Snapshot},
     telemetry::{Access, AccessLog, Event, emit},
+    upgrade::Inheritance,
 };
 
 /// Make this snapshot what is served. From the ConfigActor; cannot fail: all that could has been
@@ -54,59 +56,6 @@ pub(crate) struct Stop {
     pub(crate) by: String,
     /// The end is a failure even if every request is answered.
     pub(crate) is_failure: bool,
-}
-
-/// Tell how the service fares.
-#[derive(Message)]
-#[rtype(result = "Inspection")]
-pub(crate) struct Inspect;
-
-/// Where the process is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum State {
-    Starting,
-    Serving,
-    Draining,
-}
-
-/// How the service fares, at one moment.
-#[derive(Clone, Debug, MessageResponse, Serialize)]
-#[non_exhaustive]
-pub struct Inspection {
-    pub state: State,
-    pub listeners: Vec<ListenerStatus>,
-    pub workers: Vec<WorkerStatus>,
-    pub requests: Requests,
-    /// Where the admin API listens, where it does.
-    pub admin: Option<String>,
-    /// Connections that a worker takes at most: `server.max_connections`, or what the descriptors
-    /// allow.
-    pub max_connections: usize,
-}
-
-/// One listener, over all workers.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct ListenerStatus {
-    pub name: Arc<str>,
-    /// The real one: port 0 resolved.
-    pub address: String,
-    pub tls: bool,
-    pub connections: u64,
-    pub requests: Requests,
-}
-
-/// One worker, over all listeners.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct WorkerStatus {
-    pub id: usize,
-    /// The newest generation that it has taken up.
-    pub generation: u64,
-    pub connections: u64,
-    pub in_flight: u64,
 }
 
 /// What a stop came to.
@@ -140,11 +89,32 @@ const HANDSHAKES: Duration = Duration::from_secs(1);
 /// How often handshakes under way are looked for.
 const HANDSHAKES_TICK: Duration = Duration::from_millis(5);
 
+/// What a ServerActor is made of.
+pub(crate) struct NewServer {
+    /// Gets the report when all is over.
+    pub(crate) finished: oneshot::Sender<DrainReport>,
+    pub(crate) readiness: Readiness,
+    pub(crate) pulse: Pulse,
+    pub(crate) access: AccessLog,
+    /// Where the process is ours.
+    pub(crate) upgrades: Option<Upgrades>,
+    /// What the process before has left.
+    pub(crate) inheritance: Option<Arc<Inheritance>>,
+}
+
 /// The actor that serves.
 pub(crate) struct ServerActor {
-    snapshot: Option<Snapshot>,
+    pub(super) snapshot: Option<Snapshot>,
     readiness: Readiness,
-    drain: Drain,
+    pub(super) drain: Drain,
+    /// Where the process is ours.
+    pub(super) upgrades: Option<Upgrades>,
+    /// What the process before has left.
+    pub(super) inheritance: Option<Arc<Inheritance>>,
+    /// Ends the upgrade under way, when it is dropped.
+    pub(super) upgrading: Option<oneshot::Sender<()>>,
+    /// Where idle connections go on, once a new process has taken over.
+    pub(super) passage: Option<Passage>,
     /// The books when the stop began.
     before: Requests,
     is_failure: bool,
@@ -158,41 +128,39 @@ pub(crate) struct ServerActor {
 }
 
 impl ServerActor {
-    /// `finished` gets the report when all is over.
-    pub(crate) fn new(
-        finished: oneshot::Sender<DrainReport>,
-        pulse: Pulse,
-        access: AccessLog,
-        readiness: Readiness,
-    ) -> Self {
+    pub(crate) fn new(new: NewServer) -> Self {
         Self {
-            access,
+            access: new.access,
             snapshot: None,
-            readiness,
+            readiness: new.readiness,
             drain: Drain::new(),
+            upgrades: new.upgrades,
+            inheritance: new.inheritance,
+            upgrading: None,
+            passage: None,
             before: Requests::default(),
             is_failure: false,
-            finished: Some(finished),
-            stood: pulse.look(Instant::now()),
-            pulse,
+            finished: Some(new.finished),
+            stood: new.pulse.look(Instant::now()),
+            pulse: new.pulse,
             suspended: Suspension::so_far(),
         }
     }
 
-    fn workers(&self) -> &[Worker] {
+    pub(super) fn workers(&self) -> &[Worker] {
         self.snapshot
             .as_ref()
             .map_or(&[], |snapshot| &snapshot.workers)
     }
 
-    fn listeners(&self) -> &[Arc<Listener>] {
+    pub(super) fn listeners(&self) -> &[Arc<Listener>] {
         self.snapshot
             .as_ref()
             .map_or(&[], |snapshot| &snapshot.listeners)
     }
 
     /// Every account of every worker, each worker's as it stands at one moment.
-    fn books(&self) -> Vec<Vec<Account>> {
+    pub(super) fn books(&self) -> Vec<Vec<Account>> {
         self.workers()
             .iter()
             .map(|worker| worker.books.read())
@@ -251,8 +219,8 @@ impl ServerActor {
         let drain = self.worker_drain();
         for worker in self.workers() {
             worker.address.do_send(CatchUp);
-            if let Some(drain) = drain {
-                worker.address.do_send(drain);
+            if let Some(drain) = &drain {
+                worker.address.do_send(drain.clone());
             }
         }
     }
@@ -266,6 +234,7 @@ impl ServerActor {
             since,
             linger: self.drain.linger(),
             deadline,
+            passage: self.passage.clone(),
         })
     }
 
@@ -281,6 +250,7 @@ impl ServerActor {
         }
         let addresses: Vec<_> = listeners
             .iter()
+            .filter(|listener| !listener.elsewhere().lives_on())
             .filter_map(|listener| listener.address().tcp())
             .collect();
         let limit = HANDSHAKES.min(drain.deadline - drain.since);
@@ -293,7 +263,7 @@ impl ServerActor {
         // At once, so that whoever is answered from now on is told to close; and what a full
         // descriptor table keeps in the queue needs others to leave.
         for worker in self.workers() {
-            worker.address.do_send(drain);
+            worker.address.do_send(drain.clone());
         }
         ctx.spawn(handshakes.into_actor(self).map(move |(), this, ctx| {
             let mut closing = Vec::new();
@@ -302,6 +272,7 @@ impl ServerActor {
                 return;
             };
             for worker in this.workers().to_vec() {
+                let drain = drain.clone();
                 let closed = worker.address.send(CloseListeners);
                 let (emptied, is_empty) = oneshot::channel();
                 closing.push(is_empty);
@@ -375,6 +346,7 @@ impl ServerActor {
                     since: now,
                     linger: Duration::ZERO,
                     deadline: now,
+                    passage: None,
                 };
                 let _ = worker.address.send(is_empty).await;
                 worker.id
@@ -427,11 +399,12 @@ async fn close_admin(admin: &Worker, now: Instant) {
         since: now,
         linger: Duration::ZERO,
         deadline: now + ADMIN_DRAIN,
+        passage: None,
     };
     let _ = admin.address.send(drain).await;
 }
 
-fn sum<'a>(accounts: impl IntoIterator<Item = &'a Account>) -> Requests {
+pub(super) fn sum<'a>(accounts: impl IntoIterator<Item = &'a Account>) -> Requests {
     accounts.into_iter().map(|account| account.requests).sum()
 }
 
@@ -518,14 +491,28 @@ impl Handler<Stop> for ServerActor {
             .map_or(drain::Limits::NONE, |snapshot| {
                 let shutdown = &snapshot.generation.shutdown;
                 drain::Limits {
-                    delay: shutdown.delay,
+                    // The address is served on: there is nobody to be told to go elsewhere.
+                    delay: if self.passage.is_some() {
+                        Duration::ZERO
+                    } else {
+                        shutdown.delay
+                    },
                     linger: shutdown.linger,
                     timeout: shutdown.timeout,
                 }
             });
-        self.readiness.ends();
+        // The address of one that was handed over is served on.
+        if self.passage.is_none() {
+            self.readiness.ends();
+        }
         let is_first = self.drain.phase() == Phase::Serving;
         if is_first {
+            // A new process that has not taken over is ended, an old one learns that it cannot let go.
+            self.upgrading = None;
+            if let Some(inheritance) = &self.inheritance {
+                let late = inheritance.renounce();
+                self.receive(late);
+            }
             self.before = self.totals();
             self.is_failure = stop.is_failure;
         }
@@ -537,58 +524,5 @@ impl Handler<Stop> for ServerActor {
             step,
         });
         self.take(step, ctx);
-    }
-}
-
-impl Handler<Inspect> for ServerActor {
-    type Result = Inspection;
-
-    fn handle(&mut self, _: Inspect, _: &mut Context<Self>) -> Inspection {
-        let books = self.books();
-        let accounts = || books.iter().flatten();
-        let listeners = self.listeners().iter().map(|listener| {
-            let of_it: Vec<_> = accounts()
-                .filter(|account| account.listener == *listener.name())
-                .collect();
-            ListenerStatus {
-                name: listener.name().clone(),
-                address: listener.address().to_string(),
-                tls: false,
-                connections: of_it.iter().map(|account| account.connections).sum(),
-                requests: sum(of_it),
-            }
-        });
-        let workers = self
-            .workers()
-            .iter()
-            .zip(&books)
-            .map(|(worker, accounts)| WorkerStatus {
-                id: worker.id,
-                generation: worker.generation.load(Ordering::Relaxed),
-                connections: accounts.iter().map(|account| account.connections).sum(),
-                in_flight: sum(accounts).in_flight,
-            });
-        let requests = sum(accounts());
-        if !requests.balance() {
-            emit(&Event::BooksDiffer(requests));
-        }
-        Inspection {
-            state: match (self.drain.phase(), &self.snapshot) {
-                (Phase::Serving, None) => State::Starting,
-                (Phase::Serving, Some(_)) => State::Serving,
-                _ => State::Draining,
-            },
-            listeners: listeners.collect(),
-            workers: workers.collect(),
-            requests,
-            admin: self.snapshot.as_ref().and_then(|snapshot| {
-                let admin = snapshot.admin.as_ref()?;
-                Some(admin.listener.address().to_string())
-            }),
-            max_connections: self
-                .snapshot
-                .as_ref()
-                .map_or(0, |snapshot| snapshot.max_connections),
-        }
     }
 }

@@ -87,7 +87,7 @@ struct Entry {
 }
 
 /// Which account a connection's requests are entered in.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AccountId(usize);
 
 /// A request's entry in the books, to be closed once.

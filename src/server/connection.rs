@@ -1,4 +1,4 @@
-//! One connection: its socket, where it stands, and the task that drives it.
+//! One connection: its socket, and where it stands; `drive` is the task that serves it.
 //!
 //! actix-http leaves without a timer every request head but the first, and its own keep-alive
 //! expiry loses requests (it closes without a last look). So the times of `[server]` are kept here:
@@ -6,12 +6,12 @@
 //! [`drive`] acts when it is due. Once a connection speaks HTTP/2, its driver says when it wants to
 //! look ([`Conn::look_at`]). Bodies are timed where they are read, in `body`.
 
+mod drive;
+
 use std::{
     cell::{Cell, RefCell, RefMut},
-    future::{Future, poll_fn},
     io,
     net::SocketAddr,
-    pin::pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
@@ -19,17 +19,17 @@ use std::{
 };
 
 use actix_http::{Method, Request, Uri};
-use futures_util::future::LocalBoxFuture;
-use tokio::{io::ReadBuf, time::sleep_until};
+use tokio::io::ReadBuf;
 
 use super::{
     books::{AccountId, End, Ticket},
-    clock::Clock,
     gate::{Framing, Gate},
     hub::{Hub, Standing},
     io::Stream,
 };
 use crate::config::Pin as GenerationPin;
+
+pub(crate) use drive::drive;
 
 /// How long a closed connection's late bytes are read away, at the most.
 const DISCARD: Duration = Duration::from_millis(500);
@@ -75,6 +75,8 @@ pub(crate) struct Conn {
 
     /// Set once the connection speaks HTTP/2: when its driver wants to look at it.
     look_at: Cell<Option<Instant>>,
+    /// The new process did not take it: it ends here.
+    stays: Cell<bool>,
 }
 
 /// What is to be done with a connection from which nothing has arrived in time.
@@ -127,6 +129,7 @@ impl Conn {
             ended: Cell::default(),
             verdict: Cell::default(),
             look_at: Cell::default(),
+            stays: Cell::default(),
         })
     }
 
@@ -243,9 +246,8 @@ impl Conn {
     pub(crate) fn is_to_close(&self) -> bool {
         match self.hub.standing() {
             // From the moment of the ask, however busy this worker's mailbox is.
-            Standing::Serving | Standing::Delaying => {
-                self.before_stop && !self.hub.readiness().is_ready()
-            }
+            Standing::Serving => self.before_stop && !self.hub.readiness().is_ready(),
+            Standing::Delaying => self.before_stop,
             Standing::Draining { .. } => true,
         }
     }
@@ -255,7 +257,39 @@ impl Conn {
     /// that says `Connection: close` would go unanswered in the eyes of a strict client.) P5: a
     /// handler may have blocked the thread since anything was read, so the kernel is asked too.
     pub(crate) fn closes_with_response(&self) -> bool {
-        self.is_to_close() && !self.has_more.get() && !self.stream.borrow().has_received()
+        self.is_to_close()
+            && !self.may_move()
+            && !self.has_more.get()
+            && !self.stream.borrow().has_received()
+    }
+
+    /// Whether it goes on in the new process once it is idle.
+    fn may_move(&self) -> bool {
+        !self.stays.get() && self.hub.has_passage(self.account)
+    }
+
+    /// Whether it can move right now: this process holds nothing of it, neither a byte that was
+    /// read nor one that is to be written. What has arrived in the kernel moves along.
+    fn moves(&self) -> bool {
+        self.open.get() == 0
+            && self.gate.get() == Gate::AT_HEAD
+            && self.head_since.get().is_none()
+            && !self.has_more.get()
+            && !self.ended.get()
+            && self.discarding.get().is_none()
+            && self.write_blocked_since.get().is_none()
+            && self.look_at.get().is_none()
+            && self.may_move()
+    }
+
+    /// Passes it on to the new process. Whether that has it now; it must not be read any more then.
+    async fn pass_on(&self) -> bool {
+        let way = self.hub.passage(self.account);
+        let socket = self.stream.borrow().try_clone();
+        let (Some((passage, listener)), Ok(socket)) = (way, socket) else {
+            return false;
+        };
+        passage.pass(listener, socket).await
     }
 
     // What the stream reports.
@@ -423,95 +457,5 @@ impl Conn {
             Standing::Serving | Standing::Delaying => kept,
             Standing::Draining { since, linger } => kept.min(idle_since.max(since) + linger),
         }
-    }
-}
-
-/// Drives a connection to its end: actix-http's `dispatcher`, and the clock beside it. It counts as
-/// open from now on, not from its first poll: a drain that begins meanwhile waits for it.
-pub(crate) fn drive(
-    conn: Rc<Conn>,
-    mut dispatcher: LocalBoxFuture<'static, ()>,
-) -> impl Future<Output = ()> {
-    let open = Open::new(conn);
-    async move {
-        let sleep = pin!(sleep_until(Instant::now().into()));
-        let mut clock = Clock::new(sleep);
-        poll_fn(|cx| poll(&open.conn, &mut dispatcher, &mut clock, cx)).await;
-    }
-}
-
-fn poll(
-    conn: &Conn,
-    dispatcher: &mut LocalBoxFuture<'static, ()>,
-    clock: &mut Clock<'_>,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    remember(&conn.waker, cx.waker());
-    loop {
-        if conn.cut.get() {
-            return Poll::Ready(());
-        }
-        let now = Instant::now();
-        conn.now.set(now);
-        if dispatcher.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if conn.mistook_a_head() {
-            cx.waker().wake_by_ref();
-        }
-        let Some((at, due)) = conn.due() else {
-            return Poll::Pending;
-        };
-        if now < at {
-            if clock.is_pending_until(at, now, cx) {
-                return Poll::Pending;
-            }
-            continue;
-        }
-        if conn.hub.catch_up(now) {
-            continue;
-        }
-        match due {
-            Due::Drop => return Poll::Ready(()),
-            Due::Look => continue,
-            Due::Give(verdict) => conn.verdict.set(Some(verdict)),
-        }
-        if dispatcher.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if conn.take_verdict().is_some() && conn.open.get() == 0 {
-            // actix-http does not read, and has nothing to write either: it stands still.
-            return Poll::Ready(());
-        }
-    }
-}
-
-fn remember(place: &RefCell<Option<Waker>>, waker: &Waker) {
-    let mut place = place.borrow_mut();
-    if !place.as_ref().is_some_and(|known| known.will_wake(waker)) {
-        *place = Some(waker.clone());
-    }
-}
-
-/// A connection's place at its worker, from accept to end, however it ends.
-struct Open {
-    conn: Rc<Conn>,
-    key: usize,
-}
-
-impl Open {
-    fn new(conn: Rc<Conn>) -> Self {
-        conn.hub.books().connected(conn.account);
-        let key = conn.hub.opened(conn.clone());
-        Self { conn, key }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let unsent = self.conn.encoded.take();
-        self.conn.close_requests(unsent.len(), unsent, End::Aborted);
-        self.conn.hub.books().disconnected(self.conn.account);
-        self.conn.hub.closed(self.key);
     }
 }

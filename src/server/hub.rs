@@ -11,9 +11,10 @@ use slab::Slab;
 use tokio::sync::{Notify, watch};
 
 use super::{
-    books::{Books, End, Ticket},
+    books::{AccountId, Books, End, Ticket},
     connection::Conn,
     extract::Lifecycle,
+    passage::Passage,
     pulse::Pulse,
     readiness::Readiness,
 };
@@ -80,6 +81,8 @@ pub(crate) struct Hub {
     connections: RefCell<Slab<Rc<Conn>>>,
     /// A connection has ended, or there is room for more.
     room: Notify,
+    /// Where idle connections go instead of being closed, and the accounts of those that may.
+    passage: RefCell<Option<(Passage, Vec<AccountId>)>>,
     /// Tells handlers of the drain. The worker's own, so that a request's copy of it touches no
     /// other worker's cache line.
     lifecycle: watch::Sender<Option<Instant>>,
@@ -108,6 +111,7 @@ impl Hub {
             standing: Cell::new(Standing::Serving),
             connections: RefCell::default(),
             room: Notify::new(),
+            passage: RefCell::default(),
             lifecycle: watch::Sender::new(None),
             stood: Cell::new(pulse.look(Instant::now())),
             pulse,
@@ -240,6 +244,28 @@ impl Hub {
     pub(crate) fn delay(&self) {
         self.standing.set(Standing::Delaying);
         self.wake_connections();
+    }
+
+    /// From now on idle connections pass on to the new process.
+    pub(crate) fn open_passage(&self, passage: Passage) {
+        let listeners = passage.listeners().iter();
+        let accounts = listeners.map(|name| self.books.account(name)).collect();
+        self.passage.replace(Some((passage, accounts)));
+    }
+
+    /// The way out for a connection of this account, and its listener's name.
+    pub(crate) fn passage(&self, account: AccountId) -> Option<(Passage, Arc<str>)> {
+        let passage = self.passage.borrow();
+        let (passage, accounts) = passage.as_ref()?;
+        let place = accounts.iter().position(|of| *of == account)?;
+        Some((passage.clone(), passage.listeners().get(place)?.clone()))
+    }
+
+    /// Whether there is a way out for connections of this account.
+    pub(crate) fn has_passage(&self, account: AccountId) -> bool {
+        let passage = self.passage.borrow();
+        let accounts = passage.as_ref().map(|(_, accounts)| accounts);
+        accounts.is_some_and(|accounts| accounts.contains(&account))
     }
 
     /// What is in flight is finished until the deadline; idle connections linger.

@@ -7,6 +7,7 @@
 use std::{
     io,
     mem::MaybeUninit,
+    os::fd::{AsFd as _, OwnedFd},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -61,6 +62,14 @@ impl Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         either!(self, socket => Pin::new(socket).poll_write(cx, bytes))
+    }
+
+    /// Another handle on the socket.
+    ///
+    /// # Errors
+    /// Where the descriptors are used up.
+    pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
+        either!(self, socket => socket.as_fd().try_clone_to_owned())
     }
 
     /// Says that nothing more will be sent.

@@ -4,25 +4,28 @@
 //! queue of each worker's own would be lost with it.
 
 use std::{
-    fmt, fs,
     io::{self, ErrorKind},
     net::SocketAddr,
-    os::{
-        linux::fs::MetadataExt as _,
-        unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
-    path::{Path, PathBuf},
-    sync::Arc,
     task::{Context, Poll},
 };
 
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 use tokio::{
     net::{TcpListener, UnixListener},
     runtime::Handle,
 };
 
-use super::io::Stream;
+use super::{
+    io::Stream,
+    socket_file::{FileIdentity, SocketFile},
+};
+use crate::settings::Address;
 
 /// Connections that the kernel keeps for us to accept; `net.core.somaxconn` may allow fewer.
 const BACKLOG: i32 = 4096;
@@ -31,44 +34,71 @@ const BACKLOG: i32 = 4096;
 /// more only when a third of them is gone: a client that reads slowly would seem to stand still.
 const UNSENT: u32 = 128 * 1024;
 
-/// Where a listener listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl Address {
-    /// Whether the system picks the port: two such are two.
-    pub(crate) fn is_any_port(&self) -> bool {
-        self.tcp().is_some_and(|address| address.port() == 0)
-    }
-
-    pub(crate) fn tcp(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(address) => Some(*address),
-            Self::Unix(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// A bound socket. Dropping it undoes what binding did.
+/// A socket that listens or will. Dropping it undoes what binding did, unless the socket lives on
+/// in another process.
 pub(crate) struct Listener {
     name: Arc<str>,
+    /// As it was asked for: port 0 stands.
+    asked: Address,
     /// The real one: port 0 resolved.
     address: Address,
     socket: Socket,
-    /// Where the address is a path: the socket's file, while it is ours.
+    /// Where the address is a path: the socket's file.
     file: Option<SocketFile>,
+    elsewhere: Elsewhere,
+}
+
+/// What is to be known of a listening socket that passes from one process to the next.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Bequest {
+    name: Arc<str>,
+    asked: Address,
+    address: Address,
+    file: Option<FileIdentity>,
+}
+
+impl Bequest {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Whether it is what a listener of this name and address needs. Where the system has picked
+    /// the port, the name tells which it is.
+    pub(crate) fn is_of(&self, name: &str, address: &Address) -> bool {
+        self.address == *address || (self.asked == *address && *self.name == *name)
+    }
+}
+
+/// Whether a listening socket lives on in another process, whose queue and name it then has. Told to
+/// a listener and all of its shares at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Elsewhere(Arc<AtomicBool>);
+
+impl Elsewhere {
+    pub(crate) fn set(&self, lives_on: bool) {
+        self.0.store(lives_on, Ordering::Release);
+    }
+
+    pub(crate) fn lives_on(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The mode of a unix socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Access {
+    /// Who may connect is decided by the directory, as a TCP port is open to every local user.
+    Anyone,
+    Owner,
+}
+
+impl Access {
+    fn mode(self) -> u32 {
+        match self {
+            Self::Anyone => 0o666,
+            Self::Owner => 0o600,
+        }
+    }
 }
 
 impl Listener {
@@ -77,7 +107,8 @@ impl Listener {
     /// # Errors
     /// Those of bind(2); for a path also [`ErrorKind::AddrInUse`] where another process answers at
     /// it, and [`ErrorKind::AlreadyExists`] where something is there that is not a socket.
-    pub(crate) fn bind(name: &str, address: &Address) -> io::Result<Self> {
+    pub(crate) fn bind(name: &str, address: &Address, access: Access) -> io::Result<Self> {
+        let asked = address.clone();
         let (socket, address, file) = match address {
             Address::Tcp(address) => {
                 let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
@@ -90,23 +121,72 @@ impl Listener {
             }
             Address::Unix(path) => {
                 let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                let file = SocketFile::bind(&socket, path)?;
+                let file = SocketFile::bind(&socket, path, access.mode())?;
                 (socket, address.clone(), Some(file))
             }
         };
         socket.set_nonblocking(true)?;
         Ok(Self {
             name: name.into(),
+            asked,
             address,
             socket,
             file,
+            elsewhere: Elsewhere::default(),
         })
+    }
+
+    /// A listener whose socket another process has left: it listens already, and has its name.
+    ///
+    /// # Errors
+    /// Where it is no socket.
+    pub(crate) fn inherit(
+        name: &str,
+        asked: &Address,
+        bequest: Bequest,
+        socket: OwnedFd,
+        elsewhere: Elsewhere,
+    ) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        let file = match &bequest.address {
+            Address::Unix(path) => bequest.file.map(|file| SocketFile::inherited(path, file)),
+            Address::Tcp(_) => None,
+        };
+        Ok(Self {
+            name: name.into(),
+            asked: asked.clone(),
+            address: bequest.address,
+            socket,
+            file,
+            elsewhere,
+        })
+    }
+
+    /// What another process needs to [`inherit`](Self::inherit) it.
+    ///
+    /// # Errors
+    /// Where the descriptors are used up.
+    pub(crate) fn bequeath(&self) -> io::Result<(Bequest, OwnedFd)> {
+        let bequest = Bequest {
+            name: self.name.clone(),
+            asked: self.asked.clone(),
+            address: self.address.clone(),
+            file: self.file.as_ref().map(SocketFile::identity),
+        };
+        Ok((bequest, self.socket.try_clone()?.into()))
+    }
+
+    /// Where it is told that its socket lives on in another process.
+    pub(crate) fn elsewhere(&self) -> &Elsewhere {
+        &self.elsewhere
     }
 
     /// Begins to listen, and gives a path's socket its name.
     ///
     /// # Errors
     /// Those of listen(2): [`ErrorKind::AddrInUse`] where another listens at the address already.
+    /// For a path those of [`bind`](Self::bind) too, where somebody has come first.
     pub(crate) fn listen(&mut self) -> io::Result<()> {
         self.socket.listen(BACKLOG)?;
         self.file.as_mut().map_or(Ok(()), SocketFile::publish)
@@ -134,27 +214,43 @@ impl Listener {
         Ok(Share {
             name: self.name.clone(),
             socket,
+            elsewhere: self.elsewhere.clone(),
         })
     }
 
-    /// Lets no new handshake begin, while those under way are completed: closing a listening
-    /// socket resets both them and what is in its queue. A client whose SYN is dropped sends it
-    /// again a second later, and is then refused or served by whoever listens.
+    /// Lets no new connection begin, while handshakes under way are completed and the queue stays:
+    /// closing a listening socket resets them all. A client whose SYN is dropped sends it again a
+    /// second later, and is then refused or served by whoever listens; on a path it is refused.
     pub(crate) fn refuse_handshakes(&self) {
-        if matches!(self.address, Address::Tcp(_)) {
+        if self.elsewhere.lives_on() {
+            return;
+        }
+        if self.file.is_some() {
+            // Refused only where the socket does not listen.
+            let _ = self.socket.shutdown(std::net::Shutdown::Read);
+        } else if let Err(error) = self.socket.attach_filter(&DROP_SYN) {
             // The listener is about to close anyway: without the filter it merely resets some.
-            if let Err(error) = self.socket.attach_filter(&DROP_SYN) {
-                log::debug!(target: "everup::server", "no filter on listener {}: {error}", self.name);
-            }
+            log::debug!(target: "everup::server", "no filter on listener {}: {error}", self.name);
         }
     }
 
     /// Ends listening for every share, also that of a worker that is blocked, and takes a path's
-    /// name away.
+    /// name away. Of a socket that lives on elsewhere each worker closes its own share, no more.
     pub(crate) fn close(&self) {
+        if self.elsewhere.lives_on() {
+            return;
+        }
         // Refused only where the socket does not listen.
         let _ = self.socket.shutdown(std::net::Shutdown::Read);
         if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.as_ref().filter(|_| !self.elsewhere.lives_on()) {
             file.remove();
         }
     }
@@ -182,6 +278,7 @@ const DROP_SYN: [SockFilter; 5] = {
 pub(crate) struct Share {
     name: Arc<str>,
     socket: ShareSocket,
+    elsewhere: Elsewhere,
 }
 
 enum ShareSocket {
@@ -195,6 +292,11 @@ pub(crate) type Accepted = (Stream, Option<SocketAddr>);
 impl Share {
     pub(crate) fn listener(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Whether its queue is another process's to empty.
+    pub(crate) fn lives_on_elsewhere(&self) -> bool {
+        self.elsewhere.lives_on()
     }
 
     pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
@@ -242,22 +344,37 @@ impl Queue {
     /// # Errors
     /// Those of accept(2).
     pub(crate) fn next(&self) -> io::Result<Option<Accepted>> {
-        let (socket, peer) = match self.socket.accept() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock || is_shut(&error) => {
-                return Ok(None);
+        match self.socket.accept() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock || is_shut(&error) => Ok(None),
+            accepted => {
+                let (socket, peer) = accepted?;
+                accepted_from(socket, &peer).map(Some)
             }
-            accepted => accepted?,
-        };
-        socket.set_nonblocking(true)?;
-        let peer = peer.as_socket();
-        let stream = if peer.is_some() {
-            let _ = socket.set_tcp_nodelay(true);
-            Stream::Tcp(tokio::net::TcpStream::from_std(socket.into())?)
-        } else {
-            Stream::Unix(tokio::net::UnixStream::from_std(socket.into())?)
-        };
-        Ok(Some((stream, peer)))
+        }
     }
+}
+
+/// A connection that another process has accepted. Must be called within a runtime.
+///
+/// # Errors
+/// Where it is gone, or the runtime does not take it.
+pub(crate) fn accepted_elsewhere(socket: OwnedFd) -> io::Result<Accepted> {
+    let socket = Socket::from(socket);
+    let peer = socket.peer_addr()?;
+    accepted_from(socket, &peer)
+}
+
+fn accepted_from(socket: Socket, peer: &SockAddr) -> io::Result<Accepted> {
+    socket.set_nonblocking(true)?;
+    let peer = peer.as_socket();
+    let stream = if peer.is_some() {
+        // Refused only on a connection that is gone already.
+        let _ = socket.set_tcp_nodelay(true);
+        Stream::Tcp(tokio::net::TcpStream::from_std(socket.into())?)
+    } else {
+        Stream::Unix(tokio::net::UnixStream::from_std(socket.into())?)
+    };
+    Ok((stream, peer))
 }
 
 /// Whether accept(2) failed because the socket does not listen any more ([`Listener::close`]).
@@ -272,78 +389,4 @@ pub(crate) fn is_clients_fault(error: &io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut
     )
-}
-
-/// A unix socket's file. It has its mode before it has its name, replaces only a socket that nobody
-/// answers, and is removed only while it is still ours.
-struct SocketFile {
-    path: PathBuf,
-    /// Its name until it listens.
-    draft: Option<PathBuf>,
-    inode: (u64, u64),
-}
-
-impl SocketFile {
-    fn bind(socket: &Socket, path: &Path) -> io::Result<Self> {
-        Self::free(path)?;
-        let draft = path.with_extension(format!("{}.new", std::process::id()));
-        // Left by a process of our number that was killed between bind and publish.
-        let _ = fs::remove_file(&draft);
-        socket.bind(&SockAddr::unix(&draft)?)?;
-        let mut file = Self {
-            path: path.to_owned(),
-            draft: Some(draft.clone()),
-            inode: (0, 0),
-        };
-        fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
-        file.inode = inode(&draft)?;
-        Ok(file)
-    }
-
-    fn publish(&mut self) -> io::Result<()> {
-        if let Some(draft) = &self.draft {
-            fs::rename(draft, &self.path)?;
-            self.draft = None;
-        }
-        Ok(())
-    }
-
-    fn remove(&self) {
-        let path = self.draft.as_ref().unwrap_or(&self.path);
-        if inode(path).is_ok_and(|found| found == self.inode) {
-            // Nothing else can be done about it; the next start replaces it.
-            let _ = fs::remove_file(path);
-        }
-    }
-
-    /// Makes sure that `path` names nothing, or a socket that nobody answers.
-    fn free(path: &Path) -> io::Result<()> {
-        match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-            Ok(found) if !found.file_type().is_socket() => {
-                return Err(io::Error::new(ErrorKind::AlreadyExists, "not a socket"));
-            }
-            Ok(_) => {}
-        }
-        match std::os::unix::net::UnixStream::connect(path) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => Err(io::Error::new(
-                ErrorKind::AddrInUse,
-                "another process answers",
-            )),
-        }
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        self.remove();
-    }
-}
-
-fn inode(path: &Path) -> io::Result<(u64, u64)> {
-    let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.st_dev(), metadata.st_ino()))
 }

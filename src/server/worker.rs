@@ -1,6 +1,7 @@
 //! WorkerActor: one core's thread, its accept loop and its connections.
 //!
-//! Takes [`Adopt`], [`Delay`], [`CloseListeners`], [`Drain`], [`CatchUp`] and [`Cut`], all from the ServerActor.
+//! Takes [`Adopt`], [`Receive`], [`Delay`], [`LetGo`], [`CloseListeners`], [`Drain`], [`CatchUp`] and
+//! [`Cut`], all from the ServerActor.
 //! Knows no other actor. What it served is told by its books, which others may read at any time.
 
 use std::{
@@ -24,7 +25,8 @@ use super::{
     books::{Books, Victim},
     connection::{self, Conn},
     hub::{Crowd, Hub, Times},
-    listener::{Accepted, Queue, Share, is_clients_fault, is_shut},
+    listener::{Accepted, Queue, Share, accepted_elsewhere, is_clients_fault, is_shut},
+    passage::{Arrival, Passage},
     pulse::Pulse,
     readiness::Readiness,
     serve::{NewServe, Serve, Speaks},
@@ -51,18 +53,30 @@ pub(crate) struct Adopted;
 #[rtype(result = "()")]
 pub(crate) struct Delay;
 
+/// Accept no more from sockets that live on in another process. Cannot fail.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LetGo;
+
+/// Serve these connections, which the process before has accepted. Cannot fail.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Receive(pub(crate) Vec<Arrival>);
+
 /// Serve what the accept queues hold and close the listeners. Answered when the queues are empty.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct CloseListeners;
 
 /// Finish what is in flight. Answered when no connection is left. Sent again where it changes.
-#[derive(Clone, Copy, Message)]
+#[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain {
     pub(crate) since: Instant,
     pub(crate) linger: Duration,
     pub(crate) deadline: Instant,
+    /// Where idle connections go on, where a new process serves afterwards.
+    pub(crate) passage: Option<Passage>,
 }
 
 /// The process stood still: move the connections' clocks. Cannot fail.
@@ -221,6 +235,27 @@ impl Handler<Delay> for WorkerActor {
     }
 }
 
+impl Handler<LetGo> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: LetGo, _: &mut Self::Context) {
+        self.acceptor.let_go();
+    }
+}
+
+impl Handler<Receive> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, Receive(arrivals): Receive, _: &mut Self::Context) {
+        for Arrival { listener, socket } in arrivals {
+            // One that fails has ended meanwhile.
+            if let Ok(accepted) = accepted_elsewhere(socket) {
+                self.acceptor.open(&listener, accepted);
+            }
+        }
+    }
+}
+
 impl Handler<CloseListeners> for WorkerActor {
     type Result = ResponseFuture<()>;
 
@@ -233,6 +268,9 @@ impl Handler<Drain> for WorkerActor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
+        if let Some(passage) = drain.passage {
+            self.hub.open_passage(passage);
+        }
         self.hub.drain(drain.since, drain.linger, drain.deadline);
         let hub = self.hub.clone();
         Box::pin(async move {
@@ -287,6 +325,11 @@ impl Acceptor {
         self.shares.borrow_mut().clear();
     }
 
+    fn let_go(&self) {
+        let mut shares = self.shares.borrow_mut();
+        shares.retain(|share| !share.lives_on_elsewhere());
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -309,7 +352,6 @@ impl Acceptor {
                     tokio::task::yield_now().await;
                 }
                 Err(error) if is_clients_fault(&error) => {}
-                Err(error) if is_shut(&error) => self.close(),
                 Err(error) => {
                     if !is_exhausted {
                         log::error!(target: "everup::server", "cannot accept connections: {error}; those that wait are served as others end");
@@ -327,15 +369,17 @@ impl Acceptor {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(Arc<str>, Accepted)>> {
         self.waker.replace(Some(cx.waker().clone()));
-        let shares = self.shares.borrow();
-        for share in shares
-            .iter()
-            .cycle()
-            .skip(turn % shares.len().max(1))
-            .take(shares.len())
-        {
-            if let Poll::Ready(accepted) = share.poll_accept(cx) {
-                return Poll::Ready(accepted.map(|accepted| (share.listener().clone(), accepted)));
+        let mut shares = self.shares.borrow_mut();
+        let mut tried = 0;
+        while tried < shares.len() {
+            let next = (turn + tried) % shares.len();
+            match shares[next].poll_accept(cx) {
+                Poll::Ready(Err(error)) if is_shut(&error) => drop(shares.swap_remove(next)),
+                Poll::Ready(accepted) => {
+                    let listener = shares[next].listener().clone();
+                    return Poll::Ready(accepted.map(|accepted| (listener, accepted)));
+                }
+                Poll::Pending => tried += 1,
             }
         }
         Poll::Pending
@@ -356,11 +400,13 @@ impl Acceptor {
         actix_rt::spawn(connection::drive(conn, dispatcher));
     }
 
-    /// P5: serves what the queues hold, then closes them.
+    /// P5: serves what the queues hold, then closes them. What is queued at a socket that lives on
+    /// elsewhere is left to be served there.
     async fn empty(self: Rc<Self>) {
         let shares = self.shares.take();
         for queue in shares
             .into_iter()
+            .filter(|share| !share.lives_on_elsewhere())
             .filter_map(|share| share.into_queue().ok())
         {
             while let Some(accepted) = self.next_of(&queue).await {

@@ -5,11 +5,11 @@ use super::effective::Effective;
 use super::key;
 use super::secret::REDACTED;
 use super::tree::Hidden;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 /// A setting that differs from the one before.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Dotted; segments that hold dots, slashes or braces are quoted.
     pub key: String,
@@ -23,7 +23,7 @@ pub struct Change {
 
 /// A file's value that differs from the one before and is not in force: the environment or `--set`
 /// hides it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shadowed {
     /// Dotted, as of a [`Change`].
     pub key: String,

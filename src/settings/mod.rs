@@ -39,7 +39,7 @@ pub use secret::Secret;
 pub use shape::schema;
 pub use sources::Sources;
 pub use text::Excerpt;
-pub use units::{AdminAddress, duration};
+pub use units::{Address, AdminAddress, duration};
 
 pub(crate) use author::ReadFiles;
 pub(crate) use changes::{changes, shadowed};

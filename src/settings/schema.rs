@@ -1,14 +1,14 @@
 //! The tables that every service has, their defaults and what each setting means.
 //! Owns no parsing: how values are written is `units.rs`.
 
-use super::units::{self, AdminAddress, Level, ListenerName, LogTarget};
+use super::units::{self, Address, AdminAddress, Level, ListenerName, LogTarget};
 use bytesize::ByteSize;
 use log::LevelFilter;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -84,10 +84,11 @@ pub struct Server {
 /// A socket that requests come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listener {
-    /// An IP address and a port such as `"127.0.0.1:8080"`; port 0 picks one. No default.
-    #[serde(deserialize_with = "units::address")]
+    /// An IP address and a port such as `"127.0.0.1:8080"`; port 0 picks one. Or `"unix:PATH"`, a
+    /// socket that every local user may connect to whom its directory lets through; a relative
+    /// path starts at `$RUNTIME_DIRECTORY`, else where the process works. No default.
     #[schemars(with = "String")]
-    pub address: SocketAddr,
+    pub address: Address,
     /// A path such as `"/-/"`, beneath which `livez` and `readyz` are answered here too, for load
     /// balancers that cannot reach the admin API. Default: none.
     #[serde(
@@ -255,9 +256,8 @@ impl Default for Logging {
 }
 
 fn built_in_listeners() -> BTreeMap<String, Listener> {
-    let address = (Ipv4Addr::LOCALHOST, 8080).into();
     let listener = Listener {
-        address,
+        address: Address::Tcp((Ipv4Addr::LOCALHOST, 8080).into()),
         probes: None,
         h2c: false,
     };

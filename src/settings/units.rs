@@ -16,6 +16,15 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Characters that a listener's name may have.
 const NAME: usize = 64;
 
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `127.0.0.1:8080`; port 0 picks one.
+    Tcp(SocketAddr),
+    /// `unix:PATH`.
+    Unix(PathBuf),
+}
+
 /// Where the admin API listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminAddress {
@@ -183,14 +192,6 @@ fn written_size(size: u64) -> String {
     }
 }
 
-/// An IP address and a port.
-pub(super) fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
-    from.deserialize_str(Text {
-        expected: "an IP address and a port such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
-        read: |text| text.parse().ok(),
-    })
-}
-
 /// How many workers.
 pub(super) fn workers<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
     up_to(512, from)
@@ -281,6 +282,64 @@ impl AdminAddress {
     }
 }
 
+impl Address {
+    /// The TCP address, where it is one.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Address::Tcp(address) => Some(*address),
+            Address::Unix(_) => None,
+        }
+    }
+
+    /// Whether the system picks the port: two such are two.
+    pub(crate) fn is_any_port(&self) -> bool {
+        self.tcp().is_some_and(|address| address.port() == 0)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(out),
+            Address::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl std::str::FromStr for Address {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Address, ()> {
+        let address = match text.strip_prefix("unix:") {
+            Some(path) => unix_path_of(path).map(Address::Unix),
+            None => text.parse().ok().map(Address::Tcp),
+        };
+        address.ok_or(())
+    }
+}
+
+impl serde::Serialize for Address {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Text {
+            expected: "an IP address and a port such as \"127.0.0.1:8080\" or \"[::1]:8080\", or \
+                       \"unix:PATH\"",
+            read: |text| text.parse().ok(),
+        })
+    }
+}
+
+/// A path that a unix socket can have: a NUL cannot be in one, and an empty one names an unnamed
+/// socket.
+fn unix_path_of(path: &str) -> Option<PathBuf> {
+    (!path.is_empty() && !path.contains('\0')).then(|| path.into())
+}
+
 impl serde::Serialize for AdminAddress {
     fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -306,9 +365,7 @@ fn admin_address_of(text: &str) -> Option<AdminAddress> {
         return Some(AdminAddress::Off);
     }
     if let Some(path) = text.strip_prefix("unix:") {
-        // A NUL cannot be in a path, and an empty one names an unnamed socket.
-        let good = !path.is_empty() && !path.contains('\0');
-        return good.then(|| AdminAddress::Unix(path.into()));
+        return unix_path_of(path).map(AdminAddress::Unix);
     }
     text.parse().ok().map(AdminAddress::Tcp)
 }

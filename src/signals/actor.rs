@@ -74,6 +74,7 @@ impl StreamHandler<Origin> for SignalActor {
             Action::Stop(urge) => self.control.end(urge, trigger, false),
             Action::StopFailed => self.control.end(Urge::Graceful, trigger, true),
             Action::ReopenLogs => self.control.reopen_logs(trigger),
+            Action::Upgrade => drop(self.control.request_upgrade(&trigger)),
             Action::Unhandled => emit(&Event::Unhandled(&trigger.to_string())),
             Action::Ignored | Action::Default | Action::Uncatchable => {}
         }
@@ -83,7 +84,7 @@ impl StreamHandler<Origin> for SignalActor {
 fn trigger(signal: &Signal, origin: &Origin) -> Trigger {
     let sender = origin.process;
     Trigger {
-        signal: Some(signal.name),
+        signal: Some(signal.name.into()),
         pid: sender.map(|sender| sender.pid),
         uid: sender.map(|sender| sender.uid),
         command: sender.and_then(|sender| command(sender.pid)),

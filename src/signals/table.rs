@@ -47,6 +47,7 @@ pub(crate) enum Action {
     /// A limit of the system was reached: stop gracefully, as a failure.
     StopFailed,
     ReopenLogs,
+    Upgrade,
     /// Would end the process by default; here it is logged, nothing more.
     Unhandled,
     /// Would end the process by default; here it does nothing at all.
@@ -82,7 +83,7 @@ pub(crate) const TABLE: &[Signal] = &[
     signal("SIGKILL", SIGKILL, Term, Action::Uncatchable, KILLS),
     signal("SIGUSR1", SIGUSR1, Term, Action::ReopenLogs, REOPENS),
     signal("SIGSEGV", SIGSEGV, Core, Action::Default, CRASHES),
-    signal("SIGUSR2", SIGUSR2, Term, Action::Unhandled, UNHANDLED),
+    signal("SIGUSR2", SIGUSR2, Term, Action::Upgrade, UPGRADES),
     signal("SIGPIPE", SIGPIPE, Term, Action::Ignored, IGNORED),
     signal("SIGALRM", SIGALRM, Term, Action::Unhandled, UNHANDLED),
     signal(
@@ -116,6 +117,7 @@ const INTERRUPTS: &str = "stops gracefully; at least 500 ms after any stop began
 const LIMITED: &str = "stops gracefully (the limit of CPU time was reached), and exits 1, or 3 \
     where anything was cut";
 const REOPENS: &str = "opens the log file anew, after it was renamed";
+const UPGRADES: &str = "upgrades: a new process of the program on disk takes over";
 const UNHANDLED: &str = "logged as unhandled, nothing more";
 const IGNORED: &str = "ignored: the write's error is handled where it happens";
 const NOTHING: &str = "the default: nothing";
@@ -148,7 +150,7 @@ impl Signal {
     pub(crate) fn is_caught(&self) -> bool {
         match self.action {
             Action::Reload | Action::Stop(_) | Action::StopFailed => true,
-            Action::ReopenLogs | Action::Unhandled => true,
+            Action::ReopenLogs | Action::Upgrade | Action::Unhandled => true,
             // Rust's runtime has it ignored before `main`: a handler would run at each such write.
             Action::Ignored => self.number != SIGPIPE,
             Action::Default | Action::Uncatchable => false,
@@ -163,6 +165,7 @@ fn word<S: Serializer>(action: &Action, serializer: S) -> Result<S::Ok, S::Error
         Action::Stop(_) => "stop",
         Action::StopFailed => "stop_failed",
         Action::ReopenLogs => "reopen_logs",
+        Action::Upgrade => "upgrade",
         Action::Unhandled => "unhandled",
         Action::Ignored => "ignored",
         Action::Default => "default",

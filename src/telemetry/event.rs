@@ -6,7 +6,7 @@ use log::{Level, Record};
 
 use super::line;
 use crate::{
-    config::{Attempt, Outcome, Snapshot},
+    config::{Attempt, Outcome, Snapshot, Upgraded},
     server::{DrainReport, Requests, Step, Victim},
     settings::LogFormat,
 };
@@ -24,6 +24,13 @@ pub(crate) enum Event<'a> {
     /// A request was cut.
     Cut(&'a Victim),
     Stopped(&'a DrainReport),
+    /// A new process of the program is being started.
+    UpgradeAsked(&'a str),
+    Upgraded(&'a Upgraded),
+    NotUpgraded {
+        by: &'a str,
+        reason: &'a str,
+    },
     /// `server.max_connections` is more than the descriptors allow.
     Capped {
         given: usize,
@@ -97,13 +104,14 @@ impl Event<'_> {
             Self::Attempt(attempt) if attempt.outcome != Outcome::Rejected => Level::Info,
             Self::Attempt(attempt) if attempt.refused.is_some() => Level::Info,
             Self::StopAsked { .. } | Self::Capped { .. } | Self::TerminalGone(_) => Level::Info,
+            Self::UpgradeAsked(_) | Self::Upgraded(_) => Level::Info,
             Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) | Self::StoodStill(_) => {
                 Level::Warn
             }
             Self::LogMoves { .. } | Self::LogReopened { .. } => Level::Info,
             Self::LogNotAFile { .. } => Level::Info,
             Self::LinesLost { .. } => Level::Warn,
-            Self::Attempt(_) | Self::BooksDiffer(_) => Level::Error,
+            Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
             Self::LogNotReopened { .. } | Self::LogNotRolled { .. } => Level::Error,
             Self::LogNotWritten { .. } => Level::Error,
         }
@@ -189,6 +197,19 @@ impl fmt::Display for Event<'_> {
                     all.aborted,
                     all.cut,
                     all.in_flight
+                )
+            }
+            Self::UpgradeAsked(by) => write!(f, "upgrade: a new process is started, asked by {by}"),
+            Self::Upgraded(upgraded) => write!(
+                f,
+                "upgraded: pid {} serves generation {}, ready after {:.2} ms",
+                upgraded.pid, upgraded.generation, upgraded.ready_ms
+            ),
+            Self::NotUpgraded { by, reason } => {
+                write!(
+                    f,
+                    "not upgraded: {reason}; asked by {by}; pid {} serves on",
+                    std::process::id()
                 )
             }
             Self::Capped { given, asked } => write!(

@@ -21,3 +21,6 @@ mod stop;
 mod support;
 mod terminal;
 mod timers;
+mod unix;
+mod upgrade;
+mod upgrade_fails;

@@ -171,13 +171,6 @@ fn assert_unhandled(program: &Program, signal: Signal, name: &str) {
 }
 
 #[test]
-fn usr2_is_logged_as_unhandled_and_nothing_else_happens() {
-    let mut program = Program::serve("[app]\nmessage = \"here\"\n");
-    assert_unhandled(&program, Signal::USR2, "SIGUSR2");
-    program.stop();
-}
-
-#[test]
 fn xcpu_stops_gracefully_and_exits_1() {
     let mut program = Program::serve(ROUTES);
     let mut conn = program.connect();

@@ -32,6 +32,8 @@ fn flood(program: &Program, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {
     said.map_or(ENHANCE_YOUR_CALM, |(_, code)| code)
 }
 
+/// Makes a flood's frames, one by one.
+
 #[test]
 fn floods_of_frames_that_bring_nothing_end_their_connection() {
     let program = program("", "[app.routes.\"/slow\"]\nrespond = { delay = \"10s\" }");

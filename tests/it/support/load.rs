@@ -356,7 +356,10 @@ impl Client<'_> {
             };
             let reset = matches!(
                 error.kind(),
-                ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::ConnectionReset
+                    // A unix socket's name is gone.
+                    | ErrorKind::NotFound
             );
             if reset && self.plan.stop_expected.load(Relaxed) {
                 return None;

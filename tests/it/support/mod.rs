@@ -3,6 +3,7 @@
 mod books;
 pub mod frames;
 mod h2;
+mod heirs;
 mod http;
 mod load;
 mod log;
@@ -10,6 +11,7 @@ mod program;
 
 pub use books::{AttemptLine, Books, StopReport};
 pub use h2::{H2, H2Load, h2_request};
+pub use heirs::{install, replace_program};
 pub use http::{Address, Conn, Quiet, Response, request};
 pub use load::{Kind, Load, LoadBooks, LoadSetup};
 use log::Log;

@@ -18,6 +18,8 @@ use tempfile::TempDir;
 /// How a program is to be started.
 pub struct Setup {
     home: TempDir,
+    program: PathBuf,
+    environment: Vec<(String, OsString)>,
     args: Vec<OsString>,
     shell: Vec<String>,
     named: bool,
@@ -41,6 +43,8 @@ impl Setup {
         fs::create_dir(home.path().join("settings")).expect("a settings folder");
         Self {
             home,
+            program: env!("CARGO_BIN_EXE_everup").into(),
+            environment: Vec::new(),
             args: Vec::new(),
             shell: Vec::new(),
             named: true,
@@ -55,6 +59,30 @@ impl Setup {
 
     pub fn settings(&self) -> PathBuf {
         self.home.path().join("settings")
+    }
+
+    /// The folder that it works in.
+    pub fn home(&self) -> PathBuf {
+        self.home.path().to_owned()
+    }
+
+    /// Starts a copy of the program, in its own folder: what is at that path can be replaced.
+    pub fn copied(mut self) -> Self {
+        let copy = self.home().join("everup");
+        super::install(&self.program, &copy);
+        self.program = copy;
+        self
+    }
+
+    /// Starts this program, looked for in `PATH` where it has no slash.
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
     }
 
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
@@ -76,7 +104,7 @@ impl Setup {
 
     /// The program as a process to be, in its folder, with no variable of ours but those of the shell.
     fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_everup");
+        let program = &self.program;
         let mut command = if self.shell.is_empty() {
             Command::new(program)
         } else {
@@ -100,6 +128,7 @@ impl Setup {
             command.env_remove(name);
         }
         command
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(&self.args)
             .current_dir(self.home.path())
             // The kernel drops the stops of job control where no shell could undo them: in a group
@@ -119,7 +148,9 @@ impl Setup {
             .expect("the program starts");
         let log = Log::follow(child.stderr.take().expect("standard error is piped"));
         Program {
+            pid: child.id(),
             child,
+            heirs: Vec::new(),
             home: self.home,
             log,
             listeners: HashMap::new(),
@@ -171,9 +202,13 @@ fn code(status: ExitStatus) -> i32 {
 
 /// A program that runs; killed when dropped, and its log shown where the test fails.
 pub struct Program {
-    child: Child,
+    pub(super) child: Child,
+    /// The process that serves: the child, or the newest heir.
+    pub(super) pid: u32,
+    /// Processes that took over, oldest first.
+    pub(super) heirs: Vec<u32>,
     home: TempDir,
-    log: Log,
+    pub(super) log: Log,
     listeners: HashMap<String, Address>,
     admin: Option<Address>,
 }
@@ -187,7 +222,15 @@ impl Program {
     /// Learns the real addresses from
     /// `serving: listener public on 127.0.0.1:41234, admin on 127.0.0.1:41235, generation 1, …`.
     pub fn wait_serving(&mut self) {
-        let line = self.wait_log("serving: ");
+        self.wait_serving_as(self.pid);
+    }
+
+    /// As [`Program::wait_serving`], of a process that takes itself for that pid.
+    pub fn wait_serving_as(&mut self, pid: u32) {
+        let pid = format!(", pid {pid}");
+        let line = self.wait_line("serving", |line| {
+            line.contains("serving: ") && line.ends_with(&pid)
+        });
         let (_, text) = line.split_once("serving: ").expect("it was waited for");
         for part in text.split(", ") {
             let Some((who, address)) = part.split_once(" on ") else {
@@ -196,7 +239,10 @@ impl Program {
             let address = Address::parse(address)
                 .unwrap_or_else(|| panic!("no address in {part:?} of {line:?}"));
             match who.strip_prefix("listener ") {
-                Some(name) => drop(self.listeners.insert(name.into(), address)),
+                Some(name) => {
+                    let address = self.beneath_home(address);
+                    self.listeners.insert(name.into(), address);
+                }
                 None if who == "admin" => self.admin = Some(self.beneath_home(address)),
                 None => {}
             }
@@ -219,8 +265,14 @@ impl Program {
             .expect("the program has an admin listener")
     }
 
+    /// The process that serves.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.pid
+    }
+
+    /// The folder that it works in.
+    pub fn home(&self) -> PathBuf {
+        self.home.path().to_owned()
     }
 
     pub fn settings(&self) -> PathBuf {
@@ -313,6 +365,16 @@ impl Program {
         });
     }
 
+    /// Waits until so many connections are open at all listeners.
+    pub fn wait_open(&self, count: u64) {
+        eventually(&format!("{count} connections"), || {
+            let status = self.status();
+            let listeners = status["listeners"].as_array()?.iter();
+            let open: u64 = listeners.filter_map(|it| it["connections"].as_u64()).sum();
+            (open == count).then_some(())
+        });
+    }
+
     /// Waits until so many connections are open.
     pub fn wait_connections(&self, count: u64) {
         eventually(&format!("{count} connections"), || {
@@ -350,6 +412,12 @@ impl Program {
         self.wait_line(text, |line| line.contains(text))
     }
 
+    /// Waits for a line with that text, after a [`Program::mark`].
+    pub fn wait_after(&self, mark: usize, text: &str) -> String {
+        let line = self.log.wait(mark, CEILING, |line| line.contains(text));
+        line.unwrap_or_else(|| self.fail(&format!("no line with {text:?} in the log")))
+    }
+
     /// Waits for a line that `is` accepts, from the start of the log.
     pub fn wait_line(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
         let line = self.log.wait(0, CEILING, is);
@@ -382,6 +450,15 @@ impl Program {
             .iter()
             .filter(|line| line.contains(text))
             .count()
+    }
+
+    /// The reports of all processes that have ended so far.
+    pub fn reports(&self) -> Vec<StopReport> {
+        let lines = self.log.lines();
+        lines
+            .iter()
+            .filter_map(|line| StopReport::parse(line))
+            .collect()
     }
 
     /// The attempts that the log tells of so far.
@@ -443,6 +520,10 @@ impl Drop for Program {
         // It may be over already: then there is nothing to kill.
         let _over: io::Result<()> = self.child.kill();
         let _over = self.child.wait();
+        for &heir in &self.heirs {
+            let heir = i32::try_from(heir).ok().and_then(Pid::from_raw);
+            let _over = heir.map(|heir| kill_process(heir, Signal::KILL));
+        }
         if std::thread::panicking() {
             eprintln!("--- log of pid {} ---\n{}\n---", self.id(), self.log());
         }

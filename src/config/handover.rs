@@ -1,0 +1,178 @@
+//! An upgrade, as the ConfigActor sees it: reloads wait meanwhile, and are carried out by the
+//! process that serves afterwards.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, WrapFuture as _};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::{actor::ConfigActor, attempt::Refused};
+use crate::{
+    server::{HandOver, HandedOver, Stop, Urge},
+    telemetry::{Event, emit},
+};
+
+/// Hand the service over to a new process of the program on disk. From every trigger alike. The
+/// answer goes to `asker`, so that who loses interest takes nothing back.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Upgrade {
+    /// Who asks, for the log.
+    pub(crate) by: String,
+    pub(crate) asker: oneshot::Sender<Result<Upgraded, NotUpgraded>>,
+}
+
+/// A new process serves.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Upgraded {
+    /// The new process's.
+    pub pid: u32,
+    /// The generation that it serves.
+    pub generation: u64,
+    /// From the start of the new process until it served.
+    pub ready_ms: f64,
+}
+
+/// Why there is no new process; the service goes on as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotUpgraded(pub(crate) String);
+
+impl fmt::Display for NotUpgraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotUpgraded {}
+
+/// Where an upgrade stands.
+pub(super) enum Upgrading {
+    /// It begins when the attempt under way has ended.
+    Waits(Upgrade),
+    UnderWay,
+}
+
+impl Handler<Upgrade> for ConfigActor {
+    type Result = ();
+
+    fn handle(&mut self, upgrade: Upgrade, ctx: &mut Context<Self>) {
+        if self.attempts.has_ended() {
+            return refuse(upgrade, "stopping");
+        }
+        if self.upgrading.is_some() {
+            return refuse(upgrade, "an upgrade is under way");
+        }
+        self.attempts.hold();
+        if self.attempts.is_idle() {
+            self.hand_over(upgrade, ctx);
+        } else {
+            self.upgrading = Some(Upgrading::Waits(upgrade));
+        }
+    }
+}
+
+impl ConfigActor {
+    /// An attempt has ended: the upgrade that waited for it begins.
+    pub(super) fn upgrade_if_it_waits(&mut self, ctx: &mut Context<Self>) {
+        match self.upgrading.take() {
+            Some(Upgrading::Waits(upgrade)) => self.hand_over(upgrade, ctx),
+            under_way => self.upgrading = under_way,
+        }
+    }
+
+    /// A stop overtakes the upgrade that waits. One under way is ended by the ServerActor.
+    pub(super) fn end_upgrade(&mut self) {
+        match self.upgrading.take() {
+            Some(Upgrading::Waits(upgrade)) => refuse(upgrade, "stopping"),
+            under_way => self.upgrading = under_way,
+        }
+    }
+
+    fn hand_over(&mut self, Upgrade { by, asker }: Upgrade, ctx: &mut Context<Self>) {
+        let patience = self.current.as_ref().map_or(Duration::ZERO, |current| {
+            current.content.settings.tables.reload.timeout
+        });
+        self.upgrading = Some(Upgrading::UnderWay);
+        emit(&Event::UpgradeAsked(&by));
+        let handing = self.new.server.send(HandOver {
+            attempts: self.attempts.newest(),
+            patience,
+        });
+        ctx.spawn(handing.into_actor(self).map(move |handed, this, ctx| {
+            this.upgrading = None;
+            let handed = handed.unwrap_or_else(|_| Err("stopping".to_owned()));
+            let answer = match handed {
+                Ok(handed) => Ok(this.handed_over(handed, patience, ctx)),
+                Err(reason) => {
+                    emit(&Event::NotUpgraded {
+                        by: &by,
+                        reason: &reason,
+                    });
+                    if let Some(next) = this.attempts.release() {
+                        this.begin(next, ctx);
+                    }
+                    Err(NotUpgraded(reason))
+                }
+            };
+            // Who has hung up meanwhile has the log.
+            let _ = asker.send(answer);
+        }));
+    }
+
+    /// This process ends: what was asked of it meanwhile is asked of the new one.
+    fn handed_over(
+        &mut self,
+        handed: HandedOver,
+        patience: Duration,
+        ctx: &mut Context<Self>,
+    ) -> Upgraded {
+        let upgraded = Upgraded {
+            pid: handed.pid,
+            generation: handed.generation,
+            ready_ms: handed.took.as_secs_f64() * 1e3,
+        };
+        emit(&Event::Upgraded(&upgraded));
+        let waiting = self.attempts.end().into_iter();
+        // What was to be compared with this process's generations means nothing there.
+        let (passed, kept): (Vec<_>, Vec<_>) = waiting.partition(|order| order.errand.folds());
+        for order in kept {
+            self.refuse(order, Refused::Stopping);
+        }
+        let successor = handed.successor;
+        let asking = async move {
+            let mut answers = Vec::new();
+            for order in passed {
+                let trigger = order.triggers.first().expect("an order has a trigger");
+                let attempt = successor.reload(trigger.clone(), patience).await;
+                answers.push((order, attempt));
+            }
+            answers
+        };
+        ctx.spawn(asking.into_actor(self).map(|answers, this, _| {
+            for (order, attempt) in answers {
+                let Some(attempt) = attempt.map(Arc::new) else {
+                    this.refuse(order, Refused::Stopping);
+                    continue;
+                };
+                for asker in order.askers {
+                    // Who has hung up meanwhile has the new process's log.
+                    let _ = asker.send(attempt.clone());
+                }
+            }
+        }));
+        self.new.server.do_send(Stop {
+            urge: Urge::Graceful,
+            by: format!("the upgrade to pid {}", upgraded.pid),
+            is_failure: false,
+        });
+        upgraded
+    }
+}
+
+fn refuse(upgrade: Upgrade, reason: &str) {
+    let Upgrade { by, asker } = upgrade;
+    emit(&Event::NotUpgraded { by: &by, reason });
+    let _ = asker.send(Err(NotUpgraded(reason.to_owned())));
+}

@@ -1,0 +1,131 @@
+//! The task of a connection, from accept to end: what serves it, its clock beside that, and its
+//! passing on to a new process.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use futures_util::future::LocalBoxFuture;
+use tokio::time::sleep_until;
+
+use super::{Conn, Due};
+use crate::server::{books::End, clock::Clock};
+
+/// Drives a connection to its end: actix-http's `dispatcher`, and the clock beside it. It counts as
+/// open from now on, not from its first poll: a drain that begins meanwhile waits for it.
+pub(crate) fn drive(
+    conn: Rc<Conn>,
+    mut dispatcher: LocalBoxFuture<'static, ()>,
+) -> impl Future<Output = ()> {
+    let open = Open::new(conn);
+    async move {
+        let sleep = pin!(sleep_until(Instant::now().into()));
+        let mut clock = Clock::new(sleep);
+        let conn = &open.conn;
+        while let Turn::Moves = poll_fn(|cx| poll(conn, &mut dispatcher, &mut clock, cx)).await {
+            let mut passing = pin!(conn.pass_on());
+            let passed = poll_fn(|cx| {
+                remember(&conn.waker, cx.waker());
+                match conn.cut.get() {
+                    true => Poll::Ready(true),
+                    false => passing.as_mut().poll(cx),
+                }
+            });
+            if passed.await {
+                break;
+            }
+            conn.stays.set(true);
+        }
+    }
+}
+
+/// What a connection has come to.
+enum Turn {
+    Over,
+    /// It is idle, and there is a new process to take it.
+    Moves,
+}
+
+fn poll(
+    conn: &Conn,
+    dispatcher: &mut LocalBoxFuture<'static, ()>,
+    clock: &mut Clock<'_>,
+    cx: &mut Context<'_>,
+) -> Poll<Turn> {
+    remember(&conn.waker, cx.waker());
+    loop {
+        if conn.cut.get() {
+            return Poll::Ready(Turn::Over);
+        }
+        let now = Instant::now();
+        conn.now.set(now);
+        if dispatcher.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Turn::Over);
+        }
+        if conn.mistook_a_head() {
+            cx.waker().wake_by_ref();
+        }
+        if conn.moves() {
+            return Poll::Ready(Turn::Moves);
+        }
+        let Some((at, due)) = conn.due() else {
+            return Poll::Pending;
+        };
+        if now < at {
+            if clock.is_pending_until(at, now, cx) {
+                return Poll::Pending;
+            }
+            continue;
+        }
+        if conn.hub.catch_up(now) {
+            continue;
+        }
+        match due {
+            Due::Drop => return Poll::Ready(Turn::Over),
+            Due::Look => continue,
+            Due::Give(verdict) => conn.verdict.set(Some(verdict)),
+        }
+        if dispatcher.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Turn::Over);
+        }
+        if conn.take_verdict().is_some() && conn.open.get() == 0 {
+            // actix-http does not read, and has nothing to write either: it stands still.
+            return Poll::Ready(Turn::Over);
+        }
+    }
+}
+
+fn remember(place: &RefCell<Option<Waker>>, waker: &Waker) {
+    let mut place = place.borrow_mut();
+    if !place.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        *place = Some(waker.clone());
+    }
+}
+
+/// A connection's place at its worker, from accept to end, however it ends.
+struct Open {
+    conn: Rc<Conn>,
+    key: usize,
+}
+
+impl Open {
+    fn new(conn: Rc<Conn>) -> Self {
+        conn.hub.books().connected(conn.account);
+        let key = conn.hub.opened(conn.clone());
+        Self { conn, key }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let unsent = self.conn.encoded.take();
+        self.conn.close_requests(unsent.len(), unsent, End::Aborted);
+        self.conn.hub.books().disconnected(self.conn.account);
+        self.conn.hub.closed(self.key);
+    }
+}

@@ -1,0 +1,220 @@
+//! An upgrade, as the ServerActor sees it: its sockets pass to a new process while it serves.
+//!
+//! Nothing changes before the new process is ready and has taken them; then the ConfigActor stops
+//! this one. How the processes talk is in [`upgrade`](crate::upgrade).
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{ActorFutureExt as _, Context, Handler, Message, ResponseActFuture, WrapFuture as _};
+use futures_util::future::join_all;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    actor::ServerActor,
+    drain::Phase,
+    listener::Listener,
+    passage::{Arrival, Passage},
+    worker::{self, Delay, LetGo, Worker},
+};
+use crate::{
+    systemd::Notifier,
+    upgrade::{self, Estate, Program, Successor},
+};
+
+/// Pass the sockets to a new process. From the ConfigActor, which holds reloads meanwhile. Fails,
+/// with the reason, where there is none: then everything is as before.
+#[derive(Message)]
+#[rtype(result = "Result<HandedOver, String>")]
+pub(crate) struct HandOver {
+    /// The newest attempt's number.
+    pub(crate) attempts: u64,
+    /// How long the new process may take.
+    pub(crate) patience: Duration,
+}
+
+/// The new process has all that it takes, and serves.
+pub(crate) struct HandedOver {
+    pub(crate) pid: u32,
+    pub(crate) generation: u64,
+    pub(crate) took: Duration,
+    pub(crate) successor: Arc<Successor>,
+}
+
+/// Serve these connections, which the process before has accepted. From the
+/// [`Control`](crate::Control). Cannot fail.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Receive(pub(crate) Vec<Arrival>);
+
+/// What a process needs to hand itself over.
+pub(crate) struct Upgrades {
+    pub(crate) program: Arc<Program>,
+    pub(crate) systemd: Notifier,
+}
+
+/// How long a worker may take to let go.
+const LET_GO_PATIENCE: Duration = Duration::from_millis(100);
+
+impl ServerActor {
+    /// Why no upgrade can begin now.
+    fn refusal(&self) -> Option<&'static str> {
+        if self.upgrades.is_none() {
+            Some("the service is embedded: it does not own its process")
+        } else if std::process::id() == 1 {
+            Some("as PID 1: the container would end with this process; start another instead")
+        } else if self.drain.phase() != Phase::Serving {
+            Some("stopping")
+        } else if self.snapshot.is_none() {
+            Some("nothing is served yet")
+        } else if self.upgrading.is_some() {
+            Some("an upgrade is under way")
+        } else if self
+            .inheritance
+            .as_ref()
+            .is_some_and(|left| !left.is_settled())
+        {
+            Some("the process before has not let go yet")
+        } else {
+            None
+        }
+    }
+
+    fn all_listeners(&self) -> Vec<Arc<Listener>> {
+        let admin = self.snapshot.as_ref().and_then(|all| all.admin.as_ref());
+        let admin = admin.map(|admin| admin.listener.clone());
+        self.listeners().iter().cloned().chain(admin).collect()
+    }
+
+    fn all_workers(&self) -> Vec<Worker> {
+        let admin = self.snapshot.as_ref().and_then(|all| all.admin.as_ref());
+        let admin = admin.map(|admin| admin.worker.clone());
+        self.workers().iter().cloned().chain(admin).collect()
+    }
+
+    /// From now on idle connections go on in the new process.
+    fn open_passage(&mut self, successor: &Arc<Successor>) {
+        let listeners = self.listeners().iter();
+        let passing = listeners.filter(|listener| listener.elsewhere().lives_on());
+        let (passage, passengers) = Passage::new(passing.map(|it| it.name().clone()).collect());
+        self.passage = Some(passage);
+        let successor = successor.clone();
+        actix_rt::spawn(async move { successor.carry(passengers).await });
+    }
+
+    /// Spreads connections that the process before has passed on over the workers.
+    pub(super) fn receive(&self, arrivals: Vec<Arrival>) {
+        let workers = self.workers();
+        let mut shares: Vec<Vec<Arrival>> = workers.iter().map(|_| Vec::new()).collect();
+        for (arrival, turn) in arrivals.into_iter().zip((0..workers.len()).cycle()) {
+            shares[turn].push(arrival);
+        }
+        for (worker, share) in workers.iter().zip(shares) {
+            if !share.is_empty() {
+                worker.address.do_send(worker::Receive(share));
+            }
+        }
+    }
+
+    /// The last that systemd hears from this process. Whatever names the main process in files, the
+    /// new one has written before it was ready.
+    fn tell_of(&self, pid: u32) {
+        if let Some(upgrades) = &self.upgrades {
+            upgrades.systemd.main_pid(pid);
+        }
+    }
+
+    /// What is asked of the admin API from now on, the new process is to answer.
+    fn let_admin_go(&self) {
+        let admin = self.snapshot.as_ref().and_then(|all| all.admin.as_ref());
+        if let Some(admin) = admin.filter(|admin| admin.listener.elsewhere().lives_on()) {
+            admin.worker.address.do_send(Delay);
+        }
+    }
+}
+
+fn estate(listeners: &[Arc<Listener>], generation: u64, attempts: u64) -> Result<Estate, String> {
+    let sockets = listeners.iter().map(|listener| listener.bequeath());
+    let sockets = sockets.collect::<Result<_, _>>();
+    Ok(Estate {
+        generation,
+        attempts,
+        sockets: sockets.map_err(|error| format!("cannot pass the sockets: {error}"))?,
+    })
+}
+
+impl Handler<Receive> for ServerActor {
+    type Result = ();
+
+    fn handle(&mut self, Receive(arrivals): Receive, _: &mut Context<Self>) {
+        self.receive(arrivals);
+    }
+}
+
+/// Who connects when the upgrade has been reported meets the new process.
+async fn let_go(workers: &[Worker]) {
+    // Tasks of their own: a future of `send` that is dropped takes its message back.
+    let letting_go = workers
+        .iter()
+        .map(|worker| actix_rt::spawn(worker.address.send(LetGo)));
+    // One that is blocked in a handler accepts nothing either.
+    let _ = timeout(LET_GO_PATIENCE, join_all(letting_go)).await;
+}
+
+impl Handler<HandOver> for ServerActor {
+    type Result = ResponseActFuture<Self, Result<HandedOver, String>>;
+
+    fn handle(&mut self, asked: HandOver, _: &mut Context<Self>) -> Self::Result {
+        let begun = Instant::now();
+        let (cancel, cancelled) = oneshot::channel::<()>();
+        let going = match (self.refusal(), &self.upgrades, &self.snapshot) {
+            (None, Some(upgrades), Some(snapshot)) => {
+                Ok((upgrades.program.clone(), snapshot.generation.number))
+            }
+            (reason, ..) => Err(reason.unwrap_or("nothing is served yet").to_owned()),
+        };
+        let (listeners, workers) = (self.all_listeners(), self.all_workers());
+        if going.is_ok() {
+            self.upgrading = Some(cancel);
+        }
+        let is_going = going.is_ok();
+        let handing = async move {
+            let (program, generation) = going?;
+            let estate = estate(&listeners, generation, asked.attempts)?;
+            let raising = upgrade::raise(&program, estate, begun + asked.patience);
+            let heir = tokio::select! {
+                biased;
+                _ = cancelled => return Err("stopping".to_owned()),
+                heir = raising => heir?,
+            };
+            let (pid, generation, taken) = (heir.pid, heir.generation, heir.taken.clone());
+            let successor = heir.commit()?;
+            // No stop comes in between: nothing is awaited from the commit to here.
+            for listener in taken.iter().filter_map(|&place| listeners.get(place)) {
+                listener.elsewhere().set(true);
+            }
+            let took = begun.elapsed();
+            let_go(&workers).await;
+            let successor = Arc::new(successor);
+            Ok(HandedOver {
+                pid,
+                generation,
+                took,
+                successor,
+            })
+        };
+        Box::pin(handing.into_actor(self).map(move |handed, this, _| {
+            if is_going {
+                this.upgrading = None;
+            }
+            if let Ok(handed) = &handed {
+                this.open_passage(&handed.successor);
+                this.let_admin_go();
+                this.tell_of(handed.pid);
+            }
+            handed
+        }))
+    }
+}

@@ -1,0 +1,252 @@
+//! A unix socket's file: it has its mode before it has its name, replaces only a socket that nobody
+//! answers, and is removed only while it is still ours.
+//!
+//! Looking and taking are two steps. Two services that start at once, or one that ends while
+//! another starts, take them under a lock on the directory (flock(2)), so that none takes what the
+//! other has just put there. The lock leaves nothing behind, whatever ends its holder.
+
+use std::{
+    fs::{self, File, TryLockError},
+    hash::{BuildHasher as _, RandomState},
+    io::{self, ErrorKind},
+    os::{
+        linux::fs::MetadataExt as _,
+        unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    },
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// The file of a socket that we have bound, or taken over.
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Its name until it listens.
+    draft: Option<PathBuf>,
+    identity: FileIdentity,
+}
+
+/// What makes a file this one, and not another of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+/// How long another process may hold the directory's lock: it is held for a few system calls.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a lock that another process holds is tried again.
+const LOCK_TICK: Duration = Duration::from_millis(2);
+
+impl SocketFile {
+    /// Binds `socket` to a draft of `path`, with this mode.
+    ///
+    /// # Errors
+    /// Those of bind(2); [`ErrorKind::AddrInUse`] where another process listens at `path`, and
+    /// [`ErrorKind::AlreadyExists`] where something is there that is not a socket.
+    pub(super) fn bind(socket: &Socket, path: &Path, mode: u32) -> io::Result<Self> {
+        ensure_free(path)?;
+        // Not longer than most names: a socket's path has 107 bytes at the most.
+        let number = RandomState::new().hash_one(path) as u32;
+        let draft = path.with_file_name(format!(".{number:08x}"));
+        socket.bind(&SockAddr::unix(&draft)?)?;
+        let mut file = Self {
+            path: path.to_owned(),
+            draft: Some(draft.clone()),
+            identity: FileIdentity::of(&draft)?,
+        };
+        if let Err(error) = fs::set_permissions(&draft, fs::Permissions::from_mode(mode)) {
+            file.discard_draft();
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    /// The file of a socket that another process has handed over, whose name it has already.
+    pub(super) fn inherited(path: &Path, identity: FileIdentity) -> Self {
+        Self {
+            path: path.to_owned(),
+            draft: None,
+            identity,
+        }
+    }
+
+    pub(super) fn identity(&self) -> FileIdentity {
+        self.identity
+    }
+
+    /// Gives it its name. The socket listens already: whoever looks at the name from now on finds
+    /// that somebody answers.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), where somebody has come first; [`ErrorKind::TimedOut`] where the
+    /// directory stays locked.
+    pub(super) fn publish(&mut self) -> io::Result<()> {
+        let Some(draft) = &self.draft else {
+            return Ok(());
+        };
+        let _locked = lock(&self.path)?;
+        ensure_free(&self.path)?;
+        fs::rename(draft, &self.path)?;
+        self.draft = None;
+        Ok(())
+    }
+
+    /// Takes the name away, if it is still ours. What cannot be removed is left: the next start
+    /// replaces it.
+    pub(super) fn remove(&self) {
+        let Ok(_locked) = lock(&self.path) else {
+            return;
+        };
+        if FileIdentity::of(&self.path).is_ok_and(|found| found == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    fn discard_draft(&mut self) {
+        if let Some(draft) = self.draft.take() {
+            // It was never known to anybody.
+            let _ = fs::remove_file(draft);
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.discard_draft();
+    }
+}
+
+impl FileIdentity {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            device: metadata.st_dev(),
+            inode: metadata.st_ino(),
+        })
+    }
+}
+
+/// Makes sure that `path` names nothing, or a socket that nobody answers.
+fn ensure_free(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(ErrorKind::AlreadyExists, "not a socket"));
+        }
+        Ok(_) => {}
+    }
+    // Without waiting: a process that stands still and whose queue is full is there all the same.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        Ok(()) | Err(_) => Err(io::Error::new(
+            ErrorKind::AddrInUse,
+            "another process answers",
+        )),
+    }
+}
+
+/// Locks the directory of `path` until what is returned is dropped.
+fn lock(path: &Path) -> io::Result<File> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = File::open(directory)?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(directory),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(LOCK_TICK),
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(
+                    ErrorKind::TimedOut,
+                    "another process keeps the directory locked",
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(path: &Path) -> io::Result<(Socket, SocketFile)> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let file = SocketFile::bind(&socket, path, 0o600)?;
+        Ok((socket, file))
+    }
+
+    fn listening(path: &Path) -> io::Result<(Socket, SocketFile)> {
+        let (socket, mut file) = bound(path)?;
+        socket.listen(1)?;
+        file.publish()?;
+        Ok((socket, file))
+    }
+
+    #[test]
+    fn of_two_that_find_the_path_free_one_gets_it() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = home.path().join("a.sock");
+        let (first, mut of_first) = bound(&path).expect("it is free");
+        let (second, mut of_second) = bound(&path).expect("it is free still");
+        first.listen(1).expect("it is bound");
+        second.listen(1).expect("it is bound");
+        of_first.publish().expect("nobody answers yet");
+        let error = of_second.publish().expect_err("the first answers");
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        drop(of_second);
+        of_first.remove();
+        let left = fs::read_dir(home.path()).expect("a folder").count();
+        assert_eq!(left, 0, "drafts, or the file itself, were left");
+    }
+
+    #[test]
+    fn sockets_that_differ_in_extension_do_not_meet() {
+        let home = tempfile::tempdir().expect("a folder");
+        let one = bound(&home.path().join("x.one")).expect("a draft");
+        let two = bound(&home.path().join("x.two")).expect("another draft");
+        assert_ne!(one.1.draft, two.1.draft);
+    }
+
+    #[test]
+    fn a_socket_whose_owner_does_not_accept_is_in_use_and_nobody_waits_for_it() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = home.path().join("full.sock");
+        let (_socket, _file) = listening(&path).expect("it is free");
+        let mut queued = Vec::new();
+        loop {
+            let client = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+            client.set_nonblocking(true).expect("a live socket");
+            let address = SockAddr::unix(&path).expect("a short path");
+            match client.connect(&address) {
+                Ok(()) => queued.push(client),
+                Err(error) => break assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+        let error = ensure_free(&path).expect_err("somebody listens");
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn only_what_is_still_ours_is_removed() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = home.path().join("a.sock");
+        let (socket, file) = listening(&path).expect("it is free");
+        drop(socket);
+        let (_next, _of_next) = listening(&path).expect("nobody answers any more");
+        file.remove();
+        assert!(path.exists(), "the next one's file was removed");
+    }
+}

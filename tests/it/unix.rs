@@ -1,0 +1,166 @@
+//! Unix sockets for the service: their files, and that nothing is lost over them.
+use crate::support::{Conn, Kind, Load, Program, Setup, request};
+use rustix::process::Signal;
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    path::Path,
+};
+
+const LOCAL: &str = "[server.listeners.public]\naddress = \"unix:local.sock\"\n";
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path)
+        .expect("it is there")
+        .permissions()
+        .mode()
+        & 0o777
+}
+
+#[test]
+fn it_serves_over_a_unix_socket_and_removes_it_at_the_end() {
+    let mut program = Program::serve(LOCAL);
+    let path = program.home().join("local.sock");
+    assert_eq!(mode(&path), 0o666);
+    assert_eq!(
+        program.status()["listeners"][0]["address"],
+        "unix:local.sock"
+    );
+    let mut conn = program.connect();
+    assert_eq!(conn.get("/").status, 200);
+    conn.get("/");
+    assert_eq!(program.stop().in_all.answered, 2);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_relative_path_starts_at_the_runtime_directory() {
+    let setup = Setup::new(LOCAL);
+    let directory = setup.home().join("run");
+    fs::create_dir(&directory).expect("a folder");
+    let mut program = setup.env("RUNTIME_DIRECTORY", &directory).serve();
+    let path = directory.join("local.sock");
+    let address = format!("unix:{}", path.display());
+    assert_eq!(program.status()["listeners"][0]["address"], address);
+    assert_eq!(program.get("/").status, 200);
+    program.stop();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_socket_that_nobody_answers_is_replaced_and_one_that_somebody_answers_is_not() {
+    let setup = Setup::new(LOCAL);
+    let path = setup.home().join("local.sock");
+    let others = UnixListener::bind(&path).expect("it is free");
+    let (code, log) = setup.run();
+    assert_eq!(code, 1, "{log}");
+    assert!(
+        log.contains("cannot listen on unix:local.sock: another process answers"),
+        "{log}"
+    );
+
+    drop(others);
+    let setup = Setup::new(LOCAL);
+    let path = setup.home().join("local.sock");
+    drop(UnixListener::bind(&path).expect("it is free"));
+    assert!(path.exists(), "nobody answers, but it is there");
+    let mut program = setup.serve();
+    assert_eq!(program.get("/").status, 200);
+    program.stop();
+
+    let setup = Setup::new(LOCAL);
+    fs::write(setup.home().join("local.sock"), "precious").expect("a file");
+    let home = setup.home();
+    let (code, log) = setup.run();
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains("not a socket"), "{log}");
+    assert!(!home.join("local.sock").exists() || log.contains("not a socket"));
+}
+
+#[test]
+fn a_socket_that_somebody_else_has_put_there_is_left() {
+    let mut program = Program::serve(LOCAL);
+    let path = program.home().join("local.sock");
+    fs::remove_file(&path).expect("it is there");
+    let _others = UnixListener::bind(&path).expect("it is free");
+    program.signal(Signal::TERM);
+    program.expect_exit(0);
+    assert!(path.exists(), "it is not ours to remove");
+}
+
+#[test]
+fn a_killed_program_hinders_no_next_start() {
+    let mut program = Program::serve(LOCAL);
+    program.signal(Signal::KILL);
+    program.wait_exit();
+    let path = program.home().join("local.sock");
+    assert!(path.exists(), "nobody could remove it");
+    let local = LOCAL.replace("local.sock", &path.display().to_string());
+    let mut next = Program::serve(&local);
+    assert_eq!(next.get("/").status, 200);
+    next.stop();
+}
+
+#[test]
+fn of_many_that_start_at_once_on_one_path_one_serves() {
+    for _ in 0..5 {
+        let first = Setup::new(LOCAL);
+        let path = first.home().join("local.sock");
+        drop(UnixListener::bind(&path).expect("abandoned by somebody"));
+        let local = LOCAL.replace("local.sock", &path.display().to_string());
+        let mut starts: Vec<Program> = (0..4).map(|_| Setup::new(&local).spawn()).collect();
+        let mut serving = Vec::new();
+        for (number, program) in starts.iter_mut().enumerate() {
+            match program.next_to_serve(0) {
+                Some(_) => serving.push(number),
+                None => program.expect_exit(1),
+            }
+        }
+        let [winner] = serving[..] else {
+            panic!("{} of 4 serve", serving.len());
+        };
+        let winner = &mut starts[winner];
+        winner.wait_serving();
+        assert_eq!(winner.get("/").status, 200);
+        winner.stop();
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn a_stop_under_load_answers_all_that_has_connected() {
+    let settings = "[server.listeners.public]\naddress = \"unix:local.sock\"\n\
+                    [shutdown]\nlinger = \"400ms\"\n";
+    let mut program = Program::serve(settings);
+    let load = Load::kept_alive(12, 20)
+        .and(12, Kind::PerRequest)
+        .and(2, Kind::Pipelined(8))
+        .start(program.public());
+    load.wait_answered(1000);
+    load.expect_stop();
+    let report = program.stop();
+    report.assert_agrees(&load.until_refused(), 0);
+}
+
+#[test]
+fn what_waits_in_the_queue_of_a_busy_service_is_answered() {
+    let slow = format!(
+        "{LOCAL}[server]\nworkers = 1\nmax_connections = 1\n\
+         [app.routes.\"/slow\"]\nrespond = {{ body = \"slow\", delay = \"500ms\" }}\n"
+    );
+    let mut program = Program::serve(&slow);
+    let mut first = program.connect();
+    first.send(&request("GET", "/slow", &[], b""));
+    program.wait_in_flight(1);
+    let mut queued: Vec<Conn> = (0..8).map(|_| program.connect()).collect();
+    for conn in &mut queued {
+        conn.send(&request("GET", "/", &[], b""));
+    }
+    program.signal(Signal::TERM);
+    assert_eq!(first.answer().text(), "slow");
+    for conn in &mut queued {
+        assert_eq!(conn.answer().status, 200);
+    }
+    program.expect_exit(0);
+    assert_eq!(program.report().in_all.answered, 9);
+}
