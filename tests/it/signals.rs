@@ -247,7 +247,9 @@ fn the_table_is_what_the_kernel_says_of_the_process() {
     for entry in &table {
         let signal = number(entry);
         let (caught, ignored) = match text(entry, "action") {
-            "reload" | "stop" | "stop_failed" | "reopen_logs" | "unhandled" => (true, false),
+            "reload" | "stop" | "stop_failed" | "reopen_logs" | "upgrade" | "unhandled" => {
+                (true, false)
+            }
             "ignored" if text(entry, "signal") == "SIGPIPE" => (false, true),
             "ignored" => (true, false),
             "default" | "uncatchable" => (false, false),
@@ -276,6 +278,7 @@ fn each_signal_does_what_the_table_says() {
     let serve = || {
         Setup::new("[app]\nmessage = \"here\"\n")
             .shell("ulimit -c 0")
+            .apart()
             .serve()
     };
     let mut program = serve();
@@ -301,6 +304,12 @@ fn each_signal_does_what_the_table_says() {
             ("reopen_logs", "Term") => {
                 program.signal(signal);
                 wait_logged(&program, name);
+            }
+            ("upgrade", "Term") => {
+                program.signal(signal);
+                wait_logged(&program, name);
+                program.wait_heir(mark);
+                program = serve();
             }
             ("unhandled", "Term") => assert_unhandled(&program, signal, name),
             ("ignored", _) | ("default", "Ign" | "Cont") => {

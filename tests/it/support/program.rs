@@ -23,6 +23,7 @@ pub struct Setup {
     args: Vec<OsString>,
     shell: Vec<String>,
     named: bool,
+    apart: bool,
 }
 
 impl Setup {
@@ -48,6 +49,7 @@ impl Setup {
             args: Vec::new(),
             shell: Vec::new(),
             named: true,
+            apart: false,
         }
     }
 
@@ -87,6 +89,13 @@ impl Setup {
 
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// In a process group of its own. The kernel drops the stops of job control where no shell could
+    /// undo them: in a group whose parents are all in other sessions, as the test's own may be.
+    pub fn apart(mut self) -> Self {
+        self.apart = true;
         self
     }
 
@@ -131,10 +140,10 @@ impl Setup {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(&self.args)
             .current_dir(self.home.path())
-            // The kernel drops the stops of job control where no shell could undo them: in a group
-            // whose parents are all elsewhere, as ours may be.
-            .process_group(0)
             .stdin(Stdio::null());
+        if self.apart {
+            command.process_group(0);
+        }
         command
     }
 
