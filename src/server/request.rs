@@ -200,10 +200,10 @@ fn response<B: MessageBody + 'static>(
         response.status(),
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
     );
-    response.map_body(|_, body| match has_no_body {
-        true => EitherBody::right(BoxBody::new(bodies::None::new())),
-        false => body,
-    })
+    match has_no_body {
+        true => response.map_body(|_, _| EitherBody::right(BoxBody::new(bodies::None::new()))),
+        false => response,
+    }
 }
 
 pin_project! {
