@@ -31,6 +31,7 @@ fn flood(program: &Program) {
     for number in 0..MANY {
         assert_eq!(conn.get(&format!("/{number}/{long}")).status, 404);
     }
+    program.wait_in_flight(0);
 }
 
 #[test]

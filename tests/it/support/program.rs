@@ -238,7 +238,7 @@ impl Program {
     pub fn wait_serving_as(&mut self, pid: u32) {
         let pid = format!(", pid {pid}");
         let line = self.wait_line("serving", |line| {
-            line.contains("serving: ") && line.ends_with(&pid)
+            line.contains("serving: ") && line.trim_end_matches("\"}").ends_with(&pid)
         });
         let (_, text) = line.split_once("serving: ").expect("it was waited for");
         for part in text.split(", ") {
