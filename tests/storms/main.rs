@@ -2,7 +2,9 @@
 //!
 //! As in the tests, clients count, and their books are held against the program's.
 
+mod kills;
 mod stops;
 #[path = "../it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the tests use the rest of it")]
 mod support;
+mod upgrades;

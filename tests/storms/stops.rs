@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Kind, Load, LoadBooks, LoadSetup, Program};
+use crate::support::{H2Load, Kind, Load, LoadBooks, LoadSetup, Program};
 
 /// Of each count of workers.
 const STOPS: u64 = 67;
@@ -11,13 +11,15 @@ const STOPS: u64 = 67;
 fn settings(workers: u32) -> String {
     let large = "x".repeat(2_000_000);
     format!(
-        "[server]\nworkers = {workers}\n[shutdown]\nlinger = \"400ms\"\n[app]\n\
+        "[server]\nworkers = {workers}\n\
+         [server.listeners.public]\naddress = \"127.0.0.1:0\"\nh2c = true\n\
+         [shutdown]\nlinger = \"400ms\"\n[app]\nmessage = \"here\"\n\
          routes.\"/slow\".respond = {{ body = \"slow\", delay = \"30ms\" }}\n\
          routes.\"/large\".respond = {{ body = \"{large}\" }}\n"
     )
 }
 
-/// The clients of one stop, all at once.
+/// The HTTP/1 clients of one stop, all at once.
 fn clients(seed: u64) -> Vec<LoadSetup> {
     let think = [0, 5, 150, 290][seed as usize % 4];
     vec![
@@ -33,10 +35,13 @@ fn clients(seed: u64) -> Vec<LoadSetup> {
 
 fn stop_under(workers: u32, seed: u64) {
     let mut program = Program::serve(&settings(workers));
+    let public = program.public().clone();
     let loads: Vec<Load> = clients(seed)
         .into_iter()
-        .map(|load| load.start(program.public()))
+        .map(|load| load.start(&public))
         .collect();
+    let http2 = H2Load::start(&public, (4, 8), "/slow", b"", b"slow");
+    http2.wait_answered(20);
     for load in &loads {
         load.wait_answered(20);
         load.expect_stop();
@@ -46,7 +51,9 @@ fn stop_under(workers: u32, seed: u64) {
     for load in loads {
         books.add(load.until_refused());
     }
-    report.assert_agrees(&books, 0);
+    let http2 = http2.until_refused();
+    assert_eq!(http2.lost, 0, "{:#?}", http2.complaints);
+    report.assert_agrees(&books, http2.answered);
 }
 
 fn stops_under(workers: u32) {
