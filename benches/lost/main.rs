@@ -1,4 +1,4 @@
-//! What reloads and stops cost under load, everup beside stock actix-web on this machine:
+//! What reloads, stops and upgrades cost under load, everup beside stock actix-web on this machine:
 //! `cargo bench --bench lost`, less than a minute.
 //!
 //! The clients are those of the tests: each counts what it sent and what became of it, never sends
@@ -28,6 +28,7 @@ use self::{
 
 const RELOADS: usize = 20;
 const STOPS: u64 = 8;
+const UPGRADES: usize = 8;
 
 /// Between two reloads.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -49,9 +50,10 @@ fn main() -> ExitCode {
         "{:28}{:>22}{:>22}",
         "under load", "everup", "stock actix-web"
     );
-    let rows: [(String, Scenario, Scenario); 2] = [
+    let rows: [(String, Scenario, Scenario); 3] = [
         (format!("{RELOADS} reloads"), reload_everup, reload_stock),
         (format!("{STOPS} graceful stops"), stop_everup, stop_stock),
+        (format!("{UPGRADES} upgrades"), upgrade_everup, Vec::new),
     ];
     let mut is_kept = true;
     for (name, everup, stock) in rows {
@@ -67,7 +69,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Puts a server under load, and tells what its clients counted.
+/// Puts a server under load, and tells what its clients counted; nothing where the server has none
+/// of it.
 type Scenario = fn() -> Vec<LoadBooks>;
 
 /// Kept alive with spread think times, a connection a request, pipelined.
@@ -132,6 +135,21 @@ fn stop_stock() -> Vec<LoadBooks> {
     (0..STOPS).map(stop).collect()
 }
 
+fn upgrade_everup() -> Vec<LoadBooks> {
+    Program::adopt_heirs();
+    let mut program = Program::serve(&settings(0));
+    let load = clients(0).start(program.public());
+    for _ in 0..UPGRADES {
+        thread::sleep(PAUSE);
+        let mark = program.mark();
+        program.signal(Signal::USR2);
+        program.wait_heir(mark);
+    }
+    let books = load.stop();
+    program.stop();
+    vec![books]
+}
+
 fn until_stopped(seed: u64, address: &Address, stop: impl FnOnce()) -> LoadBooks {
     let load = clients(seed).start(address);
     thread::sleep(BEFORE_STOP);
@@ -149,6 +167,9 @@ struct Told<'a>(&'a [LoadBooks]);
 
 impl std::fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() {
+            return f.pad("has none");
+        }
         let sent: u64 = self.0.iter().map(|books| books.sent).sum();
         f.pad(&format!("{} of {sent}", lost(self.0)))
     }
