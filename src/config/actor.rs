@@ -59,7 +59,7 @@ pub(crate) struct ConfigActor {
     stuck: Option<(u64, Instant)>,
     /// The newest attempt that says how what is served stands to the settings.
     last: Option<Arc<Attempt>>,
-    history: History,
+    pub(super) history: History,
     begun: Begun,
 }
 
@@ -109,7 +109,12 @@ impl Verdict {
 
 impl ConfigActor {
     pub(crate) fn new(new: NewConfig) -> Self {
-        let numbered = new.inheritance.as_ref().map_or(0, |left| left.attempts);
+        let left = new.inheritance.as_deref();
+        let numbered = left.map_or(0, |left| left.attempts);
+        let mut history = History::default();
+        for attempt in left.iter().flat_map(|left| left.history.iter().rev()) {
+            history.enter(Arc::new(attempt.clone()));
+        }
         Self {
             new,
             attempts: Attempts::after(numbered),
@@ -118,7 +123,7 @@ impl ConfigActor {
             preparing: None,
             stuck: None,
             last: None,
-            history: History::default(),
+            history,
             begun: Begun {
                 number: 0,
                 at: Timestamp::UNIX_EPOCH,

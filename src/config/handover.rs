@@ -98,6 +98,7 @@ impl ConfigActor {
         emit(&Event::UpgradeAsked(&by));
         let handing = self.new.server.send(HandOver {
             attempts: self.attempts.newest(),
+            history: self.history.attempts(),
             patience,
         });
         ctx.spawn(handing.into_actor(self).map(move |handed, this, ctx| {

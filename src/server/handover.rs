@@ -20,6 +20,7 @@ use super::{
     worker::{self, Delay, LetGo, Worker},
 };
 use crate::{
+    config::Attempt,
     systemd::Notifier,
     upgrade::{self, Estate, Program, Successor},
 };
@@ -31,6 +32,8 @@ use crate::{
 pub(crate) struct HandOver {
     /// The newest attempt's number.
     pub(crate) attempts: u64,
+    /// What is told of attempts, newest first.
+    pub(crate) history: Vec<Arc<Attempt>>,
     /// How long the new process may take.
     pub(crate) patience: Duration,
 }
@@ -135,12 +138,13 @@ impl ServerActor {
     }
 }
 
-fn estate(listeners: &[Arc<Listener>], generation: u64, attempts: u64) -> Result<Estate, String> {
+fn estate(listeners: &[Arc<Listener>], generation: u64, asked: HandOver) -> Result<Estate, String> {
     let sockets = listeners.iter().map(|listener| listener.bequeath());
     let sockets = sockets.collect::<Result<_, _>>();
     Ok(Estate {
         generation,
-        attempts,
+        attempts: asked.attempts,
+        history: asked.history,
         sockets: sockets.map_err(|error| format!("cannot pass the sockets: {error}"))?,
     })
 }
@@ -182,8 +186,9 @@ impl Handler<HandOver> for ServerActor {
         let is_going = going.is_ok();
         let handing = async move {
             let (program, generation) = going?;
-            let estate = estate(&listeners, generation, asked.attempts)?;
-            let raising = upgrade::raise(&program, estate, begun + asked.patience);
+            let deadline = begun + asked.patience;
+            let estate = estate(&listeners, generation, asked)?;
+            let raising = upgrade::raise(&program, estate, deadline);
             let heir = tokio::select! {
                 biased;
                 _ = cancelled => return Err("stopping".to_owned()),

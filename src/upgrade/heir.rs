@@ -4,6 +4,7 @@ use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
     process::{Child, ExitStatus},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -18,6 +19,7 @@ use super::{
     channel::{Channel, DESCRIPTORS},
     message::{Offer, PROTOCOL, ToNew, ToOld},
     program::Program,
+    records,
 };
 use crate::{
     config::{Attempt, Trigger},
@@ -28,6 +30,8 @@ use crate::{
 pub(crate) struct Estate {
     pub(crate) generation: u64,
     pub(crate) attempts: u64,
+    /// What is told of them, newest first.
+    pub(crate) history: Vec<Arc<Attempt>>,
     pub(crate) sockets: Vec<(Bequest, OwnedFd)>,
 }
 
@@ -61,7 +65,7 @@ pub(crate) async fn raise(
 ) -> Result<Heir, String> {
     let named = |error: io::Error| format!("cannot start {}: {error}", program.describe());
     let (channel, theirs) = Channel::pair().map_err(named)?;
-    bequeath(&channel, &estate).map_err(|error| format!("cannot pass the sockets: {error}"))?;
+    bequeath(&channel, &estate).map_err(|error| format!("cannot pass the sockets on: {error}"))?;
     drop(estate);
     let child = program.start(theirs).map_err(named)?;
     let id = child.id();
@@ -121,7 +125,8 @@ fn bequeath(channel: &Channel, estate: &Estate) -> io::Result<()> {
         generation: estate.generation,
         attempts: estate.attempts,
     };
-    channel.send(&offer, &[io::stdin().as_fd()])?;
+    let history = records::write(&estate.history)?;
+    channel.send(&offer, &[io::stdin().as_fd(), history.as_fd()])?;
     for some in estate.sockets.chunks(DESCRIPTORS) {
         let bequests = some.iter().map(|(bequest, _)| bequest.clone()).collect();
         let descriptors: Vec<_> = some.iter().map(|(_, socket)| socket.as_fd()).collect();

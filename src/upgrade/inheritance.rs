@@ -12,6 +12,7 @@ use std::{
 use super::{
     channel::Channel,
     message::{Offer, PROTOCOL, ToNew, ToOld},
+    records,
 };
 use crate::{
     config::{Attempt, Trigger},
@@ -24,6 +25,8 @@ pub(crate) struct Inheritance {
     /// The generation that the old process serves, and its newest attempt's number.
     pub(crate) generation: u64,
     pub(crate) attempts: u64,
+    /// What is told of them, newest first.
+    pub(crate) history: Vec<Attempt>,
     channel: Channel,
     chest: Mutex<Chest>,
     is_ours: AtomicBool,
@@ -68,8 +71,8 @@ impl Inheritance {
     fn unpack(channel: Channel) -> io::Result<Self> {
         let lost = || io::Error::from(io::ErrorKind::UnexpectedEof);
         let (offer, with): (Offer, _) = channel.receive()?.ok_or_else(lost)?;
-        let stdin = with.first().ok_or_else(lost)?;
-        rustix::stdio::dup2_stdin(stdin)?;
+        let mut with = with.into_iter();
+        rustix::stdio::dup2_stdin(with.next().ok_or_else(lost)?)?;
         if offer.everup_upgrade != PROTOCOL {
             return Err(io::Error::other(format!(
                 "the old process speaks version {} of the upgrade, this one {PROTOCOL}",
@@ -92,6 +95,7 @@ impl Inheritance {
         Ok(Self {
             generation: offer.generation,
             attempts: offer.attempts,
+            history: with.next().map(records::read).unwrap_or_default(),
             channel,
             chest: Mutex::new(Chest {
                 sockets,
@@ -259,6 +263,7 @@ mod tests {
         let inheritance = Inheritance {
             generation: 7,
             attempts: 9,
+            history: Vec::new(),
             channel: Channel::recognize::<Offer>(new.as_fd()).expect("it begins with an offer"),
             chest: Mutex::default(),
             is_ours: AtomicBool::new(false),

@@ -13,7 +13,7 @@ use crate::{
 /// The version of this talk.
 pub(super) const PROTOCOL: u32 = 1;
 
-/// The first message: it comes with the standard input that was.
+/// The first message: it comes with the standard input that was, and with the history's records.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Offer {
     /// Its name in the message tells ours from whatever else a standard input may bring.

@@ -2,7 +2,7 @@
 //!
 //! The life of one. *Spawn*: the old process starts the program ([`Program`]) with one end of a
 //! socket pair in the place of standard input, where it has left the [`Estate`]: its numbers, its
-//! listening sockets, and the standard input that was. *Claim*: the new one, first of all, finds it
+//! history's records, its listening sockets, and the standard input that was. *Claim*: the new one, first of all, finds it
 //! there ([`Inheritance`]) and puts standard input back; nothing is in its environment, so nothing
 //! of it reaches its own children. It starts as ever, but takes sockets instead of binding them.
 //! *Ready*: it serves, and says so. *Commit*: the old one writes that all is theirs. Until that has
@@ -20,6 +20,7 @@ mod heir;
 mod inheritance;
 mod message;
 mod program;
+mod records;
 
 pub(crate) use heir::{Estate, Successor, raise};
 pub(crate) use inheritance::{Inheritance, Passed};

@@ -89,6 +89,17 @@ fn the_new_process_serves_the_settings_of_now_and_counts_on() {
         (&3.into(), &"serving".into())
     );
     assert_eq!(status["last_reload"]["attempt"], 3);
+    let history = program.admin_ask("GET", "/history", &[]).json();
+    let told = |place: usize| {
+        let attempt = &history[place];
+        (
+            attempt["attempt"].clone(),
+            attempt["changes"][0]["to"].clone(),
+        )
+    };
+    assert_eq!(told(0), (3.into(), serde_json::Value::Null), "{history:#}");
+    assert_eq!(told(1), (2.into(), "two".into()), "{history:#}");
+    assert_eq!(told(2).0, 1, "{history:#}");
     assert_eq!(program.wait_first_exit(), 0);
     program.edit("[app]\nmessage = \"four\"\n");
     let attempt = program.reload_applied();
