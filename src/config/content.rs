@@ -1,7 +1,7 @@
 //! What a generation is made of: read, built, and compared with what is served. All of it on threads
 //! beside the control arbiter, which signals and probes wait for. Sockets are `prepare`'s.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{io, path::Path, sync::Arc, time::Instant};
 
 use serde_json::Value as Json;
 
@@ -31,6 +31,13 @@ pub(crate) struct Content {
     pub(crate) token: Option<Token>,
     pub(crate) files: Arc<Reaped<ReadFiles>>,
     pub(crate) digest: Arc<str>,
+}
+
+impl Content {
+    /// Bytes of the texts and files that it was made of.
+    pub(super) fn size(&self) -> usize {
+        self.settings.effective.text_size() + self.files.size()
+    }
 }
 
 /// What an attempt is to make its generation of.
@@ -230,7 +237,8 @@ async fn build(
         let (author, sources) = (author.clone(), sources.clone());
         let (reaper, of) = (reaper.clone(), settings.clone());
         let building = move || {
-            let with = Build::new(sources.base());
+            let secrets = of.effective.secret_files().map(Path::to_owned);
+            let with = Build::new(sources.base()).with_secrets(secrets);
             // First, so that nothing that the author's build opens can show it.
             let token = token(&of, &with);
             let state = token.and_then(|token| {

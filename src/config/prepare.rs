@@ -387,19 +387,11 @@ fn bind(
     sources: &Sources,
 ) -> Result<(Vec<Listener>, Option<Listener>), Vec<Diagnostic>> {
     let mut errors = Vec::new();
-    let mut taken: Vec<(Address, String)> = Vec::new();
     let mut try_to = |name: &str, key: &str, address: Address| {
-        let twice = taken.iter().find(|(other, _)| *other == address);
-        if let Some((_, first)) = twice.filter(|_| !address.is_any_port()) {
-            let message = format!("{address} is the address of {first} already");
-            errors.push(effective.diagnostic(Fault::Settings, key, &message));
-            return None;
-        }
         let bound = Listener::bind(name, &address).map_err(|error| {
             let message = format!("cannot listen on {address}: {error}");
             errors.push(effective.diagnostic(Fault::System, key, &message));
         });
-        taken.push((address, key.to_owned()));
         bound.ok()
     };
     let listeners = server

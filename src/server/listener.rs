@@ -39,11 +39,6 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    /// Whether the system picks the port: two such are two.
-    pub(crate) fn is_any_port(&self) -> bool {
-        self.tcp().is_some_and(|address| address.port() == 0)
-    }
-
     pub(crate) fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The settings of a service: its table `[app]`.
@@ -57,7 +58,11 @@ pub struct Build {
     base: PathBuf,
     read: Mutex<BTreeMap<PathBuf, Option<Sum>>>,
     secrets: Mutex<BTreeMap<PathBuf, Option<Sum>>>,
+    /// Files that hold secrets, and were read with the settings.
+    known_secrets: Vec<PathBuf>,
     opened: Mutex<BTreeMap<PathBuf, Option<Identity>>>,
+    /// Bytes that were read.
+    size: AtomicUsize,
 }
 
 /// The files that a build read, and what they held.
@@ -70,6 +75,8 @@ pub(crate) struct ReadFiles {
     secrets: BTreeMap<PathBuf, Option<Sum>>,
     /// The directories that were opened, likewise.
     directories: BTreeMap<PathBuf, Option<Identity>>,
+    /// Bytes that were read.
+    size: usize,
 }
 
 /// The SHA-256 of a file's content.
@@ -100,7 +107,17 @@ impl Build {
             base,
             read: Mutex::default(),
             secrets: Mutex::default(),
+            known_secrets: Vec::new(),
             opened: Mutex::default(),
+            size: AtomicUsize::new(0),
+        }
+    }
+
+    /// The same for settings whose secrets are in these files.
+    pub(crate) fn with_secrets(self, files: impl Iterator<Item = PathBuf>) -> Build {
+        Build {
+            known_secrets: files.collect(),
+            ..self
         }
     }
 
@@ -148,6 +165,8 @@ impl Build {
     ) -> io::Result<Vec<u8>> {
         let content = file::read(&self.base.join(path));
         let sum = content.as_deref().ok().map(sum);
+        let size = content.as_ref().map_or(0, Vec::len);
+        self.size.fetch_add(size, Ordering::Relaxed);
         // A panic elsewhere leaves the map as whole as it was.
         let mut read = files.lock().unwrap_or_else(PoisonError::into_inner);
         // P3: the first of two readings counts; where they differ, so does `unchanged`.
@@ -155,10 +174,11 @@ impl Build {
         content
     }
 
-    /// Where the secrets are that have been read until now.
+    /// Where the secrets are that have been read until now, the settings' own among them.
     pub(crate) fn secrets(&self) -> Vec<PathBuf> {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        secrets.keys().map(|path| self.base.join(path)).collect()
+        let read = secrets.keys().map(|path| self.base.join(path));
+        read.chain(self.known_secrets.iter().cloned()).collect()
     }
 
     /// What has been read until now.
@@ -171,11 +191,17 @@ impl Build {
             files: read.clone(),
             secrets: secrets.clone(),
             directories: opened.clone(),
+            size: self.size.load(Ordering::Relaxed),
         }
     }
 }
 
 impl ReadFiles {
+    /// Bytes that were read.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     /// Reads all again: whether each still holds the same, and each directory is still the same. A
     /// file that can no longer be read has changed, and so has one that now can.
     pub(crate) fn unchanged(&self) -> bool {
