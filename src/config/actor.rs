@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     attempt::{Attempt, Confirmations, Outcome, Refused, Took, Trigger},
     attempts::{Asked, Attempts, Basis, Errand, Order},
+    background::Loader,
     content::Task,
     generation::Reaper,
     history::History,
@@ -55,6 +56,7 @@ pub(crate) struct ConfigActor {
     /// The newest attempt that says how what is served stands to the settings.
     last: Option<Arc<Attempt>>,
     history: History,
+    loader: Loader,
     begun: Begun,
 }
 
@@ -112,6 +114,7 @@ impl ConfigActor {
             stuck: None,
             last: None,
             history: History::default(),
+            loader: Loader::default(),
             begun: Begun {
                 number: 0,
                 at: Timestamp::UNIX_EPOCH,
@@ -133,6 +136,7 @@ impl ConfigActor {
             admin: self.new.admin.clone(),
             sources: self.new.sources.clone(),
             reaper: self.new.reaper.clone(),
+            loader: self.loader.clone(),
             readiness: self.new.readiness.clone(),
             begun: Instant::now(),
             pulse: self.new.pulse.clone(),

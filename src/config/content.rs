@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::{
     access::Token,
     attempt::Took,
-    background::{Claim, blocking, bounded, in_background},
+    background::{Claim, Loader, blocking, bounded},
     generation::{Insides, Reaped, Reaper},
     prepare::{AnySettings, Author, Current, Job, Prepared, Rejected, START_TIMEOUT, frozen},
 };
@@ -93,7 +93,7 @@ pub(super) async fn make(
         let current = current.expect("what is kept was served before");
         frozen(&current.content.settings, &content.settings).map_err(Rejected::from)?;
         let (content, current) = (content.clone(), current.clone());
-        let comparing = in_background(Claim::Low, move || Made {
+        let comparing = job.loader.run(Claim::Low, move || Made {
             changes: compare(Some(&current), &content.settings),
             // What is taken up says nothing of what the files say.
             shadowed: Vec::new(),
@@ -105,7 +105,7 @@ pub(super) async fn make(
         return Ok(made.map_err(Rejected::from)?);
     }
     loop {
-        let loading = in_background(
+        let loading = job.loader.run(
             Claim::beside(job.current.as_ref()),
             load(job, deadline.moment()),
         );
@@ -136,10 +136,12 @@ pub(crate) async fn rehearse(
 ) -> Result<(), Vec<Diagnostic>> {
     let no_thread = |error: io::Error| vec![Diagnostic::new(Fault::System, "", error.to_string())];
     let reaper = Reaper::start().map_err(no_thread)?;
+    let loader = Loader::default();
     let deadline = Deadline::fixed(START_TIMEOUT);
     loop {
-        let (loader, from, moment) = (author.clone(), sources.clone(), deadline.moment());
-        let loading = in_background(Claim::Full, move || loader.load(&from, None, moment));
+        let (reader, from, moment) = (author.clone(), sources.clone(), deadline.moment());
+        let load = move || reader.load(&from, None, moment);
+        let loading = loader.run(Claim::Full, load);
         let loaded = bounded(&deadline, "reading the settings", loading).await;
         let (settings, app) = loaded.map_err(|undone| vec![undone.error])??;
         let read = Read {
@@ -200,7 +202,7 @@ async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Mad
     };
     let (current, reaper) = (job.current.clone(), job.reaper.clone());
     let claim = Claim::beside(current.as_ref());
-    let comparing = in_background(claim, move || Made {
+    let comparing = job.loader.run(claim, move || Made {
         changes: compare(current.as_ref(), &built.settings),
         shadowed: current.map_or_else(Vec::new, |current| {
             shadowed(

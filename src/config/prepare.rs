@@ -17,7 +17,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     attempt::Took,
-    background::Undone,
+    background::{Loader, Undone},
     content::{Content, Made, SharedSettings, Task, make},
     descriptors::{Budget, Room},
     generation::{Generation, Reaper},
@@ -100,6 +100,7 @@ pub(crate) struct Job {
     pub(crate) admin: NewServe,
     pub(crate) sources: Arc<Sources>,
     pub(crate) reaper: Reaper,
+    pub(crate) loader: Loader,
     pub(crate) readiness: Readiness,
     pub(crate) begun: Instant,
     pub(crate) pulse: Pulse,
