@@ -10,12 +10,14 @@ use super::{
     attempt::Took,
     background::{Claim, Loader, blocking, bounded},
     generation::{Insides, Reaped, Reaper},
-    prepare::{AnySettings, Author, Current, Job, Prepared, Rejected, START_TIMEOUT, frozen},
+    prepare::{
+        AnySettings, Author, Current, Failed, Job, Prepared, Rejected, START_TIMEOUT, frozen,
+    },
 };
 use crate::server::Deadline;
 use crate::settings::{
     Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources, changes,
-    shadowed,
+    found_by_build, shadowed,
 };
 
 /// everup's own tables as they were read, and all that is known of every setting.
@@ -245,7 +247,10 @@ async fn build(
             let token = token(&of, &with);
             let state = token.and_then(|token| {
                 let state = author.build(&app, &with);
-                let failed = |error| vec![Diagnostic::new(Fault::Build, "app", error)];
+                let failed = |failed| match failed {
+                    Failed::Found(findings) => found_by_build(findings, &of.effective),
+                    Failed::Otherwise(why) => vec![Diagnostic::new(Fault::Build, "app", why)],
+                };
                 Ok((token, Reaped::new(state.map_err(failed)?, &reaper)))
             });
             let files = with.files_read();

@@ -25,4 +25,4 @@ pub(crate) use attempts::{Condition, Errand};
 pub(crate) use content::{SharedSettings, rehearse};
 pub(crate) use generation::{Generation, Pin, Reaper, Slot};
 pub(crate) use messages::{Consult, Consulted, End, Recall, Reload, ReopenLogs, Review};
-pub(crate) use prepare::{AnySettings, Author, Snapshot};
+pub(crate) use prepare::{AnySettings, Author, Failed, Snapshot};

@@ -29,8 +29,8 @@ use crate::{
         Worker,
     },
     settings::{
-        Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, Server,
-        Shadowed, Sources, Written,
+        Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Findings, Loaded,
+        Server, Shadowed, Sources, Written,
     },
     telemetry::{AccessSource, LogHandle, OpenedLog},
 };
@@ -50,7 +50,7 @@ pub(crate) trait Author: Send + Sync {
         &self,
         settings: &AnySettings,
         build: &Build,
-    ) -> Result<Box<dyn Any + Send + Sync>, String>;
+    ) -> Result<Box<dyn Any + Send + Sync>, Failed>;
 
     fn name(&self) -> &'static str;
 
@@ -58,6 +58,14 @@ pub(crate) trait Author: Send + Sync {
     fn schema(&self) -> serde_json::Value;
 
     fn new_serve(&self) -> NewServe;
+}
+
+/// Why an author's build has come to nothing.
+pub(crate) enum Failed {
+    /// For these settings.
+    Found(Findings),
+    /// For a reason of its own.
+    Otherwise(String),
 }
 
 /// The author's settings, behind `dyn Any`.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,11 +36,11 @@ pub trait Settings:
     /// Makes the state of a generation; may do I/O, and need not be `Send`.
     ///
     /// # Errors
-    /// Any error rejects the reload.
+    /// Any error rejects the reload; [`Findings`] are told each at its place.
     fn build(&self, with: &Build) -> impl Future<Output = Result<Self::State, Box<dyn Error>>>;
 }
 
-/// What a [`Settings::check`] finds wrong.
+/// What a [`Settings::check`] finds wrong; or a [`Settings::build`], which returns it as its error.
 #[derive(Debug, Default)]
 pub struct Findings {
     pub(super) findings: Vec<Finding>,
@@ -49,7 +50,16 @@ pub struct Findings {
 pub(super) struct Finding {
     /// Dotted, relative to the author's table.
     pub(super) key: String,
-    pub(super) expected: String,
+    pub(super) wrong: Wrong,
+}
+
+/// What is wrong with a setting.
+#[derive(Debug)]
+pub(super) enum Wrong {
+    /// It should be this.
+    Expected(String),
+    /// It may be right, but this came of it.
+    Failed(String),
 }
 
 /// What a [`Settings::build`] may use: files, whose content then counts as part of the settings.
@@ -91,15 +101,43 @@ impl Findings {
     ///
     /// What was found, and where, is added.
     pub fn at(&mut self, key: &str, expected: impl ToString) {
+        self.add(key, Wrong::Expected(expected.to_string()));
+    }
+
+    /// Reports a setting that cannot be followed, by its key as [`at`](Self::at) has it, and why not
+    /// ("cannot read `list.txt`: permission denied"). Where it stands is added.
+    pub fn failed(&mut self, key: &str, why: impl ToString) {
+        self.add(key, Wrong::Failed(why.to_string()));
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn add(&mut self, key: &str, wrong: Wrong) {
         // One more than is told, so that it can be told that there are more.
         if self.findings.len() <= REPORTED {
-            self.findings.push(Finding {
-                key: key.to_owned(),
-                expected: expected.to_string(),
-            });
+            let key = key.to_owned();
+            self.findings.push(Finding { key, wrong });
         }
     }
 }
+
+impl fmt::Display for Findings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Finding { key, wrong }) in self.findings.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            match wrong {
+                Wrong::Expected(expected) => write!(out, "{separator}{key}: expected {expected}")?,
+                Wrong::Failed(why) => write!(out, "{separator}{key}: {why}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Error for Findings {}
 
 impl Build {
     pub(crate) fn new(base: PathBuf) -> Build {

@@ -1,8 +1,8 @@
 //! What no single value says: how settings stand to each other, and what the author's own check finds.
 //! Reads nothing; what is wrong is told at its place.
 
-use super::author::{Finding, Findings, Settings};
-use super::diagnostic::{Diagnostic, Fault};
+use super::author::{Finding, Findings, Settings, Wrong};
+use super::diagnostic::{Diagnostic, Fault, report};
 use super::effective::Effective;
 use super::schema::{Admin, Server, Tables};
 use super::{AdminAddress, key};
@@ -27,22 +27,41 @@ fn check_app(app: &impl Settings, effective: &Effective, diagnostics: &mut Vec<D
     let mut findings = Findings::default();
     app.check(&mut findings);
     let sound = diagnostics.is_empty();
-    for Finding { key, expected } in findings.findings {
-        let mut path = vec!["app".to_owned()];
-        // A key that cannot be split is shown as it is: better than nothing.
-        path.extend(key::split(&key).unwrap_or_else(|| vec![key]));
-        let place = effective.place(&path);
-        let message = match effective.found(&path) {
-            Some(found) => format!("expected {expected}, found {found}"),
-            None => format!("expected {expected}"),
-        };
-        let diagnostic = Diagnostic::settings(place, &path, message);
+    for finding in findings.findings {
+        let diagnostic = told(finding, effective);
         // Where a value was left out because it is wrong, its default is none of the author's
         // concern.
         let known = diagnostics.iter().any(|known| known.key == diagnostic.key);
         if sound || (diagnostic.place.is_some() && !known) {
             diagnostics.push(diagnostic);
         }
+    }
+}
+
+/// What an author's build finds wrong, as it is told.
+pub(crate) fn found_by_build(findings: Findings, effective: &Effective) -> Vec<Diagnostic> {
+    let findings = findings.findings.into_iter();
+    let diagnostics = findings.map(|finding| told(finding, effective)).collect();
+    report(diagnostics, effective.sources(), effective.discretion())
+}
+
+fn told(finding: Finding, effective: &Effective) -> Diagnostic {
+    let Finding { key, wrong } = finding;
+    let mut path = vec!["app".to_owned()];
+    // A key that cannot be split is shown as it is: better than nothing.
+    path.extend(key::split(&key).unwrap_or_else(|| vec![key]));
+    // What failed may do better another time, with the same settings.
+    let (message, kind) = match (wrong, effective.found(&path)) {
+        (Wrong::Expected(expected), Some(found)) => {
+            let message = format!("expected {expected}, found {found}");
+            (message, Fault::Settings)
+        }
+        (Wrong::Expected(expected), None) => (format!("expected {expected}"), Fault::Settings),
+        (Wrong::Failed(why), _) => (why, Fault::Build),
+    };
+    Diagnostic {
+        kind,
+        ..Diagnostic::settings(effective.place(&path), &path, message)
     }
 }
 

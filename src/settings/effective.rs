@@ -120,7 +120,7 @@ impl Effective {
         diagnostic.with_excerpt(&self.tree.sources, self.discretion())
     }
 
-    fn discretion(&self) -> Discretion {
+    pub(super) fn discretion(&self) -> Discretion {
         match self.secrets.is_empty() {
             true => Discretion::Open,
             false => Discretion::Secretive,

@@ -44,6 +44,7 @@ pub use units::{AdminAddress, duration};
 
 pub(crate) use author::ReadFiles;
 pub(crate) use changes::{changes, shadowed};
+pub(crate) use check::found_by_build;
 pub(crate) use gather::Facts;
 
 use de::{Problem, Typed};
