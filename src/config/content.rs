@@ -184,10 +184,13 @@ fn load(
                 && content.files.unchanged()
         };
         if !is_forced && is_same() {
-            return Ok(Found::Same {
-                shadowed: shadowed(was, is),
-                settings: read.settings,
-            });
+            let shadowed = shadowed(was, is);
+            // Twice in memory only where it differs: values may stand elsewhere now.
+            let settings = match is.has_texts_of(&content.shown.effective) {
+                true => content.shown,
+                false => read.settings,
+            };
+            return Ok(Found::Same { settings, shadowed });
         }
         frozen(&content.settings, &read.settings)?;
         Ok(Found::New(read))

@@ -93,6 +93,11 @@ impl Effective {
         self.secrets.iter().filter(differs).map(|(path, _)| path)
     }
 
+    /// Whether all was read from the same texts: then each value stands where it stood.
+    pub(crate) fn has_texts_of(&self, other: &Effective) -> bool {
+        self.sources() == other.sources()
+    }
+
     /// Reads the secrets' files again: whether each still holds the same.
     pub(super) fn secrets_stand_still(&self) -> bool {
         self.secrets.values().all(Kept::is_unchanged)

@@ -116,7 +116,7 @@ fn check_tells_all_that_is_wrong_with_its_place_and_is_78() {
 fn check_builds_as_serve_would() {
     let text = "[app.routes.\"/\"]\nrespond = { body_file = \"gone.html\" }\n";
     let ran = Setup::new(text).ask(&["check"]);
-    assert_eq!(ran.code, 78);
+    assert_eq!(ran.code, 1);
     let told =
         "settings/default.toml:2:25: app.routes.\"/\".respond.body_file: cannot read `gone.html`";
     assert!(ran.err.contains(told), "{}", ran.err);
