@@ -25,13 +25,16 @@ use tokio::{runtime::Handle, sync::oneshot, task::LocalSet};
 use crate::{
     admin, cli,
     config::{
-        AnySettings, Author, ConfigActor, Errand, NewConfig, Outcome, Reaper, Trigger, TriggerKind,
+        AnySettings, Author, ConfigActor, Errand, Failed, NewConfig, Outcome, Reaper, Trigger,
+        TriggerKind,
     },
     control::Control,
     server::{
         DrainReport, NewServe, NewServer, Pulse, Readiness, ServerActor, Upgrades, new_serve,
     },
-    settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load, schema},
+    settings::{
+        Build, Diagnostic, Facts, Fault, Findings, Loaded, Settings, Sources, load, schema,
+    },
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
     upgrade::{Inheritance, Passed},
@@ -146,7 +149,7 @@ impl<S: Settings> Author for Service<S> {
         &self,
         settings: &AnySettings,
         build: &Build,
-    ) -> Result<Box<dyn Any + Send + Sync>, String> {
+    ) -> Result<Box<dyn Any + Send + Sync>, Failed> {
         let settings: &S = settings
             .downcast_ref()
             .expect("what `load` of the same service returned");
@@ -154,7 +157,11 @@ impl<S: Settings> Author for Service<S> {
         let state = Handle::current().block_on(building.run_until(settings.build(build)));
         match state {
             Ok(state) => Ok(Box::new(state)),
-            Err(error) => Err(with_causes(&*error)),
+            Err(error) => Err(match error.downcast::<Findings>() {
+                Ok(findings) if !findings.is_empty() => Failed::Found(*findings),
+                Ok(_) => Failed::Otherwise("nothing was found wrong, and yet it failed".into()),
+                Err(error) => Failed::Otherwise(with_causes(&*error)),
+            }),
         }
     }
 

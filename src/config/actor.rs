@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     attempt::{Attempt, Confirmations, Outcome, Refused, Took, Trigger},
     attempts::{Asked, Attempts, Basis, Errand, Order},
+    background::Loader,
     content::Task,
     generation::Reaper,
     handover::Upgrading,
@@ -60,6 +61,7 @@ pub(crate) struct ConfigActor {
     /// The newest attempt that says how what is served stands to the settings.
     last: Option<Arc<Attempt>>,
     pub(super) history: History,
+    loader: Loader,
     begun: Begun,
 }
 
@@ -124,6 +126,7 @@ impl ConfigActor {
             stuck: None,
             last: None,
             history,
+            loader: Loader::default(),
             begun: Begun {
                 number: 0,
                 at: Timestamp::UNIX_EPOCH,
@@ -145,6 +148,7 @@ impl ConfigActor {
             admin: self.new.admin.clone(),
             sources: self.new.sources.clone(),
             reaper: self.new.reaper.clone(),
+            loader: self.loader.clone(),
             readiness: self.new.readiness.clone(),
             begun: Instant::now(),
             pulse: self.new.pulse.clone(),

@@ -1,21 +1,23 @@
 //! What a generation is made of: read, built, and compared with what is served. All of it on threads
 //! beside the control arbiter, which signals and probes wait for. Sockets are `prepare`'s.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{io, path::Path, sync::Arc, time::Instant};
 
 use serde_json::Value as Json;
 
 use super::{
     access::Token,
     attempt::Took,
-    background::{Claim, blocking, bounded, in_background},
+    background::{Claim, Loader, blocking, bounded},
     generation::{Insides, Reaped, Reaper},
-    prepare::{AnySettings, Author, Current, Job, Prepared, Rejected, START_TIMEOUT, frozen},
+    prepare::{
+        AnySettings, Author, Current, Failed, Job, Prepared, Rejected, START_TIMEOUT, frozen,
+    },
 };
 use crate::server::Deadline;
 use crate::settings::{
     Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources, changes,
-    shadowed,
+    found_by_build, shadowed,
 };
 
 /// everup's own tables as they were read, and all that is known of every setting.
@@ -31,6 +33,13 @@ pub(crate) struct Content {
     pub(crate) token: Option<Token>,
     pub(crate) files: Arc<Reaped<ReadFiles>>,
     pub(crate) digest: Arc<str>,
+}
+
+impl Content {
+    /// Bytes of the texts and files that it was made of.
+    pub(super) fn size(&self) -> usize {
+        self.settings.effective.text_size() + self.files.size()
+    }
 }
 
 /// What an attempt is to make its generation of.
@@ -86,7 +95,7 @@ pub(super) async fn make(
         let current = current.expect("what is kept was served before");
         frozen(&current.content.settings, &content.settings).map_err(Rejected::from)?;
         let (content, current) = (content.clone(), current.clone());
-        let comparing = in_background(Claim::Low, move || Made {
+        let comparing = job.loader.run(Claim::Low, move || Made {
             changes: compare(Some(&current), &content.settings),
             // What is taken up says nothing of what the files say.
             shadowed: Vec::new(),
@@ -98,7 +107,7 @@ pub(super) async fn make(
         return Ok(made.map_err(Rejected::from)?);
     }
     loop {
-        let loading = in_background(
+        let loading = job.loader.run(
             Claim::beside(job.current.as_ref()),
             load(job, deadline.moment()),
         );
@@ -129,10 +138,12 @@ pub(crate) async fn rehearse(
 ) -> Result<(), Vec<Diagnostic>> {
     let no_thread = |error: io::Error| vec![Diagnostic::new(Fault::System, "", error.to_string())];
     let reaper = Reaper::start().map_err(no_thread)?;
+    let loader = Loader::default();
     let deadline = Deadline::fixed(START_TIMEOUT);
     loop {
-        let (loader, from, moment) = (author.clone(), sources.clone(), deadline.moment());
-        let loading = in_background(Claim::Full, move || loader.load(&from, None, moment));
+        let (reader, from, moment) = (author.clone(), sources.clone(), deadline.moment());
+        let load = move || reader.load(&from, None, moment);
+        let loading = loader.run(Claim::Full, load);
         let loaded = bounded(&deadline, "reading the settings", loading).await;
         let (settings, app) = loaded.map_err(|undone| vec![undone.error])??;
         let read = Read {
@@ -173,10 +184,13 @@ fn load(
                 && content.files.unchanged()
         };
         if !is_forced && is_same() {
-            return Ok(Found::Same {
-                shadowed: shadowed(was, is),
-                settings: read.settings,
-            });
+            let shadowed = shadowed(was, is);
+            // Twice in memory only where it differs: values may stand elsewhere now.
+            let settings = match is.has_texts_of(&content.shown.effective) {
+                true => content.shown,
+                false => read.settings,
+            };
+            return Ok(Found::Same { settings, shadowed });
         }
         frozen(&content.settings, &read.settings)?;
         Ok(Found::New(read))
@@ -193,7 +207,7 @@ async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Mad
     };
     let (current, reaper) = (job.current.clone(), job.reaper.clone());
     let claim = Claim::beside(current.as_ref());
-    let comparing = in_background(claim, move || Made {
+    let comparing = job.loader.run(claim, move || Made {
         changes: compare(current.as_ref(), &built.settings),
         shadowed: current.map_or_else(Vec::new, |current| {
             shadowed(
@@ -230,12 +244,16 @@ async fn build(
         let (author, sources) = (author.clone(), sources.clone());
         let (reaper, of) = (reaper.clone(), settings.clone());
         let building = move || {
-            let with = Build::new(sources.base());
+            let secrets = of.effective.secret_files().map(Path::to_owned);
+            let with = Build::new(sources.base()).with_secrets(secrets);
             // First, so that nothing that the author's build opens can show it.
             let token = token(&of, &with);
             let state = token.and_then(|token| {
                 let state = author.build(&app, &with);
-                let failed = |error| vec![Diagnostic::new(Fault::Build, "app", error)];
+                let failed = |failed| match failed {
+                    Failed::Found(findings) => found_by_build(findings, &of.effective),
+                    Failed::Otherwise(why) => vec![Diagnostic::new(Fault::Build, "app", why)],
+                };
                 Ok((token, Reaped::new(state.map_err(failed)?, &reaper)))
             });
             let files = with.files_read();

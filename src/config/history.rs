@@ -11,6 +11,10 @@ const ATTEMPTS: usize = 100;
 /// Changes in all of them together, at the most; the newest attempt is told of however many it has.
 const CHANGES: usize = 10_000;
 
+/// Bytes of settings text and other files that the generations kept were made of, at the most; the
+/// newest is kept however large it is. In memory a generation may take 60 times as much.
+const SIZE: usize = 8 * 1024 * 1024;
+
 /// What has been.
 #[derive(Default)]
 pub(super) struct History {
@@ -44,10 +48,15 @@ impl History {
         self.attempts.iter().cloned().collect()
     }
 
-    /// Keeps a generation whose place another takes, and `limit` in all.
-    pub(super) fn keep(&mut self, number: u64, content: Content, limit: usize) {
+    /// Keeps a generation whose place another takes, and `limit` in all, or fewer where they are
+    /// large.
+    pub(super) fn keep(&mut self, number: u64, mut content: Content, limit: usize) {
+        // Where its values stood when it was read last is nobody's question any more.
+        content.shown = content.settings.clone();
         self.generations.push_front(Kept { number, content });
-        self.generations.truncate(limit);
+        let sizes = self.generations.iter().map(|kept| kept.content.size());
+        let fitting = fitting(sizes);
+        self.generations.truncate(limit.min(fitting));
     }
 
     pub(super) fn kept(&self, number: u64) -> Option<&Content> {
@@ -55,6 +64,15 @@ impl History {
         let kept = generations.find(|kept| kept.number == number)?;
         Some(&kept.content)
     }
+}
+
+/// How many of these, the newest first, there is room for.
+fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+    let so_far = sizes.scan(0_usize, |sum, size| {
+        *sum = sum.saturating_add(size);
+        Some(*sum)
+    });
+    so_far.take_while(|sum| *sum <= SIZE).count().max(1)
 }
 
 #[cfg(test)]
@@ -113,5 +131,18 @@ mod tests {
         }
         assert_eq!(history.attempts.len(), ATTEMPTS);
         assert_eq!(history.changes, ATTEMPTS);
+    }
+
+    #[test]
+    fn as_many_generations_are_kept_as_there_is_room_for_and_the_newest_in_any_case() {
+        for (sizes, expected) in [
+            (vec![100; 1000], 1000),
+            (vec![SIZE, 1, 1], 1),
+            (vec![SIZE / 2, SIZE / 2, 1], 2),
+            (vec![1, SIZE, 1], 1),
+            (vec![usize::MAX, usize::MAX], 1),
+        ] {
+            assert_eq!(fitting(sizes.iter().copied()), expected, "{sizes:?}");
+        }
     }
 }

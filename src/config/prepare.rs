@@ -14,7 +14,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     attempt::Took,
-    background::Undone,
+    background::{Loader, Undone},
     content::{Content, Made, SharedSettings, Task, make},
     descriptors::Budget,
     generation::{Generation, Reaper},
@@ -24,7 +24,8 @@ use super::{
 use crate::{
     server::{Listener, NewServe, Pulse, Readiness, Share, Worker},
     settings::{
-        Address, Build, Change, Diagnostic, Facts, Fault, Loaded, Server, Shadowed, Sources,
+        Address, Build, Change, Diagnostic, Facts, Fault, Findings, Loaded, Server, Shadowed,
+        Sources,
     },
     telemetry::{LogHandle, OpenedLog},
     upgrade::Inheritance,
@@ -45,7 +46,7 @@ pub(crate) trait Author: Send + Sync {
         &self,
         settings: &AnySettings,
         build: &Build,
-    ) -> Result<Box<dyn Any + Send + Sync>, String>;
+    ) -> Result<Box<dyn Any + Send + Sync>, Failed>;
 
     fn name(&self) -> &'static str;
 
@@ -53,6 +54,14 @@ pub(crate) trait Author: Send + Sync {
     fn schema(&self) -> serde_json::Value;
 
     fn new_serve(&self) -> NewServe;
+}
+
+/// Why an author's build has come to nothing.
+pub(crate) enum Failed {
+    /// For these settings.
+    Found(Findings),
+    /// For a reason of its own.
+    Otherwise(String),
 }
 
 /// The author's settings, behind `dyn Any`.
@@ -95,6 +104,7 @@ pub(crate) struct Job {
     pub(crate) admin: NewServe,
     pub(crate) sources: Arc<Sources>,
     pub(crate) reaper: Reaper,
+    pub(crate) loader: Loader,
     pub(crate) readiness: Readiness,
     pub(crate) begun: Instant,
     pub(crate) pulse: Pulse,

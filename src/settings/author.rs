@@ -11,8 +11,10 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The settings of a service: its table `[app]`.
@@ -34,11 +36,11 @@ pub trait Settings:
     /// Makes the state of a generation; may do I/O, and need not be `Send`.
     ///
     /// # Errors
-    /// Any error rejects the reload.
+    /// Any error rejects the reload; [`Findings`] are told each at its place.
     fn build(&self, with: &Build) -> impl Future<Output = Result<Self::State, Box<dyn Error>>>;
 }
 
-/// What a [`Settings::check`] finds wrong.
+/// What a [`Settings::check`] finds wrong; or a [`Settings::build`], which returns it as its error.
 #[derive(Debug, Default)]
 pub struct Findings {
     pub(super) findings: Vec<Finding>,
@@ -48,7 +50,16 @@ pub struct Findings {
 pub(super) struct Finding {
     /// Dotted, relative to the author's table.
     pub(super) key: String,
-    pub(super) expected: String,
+    pub(super) wrong: Wrong,
+}
+
+/// What is wrong with a setting.
+#[derive(Debug)]
+pub(super) enum Wrong {
+    /// It should be this.
+    Expected(String),
+    /// It may be right, but this came of it.
+    Failed(String),
 }
 
 /// What a [`Settings::build`] may use: files, whose content then counts as part of the settings.
@@ -57,7 +68,11 @@ pub struct Build {
     base: PathBuf,
     read: Mutex<BTreeMap<PathBuf, Option<Sum>>>,
     secrets: Mutex<BTreeMap<PathBuf, Option<Sum>>>,
+    /// Files that hold secrets, and were read with the settings.
+    known_secrets: Vec<PathBuf>,
     opened: Mutex<BTreeMap<PathBuf, Option<Identity>>>,
+    /// Bytes that were read.
+    size: AtomicUsize,
 }
 
 /// The files that a build read, and what they held.
@@ -70,6 +85,8 @@ pub(crate) struct ReadFiles {
     secrets: BTreeMap<PathBuf, Option<Sum>>,
     /// The directories that were opened, likewise.
     directories: BTreeMap<PathBuf, Option<Identity>>,
+    /// Bytes that were read.
+    size: usize,
 }
 
 /// The SHA-256 of a file's content.
@@ -84,15 +101,43 @@ impl Findings {
     ///
     /// What was found, and where, is added.
     pub fn at(&mut self, key: &str, expected: impl ToString) {
+        self.add(key, Wrong::Expected(expected.to_string()));
+    }
+
+    /// Reports a setting that cannot be followed, by its key as [`at`](Self::at) has it, and why not
+    /// ("cannot read `list.txt`: permission denied"). Where it stands is added.
+    pub fn failed(&mut self, key: &str, why: impl ToString) {
+        self.add(key, Wrong::Failed(why.to_string()));
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn add(&mut self, key: &str, wrong: Wrong) {
         // One more than is told, so that it can be told that there are more.
         if self.findings.len() <= REPORTED {
-            self.findings.push(Finding {
-                key: key.to_owned(),
-                expected: expected.to_string(),
-            });
+            let key = key.to_owned();
+            self.findings.push(Finding { key, wrong });
         }
     }
 }
+
+impl fmt::Display for Findings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Finding { key, wrong }) in self.findings.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            match wrong {
+                Wrong::Expected(expected) => write!(out, "{separator}{key}: expected {expected}")?,
+                Wrong::Failed(why) => write!(out, "{separator}{key}: {why}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Error for Findings {}
 
 impl Build {
     pub(crate) fn new(base: PathBuf) -> Build {
@@ -100,7 +145,17 @@ impl Build {
             base,
             read: Mutex::default(),
             secrets: Mutex::default(),
+            known_secrets: Vec::new(),
             opened: Mutex::default(),
+            size: AtomicUsize::new(0),
+        }
+    }
+
+    /// The same for settings whose secrets are in these files.
+    pub(crate) fn with_secrets(self, files: impl Iterator<Item = PathBuf>) -> Build {
+        Build {
+            known_secrets: files.collect(),
+            ..self
         }
     }
 
@@ -148,6 +203,8 @@ impl Build {
     ) -> io::Result<Vec<u8>> {
         let content = file::read(&self.base.join(path));
         let sum = content.as_deref().ok().map(sum);
+        let size = content.as_ref().map_or(0, Vec::len);
+        self.size.fetch_add(size, Ordering::Relaxed);
         // A panic elsewhere leaves the map as whole as it was.
         let mut read = files.lock().unwrap_or_else(PoisonError::into_inner);
         // P3: the first of two readings counts; where they differ, so does `unchanged`.
@@ -155,10 +212,11 @@ impl Build {
         content
     }
 
-    /// Where the secrets are that have been read until now.
+    /// Where the secrets are that have been read until now, the settings' own among them.
     pub(crate) fn secrets(&self) -> Vec<PathBuf> {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        secrets.keys().map(|path| self.base.join(path)).collect()
+        let read = secrets.keys().map(|path| self.base.join(path));
+        read.chain(self.known_secrets.iter().cloned()).collect()
     }
 
     /// What has been read until now.
@@ -171,11 +229,17 @@ impl Build {
             files: read.clone(),
             secrets: secrets.clone(),
             directories: opened.clone(),
+            size: self.size.load(Ordering::Relaxed),
         }
     }
 }
 
 impl ReadFiles {
+    /// Bytes that were read.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     /// Reads all again: whether each still holds the same, and each directory is still the same. A
     /// file that can no longer be read has changed, and so has one that now can.
     pub(crate) fn unchanged(&self) -> bool {

@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::path::Path;
 
 /// What is in force, defaults included, and where each value comes from.
 pub struct Effective {
@@ -92,9 +93,26 @@ impl Effective {
         self.secrets.iter().filter(differs).map(|(path, _)| path)
     }
 
+    /// Whether all was read from the same texts: then each value stands where it stood.
+    pub(crate) fn has_texts_of(&self, other: &Effective) -> bool {
+        self.sources() == other.sources()
+    }
+
     /// Reads the secrets' files again: whether each still holds the same.
     pub(super) fn secrets_stand_still(&self) -> bool {
         self.secrets.values().all(Kept::is_unchanged)
+    }
+
+    /// The files that secrets are in.
+    pub(crate) fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        self.secrets.values().filter_map(Kept::file)
+    }
+
+    /// Bytes of the texts that the settings were read from: what they are to the size of all that
+    /// is made of them, they are roughly to the size of all that is made of others.
+    pub(crate) fn text_size(&self) -> usize {
+        let texts = self.tree.sources.iter();
+        texts.map(|source| source.text().len()).sum()
     }
 
     /// A fault at a dotted key, with the place that sets it.
@@ -107,7 +125,7 @@ impl Effective {
         diagnostic.with_excerpt(&self.tree.sources, self.discretion())
     }
 
-    fn discretion(&self) -> Discretion {
+    pub(super) fn discretion(&self) -> Discretion {
         match self.secrets.is_empty() {
             true => Discretion::Open,
             false => Discretion::Secretive,

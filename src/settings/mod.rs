@@ -2,8 +2,8 @@
 //!
 //! The door is [`load`]: it reads all [`Sources`] until two passes agree (`gather.rs`), parses each
 //! to a layer (`layer`), merges the layers to a tree whose values know where they came from
-//! (`tree.rs`), reads the tree as [`Tables`] (`de`, `schema.rs`, `units.rs`, `secret.rs`) and lets
-//! the author check theirs (`author.rs`). All that is wrong is told at once (`diagnostic.rs`,
+//! (`tree.rs`), reads the tree as [`Tables`] (`de`, `schema.rs`, `units.rs`, `secret.rs`), and
+//! lets the author check theirs (`check.rs`, `author.rs`). All that is wrong is told at once (`diagnostic.rs`,
 //! `text.rs`); what is right comes with its [`Effective`] form, for digests, differences and all
 //! that shows settings (`effective.rs`, `changes.rs`, `show.rs`).
 //!
@@ -12,6 +12,7 @@
 
 mod author;
 mod changes;
+mod check;
 mod de;
 mod diagnostic;
 mod effective;
@@ -43,9 +44,9 @@ pub use units::{Address, AdminAddress, duration};
 
 pub(crate) use author::ReadFiles;
 pub(crate) use changes::{changes, shadowed};
+pub(crate) use check::found_by_build;
 pub(crate) use gather::Facts;
 
-use author::Finding;
 use de::{Problem, Typed};
 use diagnostic::report;
 use gather::Gathered;
@@ -160,8 +161,7 @@ pub(crate) fn load<S: Settings>(
         }
     };
     let effective = Effective::new(json, tree, secrets);
-    check(&tables.app, &effective, &mut diagnostics);
-    check_admin(&tables.admin, &effective, &mut diagnostics);
+    check::check(&tables, &effective, &mut diagnostics);
     if diagnostics.is_empty() {
         Ok(Loaded {
             tables,
@@ -227,40 +227,6 @@ fn decode(path: &Path, bytes: Vec<u8>) -> Result<SourceText, Diagnostic> {
             let message = format!("expected UTF-8, found the byte 0x{byte:02x}");
             Diagnostic::settings::<&str>(Some(place), &[], message)
         })
-}
-
-/// Runs the author's check and adds what it finds.
-fn check(app: &impl Settings, effective: &Effective, diagnostics: &mut Vec<Diagnostic>) {
-    let mut findings = Findings::default();
-    app.check(&mut findings);
-    let sound = diagnostics.is_empty();
-    for Finding { key, expected } in findings.findings {
-        let mut path = vec!["app".to_owned()];
-        // A key that cannot be split is shown as it is: better than nothing.
-        path.extend(key::split(&key).unwrap_or_else(|| vec![key]));
-        let place = effective.place(&path);
-        let message = match effective.found(&path) {
-            Some(found) => format!("expected {expected}, found {found}"),
-            None => format!("expected {expected}"),
-        };
-        let diagnostic = Diagnostic::settings(place, &path, message);
-        // Where a value was left out because it is wrong, its default is none of the author's
-        // concern.
-        let known = diagnostics.iter().any(|known| known.key == diagnostic.key);
-        if sound || (diagnostic.place.is_some() && !known) {
-            diagnostics.push(diagnostic);
-        }
-    }
-}
-
-/// What no single value says.
-fn check_admin(admin: &Admin, effective: &Effective, diagnostics: &mut Vec<Diagnostic>) {
-    // One that is named and wrong has its own diagnostic.
-    let has_token = effective.found(&["admin", "token_file"]).is_some();
-    if admin.address.is_open() && !has_token {
-        let message = "other machines can reach this address, so it needs `admin.token_file`";
-        diagnostics.push(effective.diagnostic(Fault::Settings, "admin.address", message));
-    }
 }
 
 fn unserializable(error: &serde_json::Error) -> Diagnostic {

@@ -130,6 +130,7 @@ pub struct Reload {
     #[schemars(with = "String")]
     pub timeout: Duration,
     /// Generations kept for a rollback, beside the one that is served, at most 1000; default 16.
+    /// Fewer where they were read from more than 8 MiB together, but always the newest.
     #[serde(deserialize_with = "units::history")]
     #[schemars(range(max = 1000))]
     pub history: u16,

@@ -166,6 +166,11 @@ impl Vault<'_> {
 }
 
 impl Kept {
+    /// The file that it is in, where it is in one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// Reads its file again: whether it still holds the same.
     pub(super) fn is_unchanged(&self) -> bool {
         self.file

@@ -28,14 +28,14 @@ pub(super) enum Discretion {
 }
 
 /// One source's name and, for a file, its text: turns byte offsets into places.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct SourceText {
     /// The file's path as it was given, a variable's name or `--set`.
     pub(super) name: String,
     holds: Holds,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Holds {
     /// A file's lines.
     Lines(Lines),
@@ -43,7 +43,7 @@ enum Holds {
     Bare(Option<Value>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Lines {
     text: String,
     /// The offset of each line's first byte.

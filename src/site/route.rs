@@ -54,17 +54,17 @@ pub(super) enum Methods {
 }
 
 impl Pending {
-    /// Reads or opens it; an error begins with the key that it is about, relative to the route's.
-    pub(super) fn open(self, with: &Build) -> Result<Action, String> {
+    /// Reads or opens it; an error comes with the key that it is about, relative to the route's.
+    pub(super) fn open(self, with: &Build) -> Result<Action, (&'static str, String)> {
         match self {
             Self::BodyFile(file) => file
                 .read(with)
                 .map(|answer| Action::Respond(Box::new(answer)))
-                .map_err(|error| format!("respond.body_file: {error}")),
+                .map_err(|error| ("respond.body_file", error)),
             Self::Files(root) => root
                 .open(with)
                 .map(Action::Files)
-                .map_err(|error| format!("files: {error}")),
+                .map_err(|error| ("files", error)),
         }
     }
 }

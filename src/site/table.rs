@@ -8,7 +8,7 @@ use super::{
     route::{Pending, Served},
     schema::{Respond, Route, Site},
 };
-use crate::settings::Build;
+use crate::settings::{Build, Findings};
 
 /// Finds what to do with a path.
 #[derive(Debug)]
@@ -46,9 +46,6 @@ pub(super) struct Found<'a> {
     pub(super) route: &'a Served,
     pub(super) params: Params<'a, 'a>,
 }
-
-/// Errors of files that one build tells.
-const TOLD: usize = 20;
 
 impl Plan {
     /// All of the routes, or all that is wrong with them; does no I/O.
@@ -89,24 +86,19 @@ impl Plan {
     }
 
     /// Reads what the routes wait for, or says what cannot be read.
-    pub(super) fn open(self, with: &Build) -> Result<Table, String> {
+    pub(super) fn open(self, with: &Build) -> Result<Table, Findings> {
         let Self { mut table, pending } = self;
-        let mut errors = Vec::new();
+        let mut found = Findings::default();
         for (index, key, pending) in pending {
             match pending.open(with) {
                 Ok(action) => table.routes[index].action = action,
-                Err(error) => errors.push(format!("{key}.{error}")),
+                Err((of, why)) => found.failed(&format!("{key}.{of}"), why),
             }
         }
-        if errors.is_empty() {
-            return Ok(table);
+        match found.is_empty() {
+            true => Ok(table),
+            false => Err(found),
         }
-        let more = errors.len().saturating_sub(TOLD);
-        errors.truncate(TOLD);
-        if more > 0 {
-            errors.push(format!("and {more} more"));
-        }
-        Err(errors.join("; "))
     }
 
     fn add(&mut self, pattern: &str, route: &Route) -> Result<(), Vec<Complaint>> {

@@ -116,8 +116,14 @@ fn check_tells_all_that_is_wrong_with_its_place_and_is_78() {
 fn check_builds_as_serve_would() {
     let text = "[app.routes.\"/\"]\nrespond = { body_file = \"gone.html\" }\n";
     let ran = Setup::new(text).ask(&["check"]);
-    assert_ne!(ran.code, 0);
-    assert!(ran.err.contains("gone.html"), "{}", ran.err);
+    assert_eq!(ran.code, 1);
+    let told =
+        "settings/default.toml:2:25: app.routes.\"/\".respond.body_file: cannot read `gone.html`";
+    assert!(ran.err.contains(told), "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("2 | respond = { body_file = \"gone.html\" }\n")
+    );
 }
 
 #[test]

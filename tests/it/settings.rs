@@ -199,15 +199,38 @@ fn two_listeners_are_both_served_and_named() {
 
 #[test]
 fn one_address_for_two_listeners_is_a_fault_of_the_settings() {
-    let one = "address = \"127.0.0.1:1\"";
-    let log = refused(
-        format!("[server.listeners.a]\n{one}\n[server.listeners.b]\n{one}\n[admin]\naddress = \"127.0.0.1:0\"\n")
-            .as_bytes(),
-    );
-    assert_says(
-        &log,
-        &["default.toml:4:11", "server.listeners.a.address already"],
-    );
+    let settings = |one: &str, other: &str, admin: &str| {
+        let one = format!("[server.listeners.a]\naddress = \"{one}\"\n");
+        let other = format!("[server.listeners.b]\naddress = \"{other}\"\n");
+        format!("{one}{other}[admin]\naddress = \"{admin}\"\n")
+    };
+    let any = "127.0.0.1:0";
+    for (text, place, message) in [
+        (
+            settings("127.0.0.1:1", "127.0.0.1:1", any),
+            "default.toml:4:11: server.listeners.b.address: ",
+            "127.0.0.1:1 is the address of server.listeners.a.address already",
+        ),
+        (
+            settings(any, "127.0.0.1:1", "127.0.0.1:1"),
+            "default.toml:6:11: admin.address: ",
+            "127.0.0.1:1 is the address of server.listeners.b.address already",
+        ),
+        (
+            settings("127.0.0.1:1", "0.0.0.0:1", any),
+            "default.toml:4:11: server.listeners.b.address: ",
+            "0.0.0.0:1 and 127.0.0.1:1, the address of server.listeners.a.address, are one",
+        ),
+    ] {
+        let told = format!("{place}{message}");
+        let log = refused(text.as_bytes());
+        assert_says(&log, &[&told]);
+        let checked = Setup::raw(text.as_bytes()).ask(&["check"]);
+        assert_eq!(checked.code, 78, "{}", checked.err);
+        assert_says(&checked.err, &[&told]);
+    }
+    let ran = Setup::raw(settings(any, "[::1]:1", "127.0.0.1:1").as_bytes()).ask(&["check"]);
+    assert_eq!((ran.code, &*ran.err), (0, ""), "these are three");
 }
 
 /// Settings in YAML that listen where they may, with a message.

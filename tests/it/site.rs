@@ -122,11 +122,10 @@ fn another_content_of_a_body_file_is_another_generation() {
     fs::remove_file(program.settings().join("page.txt")).expect("it is there");
     let (status, attempt) = program.reload();
     assert_eq!(status, 422, "{attempt:#}");
-    let says = attempt["errors"][0]["message"].as_str().expect("a message");
-    assert!(
-        says.contains("routes.\"/page\".respond.body_file"),
-        "{says}"
-    );
+    let error = &attempt["errors"][0];
+    assert_eq!(error["key"], "app.routes.\"/page\".respond.body_file");
+    let says = error["message"].as_str().expect("a message");
+    assert!(says.contains("cannot read `page.txt`"), "{says}");
     assert_eq!(program.get("/page").text(), "two");
 }
 
@@ -139,17 +138,17 @@ fn what_cannot_be_opened_is_named_by_its_route() {
     );
     let (status, attempt) = program.reload();
     assert_eq!(status, 422, "{attempt:#}");
-    let says = attempt["errors"].to_string();
-    for key in [
-        "/a/{path}*",
-        ".files",
-        "/b",
-        ".respond.body_file",
-        "absent",
-        "gone",
+    for (index, key, place, name) in [
+        (0, "/a/{path}*\".files", "2:9", "absent"),
+        (1, "/b\".respond.body_file", "4:21", "gone"),
     ] {
-        assert!(says.contains(key), "{key} is not in {says}");
+        let error = &attempt["errors"][index];
+        assert_eq!(error["key"], format!("app.routes.\"{key}"));
+        assert_eq!(error["origin"], format!("settings/default.toml:{place}"));
+        let says = error["message"].as_str().expect("a message");
+        assert!(says.contains(name), "{says}");
     }
+    assert_eq!(attempt["errors"].as_array().map(Vec::len), Some(2));
     assert_eq!(program.get("/").text(), "served");
 }
 

@@ -92,3 +92,17 @@ fn the_schema_has_docs_and_defaults_and_forbids_unknown_keys() {
         "#/$defs/Route"
     );
 }
+
+#[test]
+fn the_same_texts_are_told_from_those_in_which_something_has_moved() {
+    let folder = Folder::new(TEXT);
+    let load = |message: &str| loaded(&folder.sources().set("app.message", message)).effective;
+    let effective = load("m");
+    assert!(load("m").has_texts_of(&effective));
+    folder.write("default.toml", ["\n", TEXT].concat());
+    assert!(!load("m").has_texts_of(&effective));
+    folder.write("default.toml", TEXT);
+    assert!(load("m").has_texts_of(&effective));
+    folder.write("local.yaml", "# nothing");
+    assert!(!load("m").has_texts_of(&effective));
+}

@@ -254,6 +254,31 @@ fn so_many_generations_are_kept_as_the_settings_say() {
 }
 
 #[test]
+fn of_large_generations_fewer_are_kept_but_always_the_one_before() {
+    let program = Program::serve(TEXT);
+    let comment = format!("# {}\n", "-".repeat(3 * 1024 * 1024));
+    for number in 2..=5 {
+        program.edit(&(TEXT.replace("here", &number.to_string()) + &comment));
+        program.reload_applied();
+    }
+    // 2 to 4 are kept, by their number, but have 9 MiB.
+    assert_eq!(program.post("/rollback?generation=2").status, 404);
+    assert_eq!(program.post("/rollback?generation=1").status, 404);
+    assert_eq!(
+        verdict(&program, "/rollback?generation=3", &[]),
+        (200, "applied".into(), 6)
+    );
+    program.write("page", "-".repeat(9 * 1024 * 1024));
+    let page = "[app.routes.\"/page\"]\nrespond.body_file = \"page\"\n";
+    for message in ["seven", "eight"] {
+        program.edit(&(TEXT.replace("here", message) + page));
+        program.reload_applied();
+    }
+    assert_eq!(program.post("/rollback?generation=6").status, 404);
+    assert_eq!(program.post("/rollback?generation=7").status, 200);
+}
+
+#[test]
 fn the_history_tells_each_answer_newest_first() {
     let program = Program::serve(TEXT);
     let mut answers = Vec::new();

@@ -3,7 +3,7 @@
 use super::{reload, wait};
 use crate::support::{Address, Conn, replace};
 use actix_web::{App, web};
-use everup::{Build, Live, Running, Secret, Service, Settings, Sources};
+use everup::{Build, Live, Running, Secret, Service, Settings, Sources, site::Site};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{error::Error, ffi::OsString, fs, path::Path};
@@ -176,4 +176,44 @@ fn settings_that_change_while_the_state_is_built_are_read_again() {
     );
     assert_eq!(attempt["changes"][0]["to"], "three");
     assert_eq!(bank.get(), "three new hunter2");
+}
+
+/// A service that serves files beside its own secret.
+#[derive(Serialize, Deserialize, JsonSchema, Default)]
+#[serde(default)]
+struct Shelf {
+    password: Secret,
+    site: Site,
+}
+
+impl Settings for Shelf {
+    const NAME: &'static str = "shelf";
+    type State = <Site as Settings>::State;
+
+    async fn build(&self, with: &Build) -> Result<Self::State, Box<dyn Error>> {
+        self.site.build(with).await
+    }
+}
+
+#[test]
+fn a_directory_that_holds_a_secret_is_not_served() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("settings")).expect("made");
+    fs::create_dir_all(path("public/keys")).expect("made");
+    fs::write(path("public/keys/password"), "hunter2\n").expect("written");
+    let started = |secret: &str| {
+        let text = format!(
+            "[server.listeners.public]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"\"\n\
+             [app]\npassword = {secret}\n[app.site.routes.\"/{{rest}}*\"]\nfiles = \"../public\"\n"
+        );
+        fs::write(path("settings/default.toml"), text).expect("written");
+        let service = Service::<Shelf>::new(App::new);
+        service.start(Sources::at(path("settings")))
+    };
+    let refused = started("{ file = \"../public/keys/password\" }");
+    let errors = refused.err().expect("it would be served");
+    let told = "`../public` holds the secret";
+    assert!(errors[0].message.contains(told), "{errors:?}");
+    assert!(started("\"hunter2\"").is_ok(), "it is in no file there");
 }

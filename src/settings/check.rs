@@ -1,0 +1,120 @@
+//! What no single value says: how settings stand to each other, and what the author's own check finds.
+//! Reads nothing; what is wrong is told at its place.
+
+use super::author::{Finding, Findings, Settings, Wrong};
+use super::diagnostic::{Diagnostic, Fault, report};
+use super::effective::Effective;
+use super::schema::{Admin, Server, Tables};
+use super::{Address, AdminAddress, key};
+
+/// Adds all that is wrong.
+pub(super) fn check<A: Settings>(
+    tables: &Tables<A>,
+    effective: &Effective,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    check_app(&tables.app, effective, diagnostics);
+    check_admin(&tables.admin, effective, diagnostics);
+    // Where anything is wrong, defaults may stand in for what was meant.
+    if diagnostics.is_empty() {
+        check_addresses(&tables.server, &tables.admin, effective, diagnostics);
+    }
+}
+
+/// Runs the author's check and adds what it finds.
+fn check_app(app: &impl Settings, effective: &Effective, diagnostics: &mut Vec<Diagnostic>) {
+    let mut findings = Findings::default();
+    app.check(&mut findings);
+    let sound = diagnostics.is_empty();
+    for finding in findings.findings {
+        let diagnostic = told(finding, effective);
+        // Where a value was left out because it is wrong, its default is none of the author's
+        // concern.
+        let known = diagnostics.iter().any(|known| known.key == diagnostic.key);
+        if sound || (diagnostic.place.is_some() && !known) {
+            diagnostics.push(diagnostic);
+        }
+    }
+}
+
+/// What an author's build finds wrong, as it is told.
+pub(crate) fn found_by_build(findings: Findings, effective: &Effective) -> Vec<Diagnostic> {
+    let findings = findings.findings.into_iter();
+    let diagnostics = findings.map(|finding| told(finding, effective)).collect();
+    report(diagnostics, effective.sources(), effective.discretion())
+}
+
+fn told(finding: Finding, effective: &Effective) -> Diagnostic {
+    let Finding { key, wrong } = finding;
+    let mut path = vec!["app".to_owned()];
+    // A key that cannot be split is shown as it is: better than nothing.
+    path.extend(key::split(&key).unwrap_or_else(|| vec![key]));
+    // What failed may do better another time, with the same settings.
+    let (message, kind) = match (wrong, effective.found(&path)) {
+        (Wrong::Expected(expected), Some(found)) => {
+            let message = format!("expected {expected}, found {found}");
+            (message, Fault::Settings)
+        }
+        (Wrong::Expected(expected), None) => (format!("expected {expected}"), Fault::Settings),
+        (Wrong::Failed(why), _) => (why, Fault::Build),
+    };
+    Diagnostic {
+        kind,
+        ..Diagnostic::settings(effective.place(&path), &path, message)
+    }
+}
+
+/// Whom the admin API's address lets in.
+fn check_admin(admin: &Admin, effective: &Effective, diagnostics: &mut Vec<Diagnostic>) {
+    // One that is named and wrong has its own diagnostic.
+    let has_token = effective.found(&["admin", "token_file"]).is_some();
+    if admin.address.is_open() && !has_token {
+        let message = "other machines can reach this address, so it needs `admin.token_file`";
+        diagnostics.push(effective.diagnostic(Fault::Settings, "admin.address", message));
+    }
+}
+
+/// Two listeners that want one address: the second could never listen.
+fn check_addresses(
+    server: &Server,
+    admin: &Admin,
+    effective: &Effective,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let listeners = server.listeners.iter();
+    let mut wanted: Vec<(String, Address)> = listeners
+        .map(|(name, listener)| {
+            let key = format!("server.listeners.{name}.address");
+            (key, listener.address.clone())
+        })
+        .collect();
+    let admin = match &admin.address {
+        AdminAddress::Off => None,
+        AdminAddress::Tcp(address) => Some(Address::Tcp(*address)),
+        AdminAddress::Unix(path) => Some(Address::Unix(path.clone())),
+    };
+    wanted.extend(admin.map(|address| ("admin.address".to_owned(), address)));
+    for (index, (key, address)) in wanted.iter().enumerate() {
+        let mut earlier = wanted[..index].iter();
+        let Some((first, other)) = earlier.find(|(_, other)| clash(address, other)) else {
+            continue;
+        };
+        let message = match address == other {
+            true => format!("{address} is the address of {first} already"),
+            false => format!("{address} and {other}, the address of {first}, are one"),
+        };
+        diagnostics.push(effective.diagnostic(Fault::Settings, key, &message));
+    }
+}
+
+/// Whether no two sockets can listen at these. Port 0 is another each time.
+fn clash(one: &Address, other: &Address) -> bool {
+    let (one, other) = match (one, other) {
+        (Address::Tcp(one), Address::Tcp(other)) => (one, other),
+        (one, other) => return one == other,
+    };
+    let is_one_ip = one.ip() == other.ip();
+    let is_within = one.is_ipv4() == other.is_ipv4()
+        && (one.ip().is_unspecified() || other.ip().is_unspecified());
+    one.port() != 0 && one.port() == other.port() && (is_one_ip || is_within)
+}
