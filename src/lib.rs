@@ -36,5 +36,5 @@ pub use service::{Running, Service};
 pub use settings::{
     Admin, AdminAddress, Build, Change, Diagnostic, Effective, Excerpt, Fault, Findings, Listener,
     LogFormat, Logging, Place, Reload, Secret, Server, Settings, Shadowed, Shutdown, Sources,
-    Tables, Written, duration, read, schema,
+    Tables, Unbuilt, Written, duration, read, schema,
 };

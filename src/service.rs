@@ -29,7 +29,7 @@ use crate::{
     },
     control::Control,
     server::{DrainReport, NewServe, Pulse, Readiness, ServerActor, new_serve},
-    settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, load, schema},
+    settings::{Build, Diagnostic, Facts, Fault, Loaded, Settings, Sources, Unbuilt, load, schema},
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
 };
@@ -143,7 +143,7 @@ impl<S: Settings> Author for Service<S> {
         &self,
         settings: &AnySettings,
         build: &Build,
-    ) -> Result<Box<dyn Any + Send + Sync>, String> {
+    ) -> Result<Box<dyn Any + Send + Sync>, Unbuilt> {
         let settings: &S = settings
             .downcast_ref()
             .expect("what `load` of the same service returned");
@@ -151,7 +151,7 @@ impl<S: Settings> Author for Service<S> {
         let state = Handle::current().block_on(building.run_until(settings.build(build)));
         match state {
             Ok(state) => Ok(Box::new(state)),
-            Err(error) => Err(with_causes(&*error)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -166,12 +166,6 @@ impl<S: Settings> Author for Service<S> {
     fn new_serve(&self) -> NewServe {
         self.new_serve.clone()
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }
 
 /// A service that serves, embedded in a program or a test.

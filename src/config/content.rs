@@ -14,8 +14,8 @@ use super::{
 };
 use crate::server::Deadline;
 use crate::settings::{
-    Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources, changes,
-    shadowed,
+    Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources, Unbuilt,
+    changes, shadowed,
 };
 
 /// everup's own tables as they were read, and all that is known of every setting.
@@ -235,7 +235,7 @@ async fn build(
             let token = token(&of, &with);
             let state = token.and_then(|token| {
                 let state = author.build(&app, &with);
-                let failed = |error| vec![Diagnostic::new(Fault::Build, "app", error)];
+                let failed = |unbuilt: Unbuilt| unbuilt.diagnostics(&of.effective);
                 Ok((token, Reaped::new(state.map_err(failed)?, &reaper)))
             });
             let files = with.files_read();

@@ -30,7 +30,7 @@ use crate::{
     },
     settings::{
         Admin, AdminAddress, Build, Change, Diagnostic, Effective, Facts, Fault, Loaded, Server,
-        Shadowed, Sources, Written,
+        Shadowed, Sources, Unbuilt, Written,
     },
     telemetry::{AccessSource, LogHandle, OpenedLog},
 };
@@ -50,7 +50,7 @@ pub(crate) trait Author: Send + Sync {
         &self,
         settings: &AnySettings,
         build: &Build,
-    ) -> Result<Box<dyn Any + Send + Sync>, String>;
+    ) -> Result<Box<dyn Any + Send + Sync>, Unbuilt>;
 
     fn name(&self) -> &'static str;
 

@@ -1,8 +1,9 @@
 //! What the author of a service brings: the settings type, its check and the build of its state.
 //! Owns what is handed to that code; runs none of it.
 
-use super::diagnostic::REPORTED;
-use super::file;
+use super::diagnostic::{Diagnostic, Fault, REPORTED};
+use super::effective::Effective;
+use super::{file, key};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use schemars::JsonSchema;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -34,7 +36,7 @@ pub trait Settings:
     /// Makes the state of a generation; may do I/O, and need not be `Send`.
     ///
     /// # Errors
-    /// Any error rejects the reload.
+    /// Any error rejects the reload; an [`Unbuilt`] says which settings it is about.
     fn build(&self, with: &Build) -> impl Future<Output = Result<Self::State, Box<dyn Error>>>;
 }
 
@@ -49,6 +51,14 @@ pub(super) struct Finding {
     /// Dotted, relative to the author's table.
     pub(super) key: String,
     pub(super) expected: String,
+}
+
+/// An error of [`Settings::build`] that knows which settings it is about: each is told with its
+/// place.
+#[derive(Debug, Default)]
+pub struct Unbuilt {
+    /// By dotted key, relative to the author's table; empty for the table itself.
+    reasons: Vec<(String, String)>,
 }
 
 /// What a [`Settings::build`] may use: files, whose content then counts as part of the settings.
@@ -93,6 +103,71 @@ impl Findings {
         }
     }
 }
+
+impl Unbuilt {
+    /// Reports a setting: its dotted key, as of [`Findings::at`], and what went wrong with it
+    /// ("cannot read `list`: …").
+    pub fn at(&mut self, key: &str, reason: impl ToString) {
+        // One more than is told, so that it can be told that there are more.
+        if self.reasons.len() <= REPORTED {
+            self.reasons.push((key.to_owned(), reason.to_string()));
+        }
+    }
+
+    /// Whether nothing has been reported.
+    pub fn is_empty(&self) -> bool {
+        self.reasons.is_empty()
+    }
+
+    /// As they are told, each with the place that sets it.
+    pub(crate) fn diagnostics(self, effective: &Effective) -> Vec<Diagnostic> {
+        let is_more = self.reasons.len() > REPORTED;
+        let told = self.reasons.into_iter().take(REPORTED);
+        let told = told.map(|(key, reason)| {
+            let key = match &*key {
+                "" => "app".to_owned(),
+                key => format!("app.{key}"),
+            };
+            let diagnostic = effective.diagnostic(Fault::Build, &key, &reason);
+            let key = key::shorten(&key);
+            Diagnostic { key, ..diagnostic }
+        });
+        let more = is_more.then(|| Diagnostic::new(Fault::Build, "", "and more"));
+        told.chain(more).collect()
+    }
+}
+
+/// Any other error is about the whole table.
+impl From<Box<dyn Error>> for Unbuilt {
+    fn from(error: Box<dyn Error>) -> Self {
+        match error.downcast::<Unbuilt>() {
+            Ok(unbuilt) => *unbuilt,
+            Err(error) => {
+                let first: Option<&dyn Error> = Some(&*error);
+                let causes = std::iter::successors(first, |error| (*error).source());
+                let causes: Vec<String> = causes.map(ToString::to_string).collect();
+                let mut unbuilt = Unbuilt::default();
+                unbuilt.at("", causes.join(": "));
+                unbuilt
+            }
+        }
+    }
+}
+
+impl fmt::Display for Unbuilt {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons = self.reasons.iter();
+        let texts: Vec<String> = reasons
+            .map(|(key, reason)| match &**key {
+                "" => reason.clone(),
+                key => format!("{key}: {reason}"),
+            })
+            .collect();
+        out.write_str(&texts.join("; "))
+    }
+}
+
+impl Error for Unbuilt {}
 
 impl Build {
     pub(crate) fn new(base: PathBuf) -> Build {

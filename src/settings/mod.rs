@@ -29,7 +29,7 @@ mod text;
 mod tree;
 mod units;
 
-pub use author::{Build, Findings, Settings};
+pub use author::{Build, Findings, Settings, Unbuilt};
 pub use changes::{Change, Shadowed};
 pub use diagnostic::{Diagnostic, Fault, Place};
 pub use effective::Effective;
@@ -239,9 +239,12 @@ fn check(app: &impl Settings, effective: &Effective, diagnostics: &mut Vec<Diagn
         // A key that cannot be split is shown as it is: better than nothing.
         path.extend(key::split(&key).unwrap_or_else(|| vec![key]));
         let place = effective.place(&path);
+        // That a table is one says nothing: the finding is about its key, or what it holds.
         let message = match effective.found(&path) {
-            Some(found) => format!("expected {expected}, found {found}"),
-            None => format!("expected {expected}"),
+            Some(found) if !["a table", "a list"].contains(&&*found) => {
+                format!("expected {expected}, found {found}")
+            }
+            _ => format!("expected {expected}"),
         };
         let diagnostic = Diagnostic::settings(place, &path, message);
         // Where a value was left out because it is wrong, its default is none of the author's

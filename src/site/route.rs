@@ -42,6 +42,14 @@ pub(super) enum Pending {
     Files(super::files::NotOpen),
 }
 
+/// Why a route cannot serve.
+#[derive(Debug)]
+pub(super) struct Unopened {
+    /// Relative to the route's.
+    pub(super) key: &'static str,
+    pub(super) reason: String,
+}
+
 /// The methods that a route takes.
 #[derive(Debug)]
 pub(super) enum Methods {
@@ -54,17 +62,18 @@ pub(super) enum Methods {
 }
 
 impl Pending {
-    /// Reads or opens it; an error begins with the key that it is about, relative to the route's.
-    pub(super) fn open(self, with: &Build) -> Result<Action, String> {
+    /// Reads or opens it.
+    pub(super) fn open(self, with: &Build) -> Result<Action, Unopened> {
+        let unopened = |key| move |reason| Unopened { key, reason };
         match self {
             Self::BodyFile(file) => file
                 .read(with)
                 .map(|answer| Action::Respond(Box::new(answer)))
-                .map_err(|error| format!("respond.body_file: {error}")),
+                .map_err(unopened("respond.body_file")),
             Self::Files(root) => root
                 .open(with)
                 .map(Action::Files)
-                .map_err(|error| format!("files: {error}")),
+                .map_err(unopened("files")),
         }
     }
 }
@@ -78,12 +87,21 @@ impl Served {
     ) -> (Self, Option<Pending>) {
         let mut complain = |key: &str, expected: &str| wrong.push(Complaint::new(key, expected));
         let kinds = [
-            route.respond.is_some(),
-            route.redirect.is_some(),
-            route.files.is_some(),
+            ("`respond`", route.respond.is_some()),
+            ("`redirect`", route.redirect.is_some()),
+            ("`files`", route.files.is_some()),
         ];
-        if kinds.into_iter().filter(|is_given| *is_given).count() != 1 {
-            complain("", "exactly one of `respond`, `redirect` and `files`");
+        let given = kinds.iter().filter(|(_, is_given)| *is_given);
+        let given: Vec<&str> = given.map(|(kind, _)| *kind).collect();
+        if given.len() != 1 {
+            let found = match &given[..] {
+                [] => "none".to_owned(),
+                given => given.join(" and "),
+            };
+            complain(
+                "",
+                &format!("exactly one of `respond`, `redirect` and `files`, found {found}"),
+            );
         }
         if route.status.is_some() && route.redirect.is_none() {
             complain(".status", "no status beside anything but `redirect`");

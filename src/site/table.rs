@@ -5,10 +5,10 @@ use matchit::{InsertError, Params, Router};
 
 use super::{
     pattern::Pattern,
-    route::{Pending, Served},
+    route::{Pending, Served, Unopened},
     schema::{Respond, Route, Site},
 };
-use crate::settings::Build;
+use crate::settings::{Build, Unbuilt};
 
 /// Finds what to do with a path.
 #[derive(Debug)]
@@ -46,9 +46,6 @@ pub(super) struct Found<'a> {
     pub(super) route: &'a Served,
     pub(super) params: Params<'a, 'a>,
 }
-
-/// Errors of files that one build tells.
-const TOLD: usize = 20;
 
 impl Plan {
     /// All of the routes, or all that is wrong with them; does no I/O.
@@ -89,24 +86,20 @@ impl Plan {
     }
 
     /// Reads what the routes wait for, or says what cannot be read.
-    pub(super) fn open(self, with: &Build) -> Result<Table, String> {
+    pub(super) fn open(self, with: &Build) -> Result<Table, Unbuilt> {
         let Self { mut table, pending } = self;
-        let mut errors = Vec::new();
+        let mut unbuilt = Unbuilt::default();
         for (index, key, pending) in pending {
             match pending.open(with) {
                 Ok(action) => table.routes[index].action = action,
-                Err(error) => errors.push(format!("{key}.{error}")),
+                Err(Unopened { key: own, reason }) => unbuilt.at(&format!("{key}.{own}"), reason),
             }
         }
-        if errors.is_empty() {
-            return Ok(table);
+        if unbuilt.is_empty() {
+            Ok(table)
+        } else {
+            Err(unbuilt)
         }
-        let more = errors.len().saturating_sub(TOLD);
-        errors.truncate(TOLD);
-        if more > 0 {
-            errors.push(format!("and {more} more"));
-        }
-        Err(errors.join("; "))
     }
 
     fn add(&mut self, pattern: &str, route: &Route) -> Result<(), Vec<Complaint>> {
@@ -156,6 +149,7 @@ impl Table {
                 .insert(pattern, route)
                 .map_err(|error| match error {
                     InsertError::Conflict { with } => {
+                        let with = Pattern::written(&with);
                         format!("a pattern that does not match what `{with}` matches")
                     }
                     other => other.to_string(),

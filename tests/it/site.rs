@@ -122,16 +122,13 @@ fn another_content_of_a_body_file_is_another_generation() {
     fs::remove_file(program.settings().join("page.txt")).expect("it is there");
     let (status, attempt) = program.reload();
     assert_eq!(status, 422, "{attempt:#}");
-    let says = attempt["errors"][0]["message"].as_str().expect("a message");
-    assert!(
-        says.contains("routes.\"/page\".respond.body_file"),
-        "{says}"
-    );
+    let error = &attempt["errors"][0];
+    assert_eq!(error["key"], "app.routes.\"/page\".respond.body_file");
     assert_eq!(program.get("/page").text(), "two");
 }
 
 #[test]
-fn what_cannot_be_opened_is_named_by_its_route() {
+fn what_cannot_be_opened_is_told_at_its_place() {
     let program = Program::serve("[app]\nmessage = \"served\"\n");
     program.edit(
         "[app.routes.\"/a/{path}*\"]\nfiles = \"absent\"\n\
@@ -139,16 +136,19 @@ fn what_cannot_be_opened_is_named_by_its_route() {
     );
     let (status, attempt) = program.reload();
     assert_eq!(status, 422, "{attempt:#}");
-    let says = attempt["errors"].to_string();
-    for key in [
-        "/a/{path}*",
-        ".files",
-        "/b",
-        ".respond.body_file",
-        "absent",
-        "gone",
+    for (at, key, says, origin) in [
+        (0, "app.routes.\"/a/{path}*\".files", "`absent`", "2:9"),
+        (1, "app.routes.\"/b\".respond.body_file", "`gone`", "4:21"),
     ] {
-        assert!(says.contains(key), "{key} is not in {says}");
+        let error = &attempt["errors"][at];
+        assert_eq!(error["key"], key);
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains(says), "{message}");
+        let place = error["origin"].as_str().expect("a place");
+        assert!(
+            place.ends_with(&format!("default.toml:{origin}")),
+            "{place}"
+        );
     }
     assert_eq!(program.get("/").text(), "served");
 }
