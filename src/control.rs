@@ -57,6 +57,7 @@ pub struct Status {
     pub pid: u32,
     pub generation: u64,
     pub digest: Arc<str>,
+    #[serde(serialize_with = "crate::config::to_the_millisecond")]
     pub started_at: Timestamp,
     pub uptime_s: f64,
     #[serde(flatten)]
@@ -146,7 +147,7 @@ impl Control {
             generation: recalled.generation,
             digest: recalled.digest,
             started_at: self.started_at,
-            uptime_s: uptime.as_secs_f64(),
+            uptime_s: uptime.as_millis() as f64 / 1e3,
             inspection,
             last_reload: recalled.last_reload,
         })

@@ -6,7 +6,7 @@ use actix_web::{
     http::header::{self, HeaderName},
     web,
 };
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct as _};
 
 use super::conditions::Tags;
 use crate::{
@@ -38,8 +38,8 @@ impl From<Stopped> for actix_web::Error {
 pub(super) fn query_errors() -> web::QueryConfig {
     web::QueryConfig::default().error_handler(|wrong, _| {
         let reason = match &wrong {
-            QueryPayloadError::Deserialize(error) => error.to_string(),
-            other => other.to_string(),
+            QueryPayloadError::Deserialize(error) => format!("query: {error}"),
+            other => format!("query: {other}"),
         };
         let answer = error(HttpResponseBuilder::new(wrong.status_code()), &reason);
         InternalError::from_response(wrong, answer).into()
@@ -83,7 +83,14 @@ pub(super) async fn reload(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RollbackQuery {
+    #[serde(deserialize_with = "generation")]
     generation: u64,
+}
+
+fn generation<'de, D: Deserializer<'de>>(query: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(query)?;
+    let expected = || de::Error::custom("expected `generation` to be a number");
+    text.parse().map_err(|_| expected())
 }
 
 pub(super) async fn rollback(

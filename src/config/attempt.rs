@@ -275,7 +275,11 @@ fn errors<S: Serializer>(errors: &[Diagnostic], serializer: S) -> Result<S::Ok, 
     }))
 }
 
-fn to_the_millisecond<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+/// As the log writes a moment.
+pub(crate) fn to_the_millisecond<S: Serializer>(
+    at: &Timestamp,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{at:.3}"))
 }
 

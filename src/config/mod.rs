@@ -23,6 +23,7 @@ mod start;
 
 pub(crate) use access::Access;
 pub(crate) use actor::{ConfigActor, NewConfig};
+pub(crate) use attempt::to_the_millisecond;
 pub use attempt::{Attempt, Confirmations, Outcome, Refused, Trigger, TriggerKind};
 pub(crate) use attempts::{Condition, Errand};
 pub(crate) use content::{SharedSettings, rehearse};

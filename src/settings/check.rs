@@ -51,11 +51,12 @@ fn told(finding: Finding, effective: &Effective) -> Diagnostic {
     path.extend(key::split(&key).unwrap_or_else(|| vec![key]));
     // What failed may do better another time, with the same settings.
     let (message, kind) = match (wrong, effective.found(&path)) {
-        (Wrong::Expected(expected), Some(found)) => {
+        // That a table is one says nothing: the finding is about its key, or what it holds.
+        (Wrong::Expected(expected), Some(found)) if !["a table", "a list"].contains(&&*found) => {
             let message = format!("expected {expected}, found {found}");
             (message, Fault::Settings)
         }
-        (Wrong::Expected(expected), None) => (format!("expected {expected}"), Fault::Settings),
+        (Wrong::Expected(expected), _) => (format!("expected {expected}"), Fault::Settings),
         (Wrong::Failed(why), _) => (why, Fault::Build),
     };
     Diagnostic {

@@ -245,19 +245,21 @@ impl Gathered {
                 .find(|(_, other)| other == layer);
             match now.or(other) {
                 // P3: a file between truncation and its new content parses; it must not be used.
-                Some((0, _)) if *length > 0 => self.fail(
-                    path,
-                    "is empty and was not before (to set nothing, leave a comment in it)",
-                    Fault::Settings,
-                ),
-                None => self.fail(
-                    path,
-                    "is gone and was there before (to set nothing, leave a comment in it)",
-                    Fault::Settings,
-                ),
+                Some((0, _)) if *length > 0 => self.lost(path, "is empty and was not before"),
+                None => self.lost(path, "is gone and was there before"),
                 Some(_) => {}
             }
         }
+    }
+
+    /// Fails for a file that set something, and how to set nothing instead.
+    fn lost(&mut self, path: &Path, how: &str) {
+        let instead = match Format::of(path) {
+            Some(Format::Json) => "write `{}`",
+            _ => "leave a comment in it",
+        };
+        let message = format!("{how} (to set nothing, {instead})");
+        self.fail(path, message, Fault::Settings);
     }
 
     fn fail(&mut self, path: &Path, message: impl Into<String>, kind: Fault) {

@@ -88,6 +88,16 @@ impl<'s> Shape<'s> {
         (!inner.alternatives.is_empty()).then_some(inner)
     }
 
+    /// Whether nothing but a table may stand there.
+    pub(super) fn is_table(&self) -> bool {
+        let mut types = self
+            .alternatives
+            .iter()
+            .filter_map(|schema| schema.get("type"));
+        let first = types.next();
+        first.is_some_and(|first| first == "object" && types.all(|other| other == "object"))
+    }
+
     fn add(&mut self, schema: &'s Json) {
         let mut waiting = vec![schema];
         for _ in 0..STEPS {

@@ -56,6 +56,14 @@ impl Pattern {
         })
     }
 
+    /// What matchit has in its way, as patterns are written here: its `{*name}` is our `{name}*`.
+    pub(super) fn written(translated: &str) -> String {
+        match translated.rsplit_once("{*") {
+            Some((before, rest)) => format!("{before}{{{rest}*"),
+            None => translated.to_owned(),
+        }
+    }
+
     /// In place of one that cannot be read: it has no names.
     pub(super) fn none() -> Self {
         Self {
@@ -159,6 +167,8 @@ mod tests {
         assert_eq!(pattern.without_rest.as_deref(), Some("/a%20b/{one}/"));
         assert_eq!(pattern.names, ["one", "two"]);
         assert_eq!(pattern.rest(), Some("two"));
+        assert_eq!(Pattern::written(&pattern.translated), "/a%20b/{one}/{two}*");
+        assert_eq!(Pattern::written("/a/{one}"), "/a/{one}");
         for wrong in [
             "a",
             "/{}",

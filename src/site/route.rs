@@ -78,12 +78,21 @@ impl Served {
     ) -> (Self, Option<Pending>) {
         let mut complain = |key: &str, expected: &str| wrong.push(Complaint::new(key, expected));
         let kinds = [
-            route.respond.is_some(),
-            route.redirect.is_some(),
-            route.files.is_some(),
+            ("`respond`", route.respond.is_some()),
+            ("`redirect`", route.redirect.is_some()),
+            ("`files`", route.files.is_some()),
         ];
-        if kinds.into_iter().filter(|is_given| *is_given).count() != 1 {
-            complain("", "exactly one of `respond`, `redirect` and `files`");
+        let given = kinds.iter().filter(|(_, is_given)| *is_given);
+        let given: Vec<&str> = given.map(|(kind, _)| *kind).collect();
+        if given.len() != 1 {
+            let found = match &given[..] {
+                [] => "none".to_owned(),
+                given => given.join(" and "),
+            };
+            complain(
+                "",
+                &format!("exactly one of `respond`, `redirect` and `files`, found {found}"),
+            );
         }
         if route.status.is_some() && route.redirect.is_none() {
             complain(".status", "no status beside anything but `redirect`");

@@ -148,6 +148,7 @@ impl Table {
                 .insert(pattern, route)
                 .map_err(|error| match error {
                     InsertError::Conflict { with } => {
+                        let with = Pattern::written(&with);
                         format!("a pattern that does not match what `{with}` matches")
                     }
                     other => other.to_string(),

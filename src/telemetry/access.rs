@@ -210,7 +210,7 @@ impl<'a> Access<'a> {
                     path: self.path,
                     status: self.sent.map(|sent| sent.status.as_u16()),
                     bytes: self.sent.map(|sent| sent.bytes),
-                    duration_ms: self.took.as_secs_f64() * 1e3,
+                    duration_ms: self.took.as_micros() as f64 / 1e3,
                     peer: self.peer,
                     generation: self.generation,
                     end: self.end,

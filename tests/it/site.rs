@@ -130,7 +130,7 @@ fn another_content_of_a_body_file_is_another_generation() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_named_by_its_route() {
+fn what_cannot_be_opened_is_told_at_its_place() {
     let program = Program::serve("[app]\nmessage = \"served\"\n");
     program.edit(
         "[app.routes.\"/a/{path}*\"]\nfiles = \"absent\"\n\

@@ -1,6 +1,7 @@
 //! What a value is not, in words, and where.
 
 use super::super::diagnostic::{Diagnostic, found, found_text};
+use super::super::key;
 use super::super::tree::{At, Origin};
 use super::node::{Node, Step};
 use config::{Value, ValueKind};
@@ -92,7 +93,11 @@ impl<'t> Error<'t> {
     fn problem(&self, node: Node<'_, '_>, at: At) -> Problem {
         let found = match (at, node.step) {
             (At::Key, Step::Key(_, key)) => found_text(key),
-            _ => found(node.value),
+            _ => match node.pass.tree.bare_text(node.value) {
+                // A number, which only has no type yet.
+                Some(text) if text.parse().is_ok_and(f64::is_finite) => key::shorten(text),
+                _ => found(node.value),
+            },
         };
         let is_secret = at == At::Value && node.pass.is_secret(node.value);
         match &self.what {
@@ -107,7 +112,7 @@ impl<'t> Error<'t> {
             What::Structure(what) => {
                 let found = match &node.value.kind {
                     ValueKind::String(_) if node.pass.tree.bare_text(node.value).is_some() => {
-                        "a text that is none in TOML"
+                        "a text that is no table or list in TOML"
                     }
                     ValueKind::String(_) => "a text",
                     _ => &found,

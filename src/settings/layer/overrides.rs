@@ -8,7 +8,7 @@ use super::super::sources::Sources;
 use super::super::text::SourceText;
 use super::super::tree::{Layer, Origin};
 use super::toml;
-use config::Map;
+use config::{Map, ValueKind};
 use serde_json::Value as Json;
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub(in super::super) fn overrides(
             path(rest, Shape::new(schema)).and_then(|path| match (known.get(&path), value) {
                 (Some(other), _) => Err(format!("sets the same as {other}")),
                 (None, None) => Err("expected UTF-8".to_owned()),
-                (None, Some(value)) => Ok((path, *value)),
+                (None, Some(value)) => fits(&path, value, schema).map(|()| (path, *value)),
             });
         match read {
             Ok((path, value)) => {
@@ -48,16 +48,35 @@ pub(in super::super) fn overrides(
         }
     }
     for (key, value) in sources.sets() {
-        match key::split(key) {
-            Some(path) => made.push(one(first + made.len(), SET, path, value)),
-            None => {
-                let message = format!("expected a dotted key, found {key:?}");
-                let message = key::shorten(&message);
-                wrong.push(Diagnostic::source(SET, message, Fault::Settings));
-            }
+        let read = match key::split(key) {
+            Some(path) => fits(&path, value, schema).map(|()| path),
+            None => Err(key::shorten(&format!(
+                "expected a dotted key, found {key:?}"
+            ))),
+        };
+        match read {
+            Ok(path) => made.push(one(first + made.len(), SET, path, value)),
+            Err(message) => wrong.push(Diagnostic::source(SET, message, Fault::Settings)),
         }
     }
     (made, wrong)
+}
+
+/// Whether a text may stand at a path. One that stands where a table must would take the table's
+/// place, and vanish without a word as soon as another override sets a key within it.
+fn fits(path: &[String], value: &str, schema: &Json) -> Result<(), String> {
+    let mut keys = path.iter();
+    let shape = keys.try_fold(Shape::new(schema), |shape, key| shape.within(key));
+    if !shape.is_some_and(|shape| shape.is_table()) {
+        return Ok(());
+    }
+    let found = match toml::inline(0, value).map(|value| value.kind) {
+        Some(ValueKind::Table(_)) => return Ok(()),
+        Some(_) => "a list",
+        None => "a text that is no table in TOML",
+    };
+    let key = key::shorten(&key::join(path));
+    Err(format!("{key}: expected a table, found {found}"))
 }
 
 /// A layer with a single text in it.

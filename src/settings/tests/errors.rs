@@ -205,6 +205,18 @@ fn a_source_that_vanished_or_became_empty_is_an_error() {
     folder.write("default.toml", "# nothing");
     folder.write("local.toml", "# nothing");
     load::<Demo>(&folder.sources(), Some(&facts), soon()).expect("comments set nothing");
+
+    fs::remove_file(folder.0.path().join("local.toml")).expect("removed");
+    folder.write("local.json", "{}");
+    let facts = folder.loaded().facts;
+    folder.write("local.json", "");
+    assert_eq!(
+        folder.errors_after(Some(&facts)),
+        [
+            "local.json: is empty and was not before (to set nothing, write `{}`)",
+            "local.json:1:1: EOF while parsing a value",
+        ]
+    );
 }
 
 #[test]

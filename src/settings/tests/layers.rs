@@ -148,7 +148,20 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
     "#);
     assert_eq!(
         errors(&Sources::builtin().set("app.friends", "[1,")),
-        "--set: app.friends: expected a list, found a text that is none in TOML"
+        "--set: app.friends: expected a list, found a text that is no table or list in TOML"
+    );
+    // Neither may vanish beneath the other, and take what the files say with it.
+    let sources = with(
+        Sources::builtin().set("logging", "[1]"),
+        &[("DEMO__SERVER", "3"), ("DEMO__SERVER__WORKERS", "2")],
+    );
+    insta::assert_snapshot!(errors(&sources), @r"
+    DEMO__SERVER: server: expected a table, found a text that is no table in TOML
+    --set: logging: expected a table, found a list
+    ");
+    assert_eq!(
+        errors(&Sources::builtin().set("server.workers", "600")),
+        "--set: server.workers: expected a number from 0 to 512, found 600"
     );
     let bytes = OsString::from_vec(vec![b'a', 0xff]);
     let sources = Sources::builtin().variables("DEMO", [("DEMO__APP__MESSAGE".into(), bytes)]);

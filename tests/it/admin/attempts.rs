@@ -202,6 +202,11 @@ fn a_rollback_serves_what_was_and_lasts_until_the_next_reload() {
     ] {
         assert_eq!(program.post(path).status, status, "{path}");
     }
+    let wrong = program.post("/rollback?generation=x").text();
+    assert!(
+        wrong.contains("expected `generation` to be a number"),
+        "{wrong}"
+    );
     assert_eq!(program.status()["generation"], 4);
 }
 
