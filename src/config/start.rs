@@ -28,7 +28,8 @@ use crate::{
     upgrade::Inheritance,
 };
 
-/// A first snapshot, and what its workers are to listen on.
+/// A snapshot, and what its workers are to listen on from now on: all at a start, nothing more
+/// afterwards.
 pub(super) struct Opened {
     pub(super) snapshot: Snapshot,
     pub(super) shares: Vec<Vec<Share>>,

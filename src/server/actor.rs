@@ -210,12 +210,7 @@ impl Handler<Publish> for ServerActor {
             .collect();
         self.snapshot = Some(snapshot);
         if !waits {
-            let all = Confirmations {
-                confirmed: total,
-                total,
-                late: Vec::new(),
-            };
-            return Box::pin(async { all });
+            return Box::pin(async move { Confirmations::of_all(total) });
         }
         let patience = self.pulse.deadline(patience);
         Box::pin(async move {
