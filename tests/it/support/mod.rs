@@ -8,6 +8,7 @@ mod http;
 mod load;
 mod log;
 mod program;
+mod setup;
 
 pub use books::{AttemptLine, Books, StopReport};
 pub use h2::{H2, H2Load, h2_request};
@@ -15,7 +16,8 @@ pub use heirs::{install, replace_program};
 pub use http::{Address, Conn, Quiet, Response, request};
 pub use load::{Kind, Load, LoadBooks, LoadSetup};
 use log::Log;
-pub use program::{Program, Setup};
+pub use program::Program;
+pub use setup::Setup;
 
 use everup::{Running, Service, Settings, Sources};
 use std::{
