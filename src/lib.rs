@@ -1,5 +1,5 @@
-//! everup keeps an actix-web service up: it reloads its configuration, and stops, without losing a
-//! request.
+//! everup keeps an actix-web service up: it reloads its configuration, stops, and hands over to a new
+//! process, without losing a request.
 //!
 //! An author writes an actix-web App as ever, and a type for its settings; [`Service`] does the
 //! rest. The whole of a service is in `examples/greeter.rs`; `sse.rs` and `websocket.rs` beside it
@@ -7,7 +7,8 @@
 //!
 //! Reading order of the rooms: [`settings`](Settings) (sources to typed settings), `config` (load,
 //! prepare, publish), `server` (workers, connections, requests, the drain), `control` (the handle
-//! behind every trigger), `signals` and `admin` (triggers), `service` (wires them), `site` (the
+//! behind every trigger), `signals` and `admin` (triggers), `service` (wires them), `upgrade` (a new
+//! process takes over), `telemetry` (what the operator is told), `cli` (the process), `site` (the
 //! program's own service).
 
 #![forbid(unsafe_code)]

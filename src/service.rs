@@ -187,7 +187,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 /// A service that serves, embedded in a program or a test.
 pub struct Running {
     control: Control,
-    addresses: BTreeMap<String, String>,
+    addresses: BTreeMap<Arc<str>, String>,
+    admin_address: Option<String>,
     finished: oneshot::Receiver<DrainReport>,
     /// Dropped when `main` has nothing more to do but wait.
     preparing: oneshot::Sender<()>,
@@ -207,7 +208,7 @@ impl Running {
 
     /// Where the admin API listens; `None` where it is off, or on a unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.address(ADMIN)
+        self.admin_address.as_ref()?.parse().ok()
     }
 
     /// Waits until the service has ended; [`Control::stop`] ends it.
@@ -225,9 +226,6 @@ impl Running {
             .expect("the control thread reports before it ends")
     }
 }
-
-/// Not a listener's name: those have no space.
-const ADMIN: &str = "the admin API";
 
 /// What a process of our own brings; read once, by `main`.
 pub(crate) struct Ours {
@@ -362,15 +360,10 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
     }
     let (finished, finishes) = oneshot::channel();
     let listeners = status.inspection.listeners.into_iter();
-    let mut addresses: BTreeMap<_, _> = listeners
-        .map(|listener| (listener.name.to_string(), listener.address))
-        .collect();
-    if let Some(address) = status.inspection.admin {
-        addresses.insert(ADMIN.to_owned(), address);
-    }
     tell(Ok(Launched::Running(Running {
         control,
-        addresses,
+        addresses: listeners.map(|it| (it.name, it.address)).collect(),
+        admin_address: status.inspection.admin,
         finished: finishes,
         preparing,
     })));

@@ -104,6 +104,37 @@ impl Pairs {
     }
 }
 
+/// The figures of a section that measures how fast each side answers `what`, such as "requests", and
+/// what one of them costs.
+pub fn rates_and_costs(
+    what: &str,
+    clients: &str,
+    rates: &Pairs,
+    costs: &Pairs,
+    goal: f64,
+) -> Vec<Figure> {
+    let ratios = rates.ratios();
+    let one = what.trim_end_matches('s');
+    vec![
+        Figure {
+            name: format!("{what}/s, {clients}"),
+            everup: rates.ours.spread(0),
+            beside: format!("stock {}", rates.others.spread(0)),
+            ratio: ratios.spread(3),
+            goal: format!("at least {goal}"),
+            verdict: Verdict::of(ratios.median() >= goal),
+        },
+        Figure {
+            name: format!("CPU µs per {one}"),
+            everup: costs.ours.spread(2),
+            beside: format!("stock {}", costs.others.spread(2)),
+            ratio: costs.ratios().spread(3),
+            goal: String::new(),
+            verdict: Verdict::NoGoal,
+        },
+    ]
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Ours,

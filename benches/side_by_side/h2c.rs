@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::{
     CLIENTS, Pace, WORKERS,
-    figure::{Figure, Pairs, Section, Side, Verdict},
+    figure::{Pairs, Section, Side, rates_and_costs},
     process::Server,
     roles::Role,
 };
@@ -49,25 +49,8 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
             section.lost += load.lost;
         }
     }
-    let (ratios, cost_ratios) = (rates.ratios(), costs.ratios());
-    section.figures = vec![
-        Figure {
-            name: format!("HTTP/2 requests/s, {CLIENTS} clients, {STREAMS} streams each"),
-            everup: rates.ours.spread(0),
-            beside: format!("stock {}", rates.others.spread(0)),
-            ratio: ratios.spread(3),
-            goal: format!("at least {GOAL}"),
-            verdict: Verdict::of(ratios.median() >= GOAL),
-        },
-        Figure {
-            name: "CPU µs per HTTP/2 request".into(),
-            everup: costs.ours.spread(2),
-            beside: format!("stock {}", costs.others.spread(2)),
-            ratio: cost_ratios.spread(3),
-            goal: String::new(),
-            verdict: Verdict::NoGoal,
-        },
-    ];
+    let clients = format!("{CLIENTS} clients, {STREAMS} streams each");
+    section.figures = rates_and_costs("HTTP/2 requests", &clients, &rates, &costs, GOAL);
     Ok(section)
 }
 

@@ -4,7 +4,7 @@ use std::thread;
 
 use crate::{
     CLIENTS, Pace, WORKERS,
-    figure::{Figure, Pairs, Section, Side, Values, Verdict},
+    figure::{Pairs, Section, Side, Values, rates_and_costs},
     load::Load,
     process::Server,
     roles::Role,
@@ -43,25 +43,8 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
             section.lost += report.lost;
         }
     }
-    let (ratios, cost_ratios) = (rates.ratios(), costs.ratios());
-    section.figures = vec![
-        Figure {
-            name: format!("requests/s, {CLIENTS} clients, {WORKERS} workers"),
-            everup: rates.ours.spread(0),
-            beside: format!("stock {}", rates.others.spread(0)),
-            ratio: ratios.spread(3),
-            goal: format!("at least {GOAL}"),
-            verdict: Verdict::of(ratios.median() >= GOAL),
-        },
-        Figure {
-            name: "CPU µs per request".into(),
-            everup: costs.ours.spread(2),
-            beside: format!("stock {}", costs.others.spread(2)),
-            ratio: cost_ratios.spread(3),
-            goal: String::new(),
-            verdict: Verdict::NoGoal,
-        },
-    ];
+    let clients = format!("{CLIENTS} clients, {WORKERS} workers");
+    section.figures = rates_and_costs("requests", &clients, &rates, &costs, GOAL);
     let own = own_costs.spread(2);
     section.notes.push(format!(
         "the load generator's own CPU µs per request: {own}"

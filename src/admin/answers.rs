@@ -6,7 +6,7 @@ use actix_web::{
     http::header::{self, HeaderName},
     web,
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::conditions::Tags;
 use crate::{
@@ -199,13 +199,10 @@ struct Shown {
 impl Serialize for Shown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let effective = &self.settings.effective;
-        if !self.with_origins {
-            return effective.to_json().serialize(serializer);
+        match self.with_origins {
+            true => effective.with_origins().serialize(serializer),
+            false => effective.to_json().serialize(serializer),
         }
-        let mut shown = serializer.serialize_struct("Shown", 2)?;
-        shown.serialize_field("settings", &effective.to_json())?;
-        shown.serialize_field("origins", &effective.origins())?;
-        shown.end()
     }
 }
 

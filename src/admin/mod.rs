@@ -7,8 +7,6 @@ mod answers;
 mod conditions;
 mod guard;
 
-use std::time::Duration;
-
 use actix_web::{
     App, Handler, HttpResponse, Resource, Responder, guard as route_guard,
     http::{Method, header},
@@ -18,16 +16,7 @@ use actix_web::{
 
 use crate::{
     control::Control,
-    server::{self, NewServe, Times},
-};
-
-/// The times of admin connections; those of `[server]` are for the service's own clients.
-pub(crate) const TIMES: Times = Times {
-    keep_alive: Duration::from_secs(75),
-    // Who asks here has the whole head at hand.
-    request: Duration::from_secs(2),
-    body: Duration::from_secs(5),
-    write: Duration::from_secs(30),
+    server::{self, NewServe},
 };
 
 /// Serves the admin API of the service that `control` drives.

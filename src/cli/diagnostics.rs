@@ -23,7 +23,11 @@ pub(super) fn render(errors: &[Diagnostic]) -> String {
         ColorChoice::Never => Renderer::plain(),
         _ => Renderer::styled(),
     };
-    let rendered: Vec<String> = errors.iter().map(|error| one(error, &renderer)).collect();
+    all(errors, &renderer)
+}
+
+fn all(errors: &[Diagnostic], renderer: &Renderer) -> String {
+    let rendered: Vec<String> = errors.iter().map(|error| one(error, renderer)).collect();
     rendered.join("\n")
 }
 
@@ -65,8 +69,7 @@ mod tests {
     };
 
     fn rendered(errors: &[Diagnostic], renderer: &Renderer) -> String {
-        let all: Vec<String> = errors.iter().map(|error| one(error, renderer)).collect();
-        all.join("\n").replace('\x1b', "␛")
+        all(errors, renderer).replace('\x1b', "␛")
     }
 
     fn wrong() -> Vec<Diagnostic> {

@@ -31,13 +31,7 @@ pub(super) fn show(author: &Arc<dyn Author>, show: &Show, found: &Found) -> Exit
     match (show.format.json, show.origin) {
         (false, origin) => output::print(author.name(), &effective.to_toml(origin)),
         (true, false) => json(author.name(), &effective.to_json()),
-        (true, true) => {
-            let with_origins = serde_json::json!({
-                "settings": effective.to_json(),
-                "origins": effective.origins(),
-            });
-            json(author.name(), &with_origins)
-        }
+        (true, true) => json(author.name(), &effective.with_origins()),
     }
 }
 

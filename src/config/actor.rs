@@ -22,7 +22,7 @@ use super::{
     handover::Upgrading,
     history::History,
     messages::{Consult, Consulted, End, Recall, Recalled, Reload, ReopenLogs, Review},
-    prepare::{Author, Candidate, Current, Job, Prepared, prepare},
+    prepare::{Author, Candidate, Current, Job, Prepared, Rejected, prepare},
 };
 use crate::{
     server::{NewServe, Publish, Pulse, Readiness, ServerActor},
@@ -227,7 +227,7 @@ impl ConfigActor {
                 };
                 self.conclude(verdict, took, ctx);
             }
-            Prepared::Rejected { errors, stuck } => {
+            Prepared::Rejected(Rejected { errors, stuck }) => {
                 if let Some(stuck) = stuck {
                     self.stuck = Some((self.begun.number, Instant::now()));
                     ctx.spawn(stuck.into_actor(self).map(|_, this, _| this.stuck = None));
@@ -318,11 +318,7 @@ impl ConfigActor {
                 .current
                 .as_ref()
                 .map_or(0, |current| current.snapshot.workers.len());
-            verdict.workers = Confirmations {
-                confirmed: total,
-                total,
-                late: Vec::new(),
-            };
+            verdict.workers = Confirmations::of_all(total);
         }
         let mut triggers = order.triggers.into_iter();
         let attempt = Attempt {

@@ -127,6 +127,17 @@ pub struct Confirmations {
     pub late: Vec<usize>,
 }
 
+impl Confirmations {
+    /// Of a generation that none of so many workers has missed.
+    pub(crate) fn of_all(total: usize) -> Self {
+        Self {
+            confirmed: total,
+            total,
+            late: Vec::new(),
+        }
+    }
+}
+
 /// What asked for an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

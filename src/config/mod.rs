@@ -31,4 +31,4 @@ pub(crate) use generation::{Generation, Pin, Reaper, Slot};
 pub(crate) use handover::Upgrade;
 pub use handover::{NotUpgraded, Upgraded};
 pub(crate) use messages::{Consult, Consulted, End, Recall, Reload, ReopenLogs, Review};
-pub(crate) use prepare::{AnySettings, Author, Failed, Snapshot};
+pub(crate) use prepare::{AdminServer, AnySettings, Author, Failed, Snapshot};

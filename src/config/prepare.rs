@@ -135,11 +135,7 @@ pub(crate) enum Prepared {
         settings: SharedSettings,
         shadowed: Vec<Shadowed>,
     },
-    Rejected {
-        errors: Vec<Diagnostic>,
-        /// A thread that did not come back in time.
-        stuck: Option<JoinHandle<()>>,
-    },
+    Rejected(Rejected),
 }
 
 /// The next snapshot, and what is to be said of it.
@@ -153,9 +149,9 @@ pub(crate) struct Candidate {
 }
 
 /// What is wrong, and a thread that did not come back in time.
-pub(super) struct Rejected {
+pub(crate) struct Rejected {
     pub(super) errors: Vec<Diagnostic>,
-    stuck: Option<JoinHandle<()>>,
+    pub(super) stuck: Option<JoinHandle<()>>,
 }
 
 impl From<Undone> for Rejected {
@@ -173,8 +169,8 @@ impl From<Vec<Diagnostic>> for Rejected {
 }
 
 impl From<Rejected> for Prepared {
-    fn from(Rejected { errors, stuck }: Rejected) -> Self {
-        Self::Rejected { errors, stuck }
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
     }
 }
 
@@ -206,7 +202,7 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     took.prepare += begun.elapsed();
     match opened {
         Ok(candidate) => Prepared::Ready(Box::new(candidate)),
-        Err(rejected) => Rejected::into(rejected),
+        Err(rejected) => Prepared::Rejected(rejected),
     }
 }
 
@@ -253,30 +249,30 @@ async fn open(job: &Job, made: Made, log: OpenedLog) -> Result<Candidate, Vec<Di
         shadowed,
     } = made;
     let tables = &content.settings.tables;
-    let known = job.current.as_ref();
     let generation = Arc::new(Generation::new(
         job.newest_generation() + 1,
         tables,
         content.token.clone(),
         content.insides.clone(),
     ));
-    let (snapshot, shares, admin_share) = match known {
+    let Opened {
+        snapshot,
+        shares,
+        admin_share,
+    } = match &job.current {
         Some(known) => {
             let mut snapshot = known.snapshot.clone();
             snapshot.generation = generation;
             let asked = tables.server.max_connections as usize;
             let room = snapshot.budget.room(asked, snapshot.workers.len());
             snapshot.max_connections = room.per_worker;
-            (snapshot, Vec::new(), Vec::new())
-        }
-        None => {
-            let Opened {
+            Opened {
                 snapshot,
-                shares,
-                admin_share,
-            } = start(job, generation, &content.settings).await?;
-            (snapshot, shares, admin_share)
+                shares: Vec::new(),
+                admin_share: Vec::new(),
+            }
         }
+        None => start(job, generation, &content.settings).await?,
     };
     Ok(Candidate {
         current: Current {

@@ -9,6 +9,7 @@ use std::{
     num::NonZero,
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -28,7 +29,8 @@ use crate::{
     upgrade::Inheritance,
 };
 
-/// A first snapshot, and what its workers are to listen on.
+/// A snapshot, and what its workers are to listen on from now on: all at a start, nothing more
+/// afterwards.
 pub(super) struct Opened {
     pub(super) snapshot: Snapshot,
     pub(super) shares: Vec<Vec<Share>>,
@@ -131,6 +133,15 @@ const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCAL
 /// The id of the admin listener's worker, which no worker of the service has.
 const ADMIN_ID: usize = usize::MAX;
 
+/// The times of admin connections; those of `[server]` are for the service's own clients.
+const ADMIN_TIMES: Times = Times {
+    keep_alive: Duration::from_secs(75),
+    // Who asks here has the whole head at hand.
+    request: Duration::from_secs(2),
+    body: Duration::from_secs(5),
+    write: Duration::from_secs(30),
+};
+
 async fn start_admin(
     job: &Job,
     listener: &Listener,
@@ -142,7 +153,7 @@ async fn start_admin(
         new_serve: job.admin.clone(),
         published,
         address: listener.address().tcp().unwrap_or(NOWHERE),
-        times: |_| crate::admin::TIMES,
+        times: |_| ADMIN_TIMES,
         speaks: |_, _| Speaks::Http1,
         max_connections: room.admin,
         // Whoever keeps connections open must not keep the operator out.

@@ -1,34 +1,33 @@
 //! ServerActor: owns the workers, what they serve, and the service's way to its end.
 //!
-//! Takes [`Publish`], [`HandOver`](super::HandOver) and [`Stop`] from the ConfigActor, and
-//! [`Inspect`](super::Inspect) from whoever holds a [`Control`](crate::Control). Knows the workers' addresses and none upstream.
+//! Takes [`Publish`], [`HandOver`](super::HandOver) and [`Stop`](super::Stop) from the ConfigActor,
+//! [`Inspect`](super::Inspect) and [`Receive`](super::Receive) from whoever holds a
+//! [`Control`](crate::Control). Knows the workers' addresses and none upstream. What it does to hand
+//! over, to stop and to tell of itself is in `handover`, `stopping` and `inspection`.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
-    ResponseFuture, WrapFuture as _,
-};
-use futures_util::future::{join_all, select_ok};
-use tokio::{sync::oneshot, time::timeout};
+use actix::{Actor, AsyncContext as _, Context, Handler, Message, ResponseFuture};
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
 
 use super::{
     books::{Account, Requests},
-    drain::{self, Drain, Phase, Step, Urge},
+    drain::Drain,
     handover::Upgrades,
-    handshakes,
     listener::{Listener, Share},
     passage::Passage,
     pulse::{Pulse, Suspension, TICK},
     readiness::Readiness,
-    worker::{self, Adopt, CatchUp, CloseListeners, Cut, Delay, Worker},
+    stopping::DrainReport,
+    worker::{Adopt, CatchUp, Worker},
 };
 use crate::{
-    config::{Confirmations, Snapshot},
-    telemetry::{Access, AccessLog, Event, emit},
+    config::{AdminServer, Confirmations, Snapshot},
+    telemetry::{AccessLog, Event, emit},
     upgrade::Inheritance,
 };
 
@@ -47,48 +46,6 @@ pub(crate) struct Publish {
     pub(crate) patience: Duration,
 }
 
-/// End the service. From the ConfigActor, which begins no reload any more.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Stop {
-    pub(crate) urge: Urge,
-    /// Who asks, for the log.
-    pub(crate) by: String,
-    /// The end is a failure even if every request is answered.
-    pub(crate) is_failure: bool,
-}
-
-/// What a stop came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DrainReport {
-    /// Requests answered from the stop on.
-    pub answered: u64,
-    /// Requests aborted from the stop on.
-    pub aborted: u64,
-    /// Requests cut, by the deadline or by force.
-    pub cut: u64,
-    /// From the stop to the end.
-    pub took: Duration,
-    /// The books since start.
-    pub totals: Requests,
-    /// The service was ended for a limit of the system (SIGXCPU), not at somebody's wish.
-    pub is_failure: bool,
-}
-
-/// How long the admin listener's last answers may take.
-const ADMIN_DRAIN: Duration = Duration::from_millis(250);
-
-/// How long a worker may take to cut what it has in flight; sooner than [`drain::CUT_LIMIT`].
-const CUT_PATIENCE: Duration = Duration::from_millis(100);
-
-/// How long handshakes under way are waited for, at the most: SYN-ACKs that nobody answers any
-/// more are sent again for a minute.
-const HANDSHAKES: Duration = Duration::from_secs(1);
-
-/// How often handshakes under way are looked for.
-const HANDSHAKES_TICK: Duration = Duration::from_millis(5);
-
 /// What a ServerActor is made of.
 pub(crate) struct NewServer {
     /// Gets the report when all is over.
@@ -105,7 +62,7 @@ pub(crate) struct NewServer {
 /// The actor that serves.
 pub(crate) struct ServerActor {
     pub(super) snapshot: Option<Snapshot>,
-    readiness: Readiness,
+    pub(super) readiness: Readiness,
     pub(super) drain: Drain,
     /// Where the process is ours.
     pub(super) upgrades: Option<Upgrades>,
@@ -116,15 +73,15 @@ pub(crate) struct ServerActor {
     /// Where idle connections go on, once a new process has taken over.
     pub(super) passage: Option<Passage>,
     /// The books when the stop began.
-    before: Requests,
-    is_failure: bool,
-    finished: Option<oneshot::Sender<DrainReport>>,
-    pulse: Pulse,
+    pub(super) before: Requests,
+    pub(super) is_failure: bool,
+    pub(super) finished: Option<oneshot::Sender<DrainReport>>,
+    pub(super) pulse: Pulse,
     /// How long the process has stood still, as far as the drain knows.
     stood: Duration,
     suspended: Suspension,
     /// For what is cut.
-    access: AccessLog,
+    pub(super) access: AccessLog,
 }
 
 impl ServerActor {
@@ -159,6 +116,10 @@ impl ServerActor {
             .map_or(&[], |snapshot| &snapshot.listeners)
     }
 
+    pub(super) fn admin(&self) -> Option<&AdminServer> {
+        self.snapshot.as_ref()?.admin.as_ref()
+    }
+
     /// Every account of every worker, each worker's as it stands at one moment.
     pub(super) fn books(&self) -> Vec<Vec<Account>> {
         self.workers()
@@ -167,45 +128,8 @@ impl ServerActor {
             .collect()
     }
 
-    fn totals(&self) -> Requests {
-        let totals = sum(self.books().iter().flatten());
-        if !totals.balance() {
-            emit(&Event::BooksDiffer(totals));
-        }
-        totals
-    }
-
-    fn take(&mut self, step: Option<Step>, ctx: &mut Context<Self>) {
-        match step {
-            None => {}
-            Some(Step::Delay) => {
-                for worker in self.workers() {
-                    worker.address.do_send(Delay);
-                }
-            }
-            Some(Step::Drain) => self.close_listeners(ctx),
-            Some(Step::Cut) => self.cut(ctx),
-            Some(Step::End) => self.end(ctx),
-        }
-        if step.is_some() {
-            self.set_clock(ctx);
-        }
-    }
-
-    fn set_clock(&self, ctx: &mut Context<Self>) {
-        let Some(due) = self.drain.due() else {
-            return;
-        };
-        let wait = due.saturating_duration_since(Instant::now());
-        ctx.run_later(wait, |this, ctx| {
-            this.catch_up(ctx);
-            let step = this.drain.tick(Instant::now());
-            this.take(step, ctx);
-        });
-    }
-
     /// Where the process stood still, says so, and moves every deadline by as much.
-    fn catch_up(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn catch_up(&mut self, ctx: &mut Context<Self>) {
         let stood = self.pulse.look(Instant::now());
         let by = stood - self.stood;
         self.stood = stood;
@@ -224,188 +148,19 @@ impl ServerActor {
             }
         }
     }
-
-    /// What the workers are to know of the drain under way.
-    fn worker_drain(&self) -> Option<worker::Drain> {
-        let Phase::Draining { since, deadline } = self.drain.phase() else {
-            return None;
-        };
-        Some(worker::Drain {
-            since,
-            linger: self.drain.linger(),
-            deadline,
-            passage: self.passage.clone(),
-        })
-    }
-
-    /// P5: first no handshake begins, then those under way end, then the queues are emptied, then
-    /// the listeners close.
-    fn close_listeners(&mut self, ctx: &mut Context<Self>) {
-        let Some(drain) = self.worker_drain() else {
-            return;
-        };
-        let listeners = self.listeners().to_vec();
-        for listener in &listeners {
-            listener.refuse_handshakes();
-        }
-        let addresses: Vec<_> = listeners
-            .iter()
-            .filter(|listener| !listener.elsewhere().lives_on())
-            .filter_map(|listener| listener.address().tcp())
-            .collect();
-        let limit = HANDSHAKES.min(drain.deadline - drain.since);
-        let limit = self.pulse.deadline(limit);
-        let handshakes = async move {
-            while handshakes::are_under_way(&addresses) && Instant::now() < limit.moment() {
-                tokio::time::sleep(HANDSHAKES_TICK).await;
-            }
-        };
-        // At once, so that whoever is answered from now on is told to close; and what a full
-        // descriptor table keeps in the queue needs others to leave.
-        for worker in self.workers() {
-            worker.address.do_send(drain.clone());
-        }
-        ctx.spawn(handshakes.into_actor(self).map(move |(), this, ctx| {
-            let mut closing = Vec::new();
-            // Cutting already: that tells the workers itself.
-            let Some(drain) = this.worker_drain() else {
-                return;
-            };
-            for worker in this.workers().to_vec() {
-                let drain = drain.clone();
-                let closed = worker.address.send(CloseListeners);
-                let (emptied, is_empty) = oneshot::channel();
-                closing.push(is_empty);
-                let emptying = async move {
-                    // A worker that is gone has no connections, and emptied nothing.
-                    if closed.await.is_ok() {
-                        let _ = emptied.send(());
-                    }
-                    // The worker is empty when it is so after its queue.
-                    let _ = worker.address.send(drain).await;
-                    worker.id
-                };
-                ctx.spawn(
-                    emptying
-                        .into_actor(this)
-                        .map(|id, this, ctx| this.worker_is_drained(id, ctx)),
-                );
-            }
-            // A worker that is blocked in a handler holds its share open: the first whose queue is
-            // empty speaks for all, for the queue is one.
-            let listeners = this.listeners().to_vec();
-            let shut = async move {
-                if !closing.is_empty() {
-                    let _ = select_ok(closing).await;
-                }
-                for listener in listeners {
-                    listener.close();
-                }
-            };
-            ctx.spawn(shut.into_actor(this));
-        }));
-    }
-
-    /// Of a worker that is cut meanwhile, the cut itself tells: it names its victims first.
-    fn worker_is_drained(&mut self, id: usize, ctx: &mut Context<Self>) {
-        if matches!(self.drain.phase(), Phase::Draining { .. }) {
-            self.worker_is_empty(id, ctx);
-        }
-    }
-
-    fn worker_is_empty(&mut self, id: usize, ctx: &mut Context<Self>) {
-        let step = self.drain.worker_is_empty(id);
-        self.take(step, ctx);
-    }
-
-    /// Each worker names and enters what it cuts, so that no answer is under way to its client at
-    /// that moment. For one that is blocked in a handler it is done from here.
-    fn cut(&mut self, ctx: &mut Context<Self>) {
-        let now = Instant::now();
-        for listener in self.listeners() {
-            listener.close();
-        }
-        for worker in self.workers().to_vec() {
-            let cutting = actix_rt::spawn(worker.address.send(Cut));
-            let access = self.access.clone();
-            let closing = async move {
-                let cut = timeout(CUT_PATIENCE, cutting).await;
-                let victims = match cut {
-                    Ok(Ok(Ok(victims))) => victims,
-                    _ => worker.books.cut(Instant::now()),
-                };
-                let is_told = access.is_on();
-                for victim in &victims {
-                    emit(&Event::Cut(victim));
-                    if is_told {
-                        access.record(&Access::of_victim(victim));
-                    }
-                }
-                access.flush();
-                let is_empty = worker::Drain {
-                    since: now,
-                    linger: Duration::ZERO,
-                    deadline: now,
-                    passage: None,
-                };
-                let _ = worker.address.send(is_empty).await;
-                worker.id
-            };
-            ctx.spawn(
-                closing
-                    .into_actor(self)
-                    .map(|id, this, ctx| this.worker_is_empty(id, ctx)),
-            );
-        }
-    }
-
-    fn end(&mut self, ctx: &mut Context<Self>) {
-        let now = Instant::now();
-        let totals = self.totals();
-        let report = DrainReport {
-            answered: totals.answered - self.before.answered,
-            aborted: totals.aborted - self.before.aborted,
-            cut: totals.cut - self.before.cut,
-            took: self
-                .drain
-                .began()
-                .map_or(Duration::ZERO, |began| now - began),
-            totals,
-            is_failure: self.is_failure,
-        };
-        emit(&Event::Stopped(&report));
-        let snapshot = self.snapshot.as_ref();
-        let admin = snapshot.and_then(|snapshot| snapshot.admin.clone());
-        let finishing = async move {
-            if let Some(admin) = admin {
-                // Its last answers, this stop's own among them.
-                let _ = timeout(ADMIN_DRAIN, close_admin(&admin.worker, now)).await;
-                admin.listener.close();
-            }
-        };
-        ctx.spawn(finishing.into_actor(self).map(|(), this, ctx| {
-            if let Some(finished) = this.finished.take() {
-                // Nobody waits any more where the `Running` was dropped.
-                let _ = finished.send(report);
-            }
-            ctx.stop();
-        }));
-    }
-}
-
-async fn close_admin(admin: &Worker, now: Instant) {
-    let _ = admin.address.send(CloseListeners).await;
-    let drain = worker::Drain {
-        since: now,
-        linger: Duration::ZERO,
-        deadline: now + ADMIN_DRAIN,
-        passage: None,
-    };
-    let _ = admin.address.send(drain).await;
 }
 
 pub(super) fn sum<'a>(accounts: impl IntoIterator<Item = &'a Account>) -> Requests {
     accounts.into_iter().map(|account| account.requests).sum()
+}
+
+/// All of the books together, which are checked wherever they are read.
+pub(super) fn totals(books: &[Vec<Account>]) -> Requests {
+    let totals = sum(books.iter().flatten());
+    if !totals.balance() {
+        emit(&Event::BooksDiffer(totals));
+    }
+    totals
 }
 
 impl Actor for ServerActor {
@@ -455,12 +210,7 @@ impl Handler<Publish> for ServerActor {
             .collect();
         self.snapshot = Some(snapshot);
         if !waits {
-            let all = Confirmations {
-                confirmed: total,
-                total,
-                late: Vec::new(),
-            };
-            return Box::pin(async { all });
+            return Box::pin(async move { Confirmations::of_all(total) });
         }
         let patience = self.pulse.deadline(patience);
         Box::pin(async move {
@@ -478,51 +228,5 @@ impl Handler<Publish> for ServerActor {
                 late,
             }
         })
-    }
-}
-
-impl Handler<Stop> for ServerActor {
-    type Result = ();
-
-    fn handle(&mut self, stop: Stop, ctx: &mut Context<Self>) {
-        let limits = self
-            .snapshot
-            .as_ref()
-            .map_or(drain::Limits::NONE, |snapshot| {
-                let shutdown = &snapshot.generation.shutdown;
-                drain::Limits {
-                    // The address is served on: there is nobody to be told to go elsewhere.
-                    delay: if self.passage.is_some() {
-                        Duration::ZERO
-                    } else {
-                        shutdown.delay
-                    },
-                    linger: shutdown.linger,
-                    timeout: shutdown.timeout,
-                }
-            });
-        // The address of one that was handed over is served on.
-        if self.passage.is_none() {
-            self.readiness.ends();
-        }
-        let is_first = self.drain.phase() == Phase::Serving;
-        if is_first {
-            // A new process that has not taken over is ended, an old one learns that it cannot let go.
-            self.upgrading = None;
-            if let Some(inheritance) = &self.inheritance {
-                let late = inheritance.renounce();
-                self.receive(late);
-            }
-            self.before = self.totals();
-            self.is_failure = stop.is_failure;
-        }
-        let ids: Vec<usize> = self.workers().iter().map(|worker| worker.id).collect();
-        let step = self.drain.ask(stop.urge, limits, ids, Instant::now());
-        emit(&Event::StopAsked {
-            by: &stop.by,
-            is_first,
-            step,
-        });
-        self.take(step, ctx);
     }
 }

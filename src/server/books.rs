@@ -79,11 +79,16 @@ pub(crate) struct Account {
 struct Entry {
     account: usize,
     serial: u64,
-    method: Method,
-    uri: Uri,
-    peer: Option<SocketAddr>,
-    since: Instant,
-    generation: u64,
+    request: Received,
+}
+
+/// A request that was received, as the access log names it at its end.
+pub(crate) struct Received {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) since: Instant,
+    pub(crate) generation: u64,
 }
 
 /// Which account a connection's requests are entered in.
@@ -133,15 +138,6 @@ pub(crate) struct Victim {
     pub(crate) generation: u64,
 }
 
-/// A request whose entry was closed, as the access log names it.
-pub(crate) struct Closed {
-    pub(crate) method: Method,
-    pub(crate) uri: Uri,
-    pub(crate) peer: Option<SocketAddr>,
-    pub(crate) since: Instant,
-    pub(crate) generation: u64,
-}
-
 impl Books {
     /// The account of the listener of this name, opened where there is none yet.
     pub(crate) fn account(&self, listener: &Arc<str>) -> AccountId {
@@ -166,15 +162,7 @@ impl Books {
     }
 
     /// A request's head is complete.
-    pub(crate) fn receive(
-        &self,
-        account: AccountId,
-        method: Method,
-        uri: Uri,
-        peer: Option<SocketAddr>,
-        since: Instant,
-        generation: u64,
-    ) -> Ticket {
+    pub(crate) fn receive(&self, account: AccountId, request: Received) -> Ticket {
         let mut ledger = self.ledger();
         ledger.tickets += 1;
         let serial = ledger.tickets;
@@ -182,11 +170,7 @@ impl Books {
         let place = ledger.in_flight.insert(Entry {
             account: account.0,
             serial,
-            method,
-            uri,
-            peer,
-            since,
-            generation,
+            request,
         });
         Ticket {
             place,
@@ -196,7 +180,7 @@ impl Books {
     }
 
     /// A request has ended. One that was cut meanwhile stays cut: then there is nothing to close.
-    pub(crate) fn close(&self, ticket: &Ticket, end: End) -> Option<Closed> {
+    pub(crate) fn close(&self, ticket: &Ticket, end: End) -> Option<Received> {
         let mut ledger = self.ledger();
         let open = ledger.in_flight.get(ticket.place);
         if open.is_none_or(|entry| entry.serial != ticket.serial) {
@@ -208,13 +192,7 @@ impl Books {
             End::Answered => requests.answered += 1,
             End::Aborted => requests.aborted += 1,
         }
-        Some(Closed {
-            method: entry.method,
-            uri: entry.uri,
-            peer: entry.peer,
-            since: entry.since,
-            generation: entry.generation,
-        })
+        Some(entry.request)
     }
 
     /// Enters all that is in flight as cut, and names it.
@@ -222,14 +200,17 @@ impl Books {
         let mut ledger = self.ledger();
         let entries: Vec<Entry> = ledger.in_flight.drain().collect();
         let mut victims = Vec::with_capacity(entries.len());
-        for entry in entries {
-            ledger.accounts[entry.account].requests.cut += 1;
+        for Entry {
+            account, request, ..
+        } in entries
+        {
+            ledger.accounts[account].requests.cut += 1;
             victims.push(Victim {
-                method: entry.method,
-                path: entry.uri.path().to_owned(),
-                peer: entry.peer,
-                age: now.saturating_duration_since(entry.since),
-                generation: entry.generation,
+                method: request.method,
+                path: request.uri.path().to_owned(),
+                peer: request.peer,
+                age: now.saturating_duration_since(request.since),
+                generation: request.generation,
             });
         }
         victims
@@ -256,8 +237,14 @@ mod tests {
     use super::*;
 
     fn receive(books: &Books, account: AccountId) -> Ticket {
-        let uri = Uri::from_static("/a?b");
-        books.receive(account, Method::GET, uri, None, Instant::now(), 1)
+        let request = Received {
+            method: Method::GET,
+            uri: Uri::from_static("/a?b"),
+            peer: None,
+            since: Instant::now(),
+            generation: 1,
+        };
+        books.receive(account, request)
     }
 
     #[test]

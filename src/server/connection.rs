@@ -22,7 +22,7 @@ use actix_http::{Method, Request, Uri};
 use tokio::io::ReadBuf;
 
 use super::{
-    books::{AccountId, End, Ticket},
+    books::{AccountId, End, Received, Ticket},
     gate::{Framing, Gate},
     hub::{Hub, Standing},
     io::Stream,
@@ -222,9 +222,14 @@ impl Conn {
 
     /// Enters a received request in the books.
     pub(crate) fn enter(&self, method: Method, uri: Uri, generation: u64) -> Ticket {
-        let books = self.hub.books();
-        let now = self.now.get();
-        books.receive(self.account, method, uri, self.peer, now, generation)
+        let request = Received {
+            method,
+            uri,
+            peer: self.peer,
+            since: self.now.get(),
+            generation,
+        };
+        self.hub.books().receive(self.account, request)
     }
 
     /// Requests that were entered have ended.

@@ -86,14 +86,12 @@ impl ServerActor {
     }
 
     fn all_listeners(&self) -> Vec<Arc<Listener>> {
-        let admin = self.snapshot.as_ref().and_then(|all| all.admin.as_ref());
-        let admin = admin.map(|admin| admin.listener.clone());
+        let admin = self.admin().map(|admin| admin.listener.clone());
         self.listeners().iter().cloned().chain(admin).collect()
     }
 
     fn all_workers(&self) -> Vec<Worker> {
-        let admin = self.snapshot.as_ref().and_then(|all| all.admin.as_ref());
-        let admin = admin.map(|admin| admin.worker.clone());
+        let admin = self.admin().map(|admin| admin.worker.clone());
         self.workers().iter().cloned().chain(admin).collect()
     }
 
@@ -131,8 +129,10 @@ impl ServerActor {
 
     /// What is asked of the admin API from now on, the new process is to answer.
     fn let_admin_go(&self) {
-        let admin = self.snapshot.as_ref().and_then(|all| all.admin.as_ref());
-        if let Some(admin) = admin.filter(|admin| admin.listener.elsewhere().lives_on()) {
+        if let Some(admin) = self
+            .admin()
+            .filter(|admin| admin.listener.elsewhere().lives_on())
+        {
             admin.worker.address.do_send(Delay);
         }
     }

@@ -6,11 +6,10 @@ use actix::{Context, Handler, Message, MessageResponse};
 use serde::Serialize;
 
 use super::{
-    actor::{ServerActor, sum},
+    actor::{ServerActor, sum, totals},
     books::Requests,
     drain::Phase,
 };
-use crate::telemetry::{Event, emit};
 
 /// Tell how the service fares.
 #[derive(Message)]
@@ -95,10 +94,6 @@ impl Handler<Inspect> for ServerActor {
                 connections: accounts.iter().map(|account| account.connections).sum(),
                 in_flight: sum(accounts).in_flight,
             });
-        let requests = sum(accounts());
-        if !requests.balance() {
-            emit(&Event::BooksDiffer(requests));
-        }
         Inspection {
             state: match (self.drain.phase(), &self.snapshot) {
                 (Phase::Serving, None) => State::Starting,
@@ -108,11 +103,10 @@ impl Handler<Inspect> for ServerActor {
             },
             listeners: listeners.collect(),
             workers: workers.collect(),
-            requests,
-            admin: self.snapshot.as_ref().and_then(|snapshot| {
-                let admin = snapshot.admin.as_ref()?;
-                Some(admin.listener.address().to_string())
-            }),
+            requests: totals(&books),
+            admin: self
+                .admin()
+                .map(|admin| admin.listener.address().to_string()),
             max_connections: self
                 .snapshot
                 .as_ref()

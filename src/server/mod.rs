@@ -1,8 +1,10 @@
 //! Serves: one actor that owns the workers, one worker a core, and all that happens to a
 //! connection and a request on the way.
 //!
-//! Taken from upstream: [`Publish`], [`Stop`], [`Inspect`]. Reading order: `actor`, `worker`,
-//! `hub`, `serve`, `connection`, `io`, `request`; `gate` and `http1`; `http2`; `drain` and `books` decide and count, `listener` binds.
+//! Taken from upstream: [`Publish`], [`Stop`], [`HandOver`], [`Receive`], [`Inspect`]. Reading order:
+//! `actor`, `worker`, `hub`, `serve`, `connection`, `io`, `request`; `gate` and `http1`; `http2`;
+//! `stopping` does what `drain` decides, `books` counts, `listener` binds; `handover` and `passage`
+//! are an upgrade's.
 
 mod actor;
 mod body;
@@ -27,10 +29,10 @@ mod readiness;
 mod request;
 mod serve;
 mod socket_file;
+mod stopping;
 mod worker;
 
-pub use actor::DrainReport;
-pub(crate) use actor::{NewServer, Publish, ServerActor, Stop};
+pub(crate) use actor::{NewServer, Publish, ServerActor};
 pub use books::Requests;
 pub(crate) use books::Victim;
 #[cfg(test)]
@@ -47,4 +49,6 @@ pub(crate) use passage::{Arrival, Passenger};
 pub(crate) use pulse::{Deadline, Pulse};
 pub(crate) use readiness::Readiness;
 pub(crate) use serve::{NewServe, Speaks, new_serve};
+pub use stopping::DrainReport;
+pub(crate) use stopping::Stop;
 pub(crate) use worker::{NewWorker, Worker};

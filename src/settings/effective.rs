@@ -26,6 +26,13 @@ pub struct Effective {
 /// The origin of a value that no source sets.
 const DEFAULT: &str = "default";
 
+/// The settings, secrets redacted, and where they come from, as programs are told.
+#[derive(serde::Serialize)]
+pub(crate) struct WithOrigins<'a> {
+    settings: &'a Json,
+    origins: BTreeMap<String, String>,
+}
+
 impl Effective {
     pub(super) fn new(
         mut json: Json,
@@ -61,6 +68,14 @@ impl Effective {
             origins.insert(key::join(path), self.origin_of(path));
         });
         origins
+    }
+
+    /// The settings as JSON beside where each value comes from.
+    pub(crate) fn with_origins(&self) -> WithOrigins<'_> {
+        WithOrigins {
+            settings: &self.json,
+            origins: self.origins(),
+        }
     }
 
     /// A hash of the settings and of the content of the files that they name: `sha256:…`. What is

@@ -122,7 +122,7 @@ impl Sources {
             Some((path, Err(error))) => pass.files.push(Found {
                 path: path.to_owned(),
                 layer: String::new(),
-                content: Err((Fault::of(&error), file::reason(&error))),
+                content: Err(unreadable(&error)),
             }),
             None => {}
         }
@@ -164,7 +164,7 @@ impl Pass {
             self.files.push(Found {
                 path,
                 layer: name.to_owned(),
-                content: content.map_err(|error| (Fault::of(&error), file::reason(&error))),
+                content: content.map_err(|error| unreadable(&error)),
             });
         }
     }
@@ -190,7 +190,7 @@ impl Found {
         let content = match Format::of(&path) {
             Some(format) => file::read(&path)
                 .map(|bytes| (format, bytes))
-                .map_err(|error| (Fault::of(&error), file::reason(&error))),
+                .map_err(|error| unreadable(&error)),
             None => {
                 let message = "expected a directory, or a file that ends in .toml, .yaml or .json";
                 Err((Fault::Settings, message.to_owned()))
@@ -267,6 +267,10 @@ impl Gathered {
         self.diagnostics
             .push(Diagnostic::source(name, message, kind));
     }
+}
+
+fn unreadable(error: &io::Error) -> (Fault, String) {
+    (Fault::of(error), file::reason(error))
 }
 
 fn is_absent(error: io::Error) -> bool {

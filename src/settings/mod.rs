@@ -102,6 +102,11 @@ pub fn read<S: Settings>(sources: &Sources) -> Result<(Tables<S>, Effective), Ve
     Ok((loaded.tables, loaded.effective))
 }
 
+/// Whether a file of this name may be one of the settings.
+pub(crate) fn may_be_settings(path: &Path) -> bool {
+    layer::Format::of(path).is_some()
+}
+
 /// Reads, merges, types and checks; blocks on files, until the deadline at most where they keep
 /// changing.
 ///

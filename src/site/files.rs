@@ -21,7 +21,7 @@ use super::{
     beneath::{self, Opened},
     file, not_found, plain,
 };
-use crate::settings::Build;
+use crate::settings::{Build, may_be_settings};
 
 /// A directory whose files are served.
 #[derive(Debug)]
@@ -41,9 +41,6 @@ pub(super) struct NotOpen {
 
 /// What is served in place of a directory.
 const INDEX: &str = "index.html";
-
-/// Settings files, by their extension.
-const SETTINGS: [&str; 4] = ["toml", "yaml", "yml", "json"];
 
 impl NotOpen {
     pub(super) fn new(path: PathBuf, rest: String) -> Self {
@@ -93,8 +90,7 @@ fn holds_settings(root: &OwnedFd, base: &Path) -> io::Result<bool> {
     }
     for entry in fs::read_dir(&base)? {
         let path = entry?.path();
-        let extension = path.extension().and_then(OsStr::to_str);
-        if !extension.is_some_and(|extension| SETTINGS.contains(&extension)) {
+        if !may_be_settings(&path) {
             continue;
         }
         // A link to nowhere holds nothing.

@@ -182,10 +182,10 @@ impl Remainder {
         while state.is_writing || state.has_work() {
             let (turns, now) = (state.turns, Instant::now());
             let until = deadline.min(now + patience);
-            let is_done = |state: &mut State| state.turns == turns;
+            let stands_still = |state: &mut State| state.turns == turns;
             state = queue
                 .done
-                .wait_timeout_while(state, until - now, is_done)
+                .wait_timeout_while(state, until - now, stands_still)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
             if state.turns == turns {

@@ -162,9 +162,7 @@ impl Successor {
             _ => None,
         }
     }
-}
 
-impl Successor {
     /// Carries idle connections over, as they come.
     pub(crate) async fn carry(&self, mut passengers: mpsc::UnboundedReceiver<Passenger>) {
         while let Some(first) = passengers.recv().await {

@@ -1,6 +1,6 @@
 //! The examples that stream, as their users run them: neither loses anything over a stop.
-use crate::support::{Books, Conn, H2, eventually, request};
-use everup::{Running, Service, Settings, Sources, StopMode};
+use crate::support::{Books, Conn, H2, eventually, request, start_h2c};
+use everup::{Running, Service, Settings, StopMode};
 use std::time::Duration;
 
 // Its `main` is for those who run it.
@@ -11,20 +11,9 @@ mod sse;
 #[path = "../../examples/websocket.rs"]
 mod websocket;
 
-/// Starts an example on port 0; each `more` is a setting.
+/// Starts an example; a stop that waits for its deadline fails the test.
 fn start<S: Settings>(service: Service<S>, more: &[(&str, &str)]) -> Running {
-    let mut sources = Sources::builtin()
-        .set("server.workers", "1")
-        .set("server.listeners.public.address", "127.0.0.1:0")
-        .set("server.listeners.public.h2c", "true")
-        .set("admin.address", "127.0.0.1:0")
-        // A stop that waits for its deadline fails the test.
-        .set("shutdown.timeout", "120s");
-    for (key, value) in more {
-        sources = sources.set(key, value);
-    }
-    let running = service.start(sources);
-    running.unwrap_or_else(|errors| panic!("it does not start: {errors:?}"))
+    start_h2c(service, &[&[("shutdown.timeout", "120s")], more].concat())
 }
 
 fn stop_answers_all(running: Running, answered: u64) {

@@ -4,11 +4,11 @@ mod limits;
 mod requests;
 mod stops;
 
-use crate::support::{Address, Books, H2, Program, eventually, frames::RawH2};
+use crate::support::{Address, Books, H2, Program, eventually, frames::RawH2, start_h2c};
 use actix_http::body::{BodyStream, SizedStream};
 use actix_web::{App, HttpRequest, HttpResponse, dev::ConnectionInfo, web};
 use bytes::Bytes;
-use everup::{Build, Lifecycle, Live, Running, Service, Settings, Sources};
+use everup::{Build, Lifecycle, Live, Running, Service, Settings};
 use futures_util::stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,17 +78,8 @@ impl Shop {
                 .route("/switch", web::get().to(HttpResponse::SwitchingProtocols))
                 .route("/wait", web::get().to(move || wait(counts.clone())))
         });
-        let mut sources = Sources::builtin()
-            .set("server.workers", "1")
-            .set("server.listeners.public.address", "127.0.0.1:0")
-            .set("server.listeners.public.h2c", "true")
-            .set("admin.address", "127.0.0.1:0")
-            .set("app.message", "here");
-        for (key, value) in more {
-            sources = sources.set(key, value);
-        }
-        let running = service.start(sources);
-        let running = running.unwrap_or_else(|errors| panic!("it does not start: {errors:?}"));
+        let more = [&[("app.message", "here")], more].concat();
+        let running = start_h2c(service, &more);
         Self { running, dropped }
     }
 

@@ -8,6 +8,7 @@ mod http;
 mod load;
 mod log;
 mod program;
+mod setup;
 
 pub use books::{AttemptLine, Books, StopReport};
 pub use h2::{H2, H2Load, h2_request};
@@ -15,8 +16,10 @@ pub use heirs::{install, replace_program};
 pub use http::{Address, Conn, Quiet, Response, request};
 pub use load::{Kind, Load, LoadBooks, LoadSetup};
 use log::Log;
-pub use program::{Program, Setup};
+pub use program::Program;
+pub use setup::Setup;
 
+use everup::{Running, Service, Settings, Sources};
 use std::{
     fs,
     path::Path,
@@ -40,6 +43,21 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         // Only spares the processor between two looks: nothing relies on its length.
         std::thread::sleep(Duration::from_millis(3));
     }
+}
+
+/// Starts an author's service with one worker and HTTP/2 on its public listener, all on port 0; each
+/// `more` is a setting.
+pub fn start_h2c<S: Settings>(service: Service<S>, more: &[(&str, &str)]) -> Running {
+    let sources = Sources::builtin()
+        .set("server.workers", "1")
+        .set("server.listeners.public.address", "127.0.0.1:0")
+        .set("server.listeners.public.h2c", "true")
+        .set("admin.address", "127.0.0.1:0");
+    let sources = more
+        .iter()
+        .fold(sources, |sources, (key, value)| sources.set(key, value));
+    let running = service.start(sources);
+    running.unwrap_or_else(|errors| panic!("it does not start: {errors:?}"))
 }
 
 /// Writes beside, then renames: a reader sees the old content or the new.

@@ -1,0 +1,316 @@
+//! A stop, as the ServerActor carries it out: what each [`Step`] of the drain comes to at the
+//! listeners and the workers, and the report in the end. Which step follows when, `drain` decides.
+
+use std::time::{Duration, Instant};
+
+use actix::{
+    ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
+    WrapFuture as _,
+};
+use futures_util::future::select_ok;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    actor::{ServerActor, totals},
+    books::Requests,
+    drain::{self, Phase, Step, Urge},
+    handshakes,
+    worker::{self, CloseListeners, Cut, Delay, Worker},
+};
+use crate::telemetry::{Access, Event, emit};
+
+/// End the service. From the ConfigActor, which begins no reload any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Stop {
+    pub(crate) urge: Urge,
+    /// Who asks, for the log.
+    pub(crate) by: String,
+    /// The end is a failure even if every request is answered.
+    pub(crate) is_failure: bool,
+}
+
+/// What a stop came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Requests answered from the stop on.
+    pub answered: u64,
+    /// Requests aborted from the stop on.
+    pub aborted: u64,
+    /// Requests cut, by the deadline or by force.
+    pub cut: u64,
+    /// From the stop to the end.
+    pub took: Duration,
+    /// The books since start.
+    pub totals: Requests,
+    /// The service was ended for a limit of the system (SIGXCPU), not at somebody's wish.
+    pub is_failure: bool,
+}
+
+/// How long the admin listener's last answers may take.
+const ADMIN_DRAIN: Duration = Duration::from_millis(250);
+
+/// How long a worker may take to cut what it has in flight; sooner than [`drain::CUT_LIMIT`].
+const CUT_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long handshakes under way are waited for, at the most: SYN-ACKs that nobody answers any
+/// more are sent again for a minute.
+const HANDSHAKES: Duration = Duration::from_secs(1);
+
+/// How often handshakes under way are looked for.
+const HANDSHAKES_TICK: Duration = Duration::from_millis(5);
+
+impl Handler<Stop> for ServerActor {
+    type Result = ();
+
+    fn handle(&mut self, stop: Stop, ctx: &mut Context<Self>) {
+        let limits = self
+            .snapshot
+            .as_ref()
+            .map_or(drain::Limits::NONE, |snapshot| {
+                let shutdown = &snapshot.generation.shutdown;
+                drain::Limits {
+                    // The address is served on: there is nobody to be told to go elsewhere.
+                    delay: if self.passage.is_some() {
+                        Duration::ZERO
+                    } else {
+                        shutdown.delay
+                    },
+                    linger: shutdown.linger,
+                    timeout: shutdown.timeout,
+                }
+            });
+        // The address of one that was handed over is served on.
+        if self.passage.is_none() {
+            self.readiness.ends();
+        }
+        let is_first = self.drain.phase() == Phase::Serving;
+        if is_first {
+            // A new process that has not taken over is ended, an old one learns that it cannot let go.
+            self.upgrading = None;
+            if let Some(inheritance) = &self.inheritance {
+                let late = inheritance.renounce();
+                self.receive(late);
+            }
+            self.before = totals(&self.books());
+            self.is_failure = stop.is_failure;
+        }
+        let ids: Vec<usize> = self.workers().iter().map(|worker| worker.id).collect();
+        let step = self.drain.ask(stop.urge, limits, ids, Instant::now());
+        emit(&Event::StopAsked {
+            by: &stop.by,
+            is_first,
+            step,
+        });
+        self.take(step, ctx);
+    }
+}
+
+impl ServerActor {
+    fn take(&mut self, step: Option<Step>, ctx: &mut Context<Self>) {
+        match step {
+            None => {}
+            Some(Step::Delay) => {
+                for worker in self.workers() {
+                    worker.address.do_send(Delay);
+                }
+            }
+            Some(Step::Drain) => self.close_listeners(ctx),
+            Some(Step::Cut) => self.cut(ctx),
+            Some(Step::End) => self.end(ctx),
+        }
+        if step.is_some() {
+            self.set_clock(ctx);
+        }
+    }
+
+    pub(super) fn set_clock(&self, ctx: &mut Context<Self>) {
+        let Some(due) = self.drain.due() else {
+            return;
+        };
+        let wait = due.saturating_duration_since(Instant::now());
+        ctx.run_later(wait, |this, ctx| {
+            this.catch_up(ctx);
+            let step = this.drain.tick(Instant::now());
+            this.take(step, ctx);
+        });
+    }
+
+    /// What the workers are to know of the drain under way.
+    pub(super) fn worker_drain(&self) -> Option<worker::Drain> {
+        let Phase::Draining { since, deadline } = self.drain.phase() else {
+            return None;
+        };
+        Some(worker::Drain {
+            since,
+            linger: self.drain.linger(),
+            deadline,
+            passage: self.passage.clone(),
+        })
+    }
+
+    /// P5: first no handshake begins, then those under way end, then the queues are emptied, then
+    /// the listeners close.
+    fn close_listeners(&mut self, ctx: &mut Context<Self>) {
+        let Some(drain) = self.worker_drain() else {
+            return;
+        };
+        let listeners = self.listeners().to_vec();
+        for listener in &listeners {
+            listener.refuse_handshakes();
+        }
+        let addresses: Vec<_> = listeners
+            .iter()
+            .filter(|listener| !listener.elsewhere().lives_on())
+            .filter_map(|listener| listener.address().tcp())
+            .collect();
+        let limit = HANDSHAKES.min(drain.deadline - drain.since);
+        let limit = self.pulse.deadline(limit);
+        let handshakes = async move {
+            while handshakes::are_under_way(&addresses) && Instant::now() < limit.moment() {
+                tokio::time::sleep(HANDSHAKES_TICK).await;
+            }
+        };
+        // At once, so that whoever is answered from now on is told to close; and what a full
+        // descriptor table keeps in the queue needs others to leave.
+        for worker in self.workers() {
+            worker.address.do_send(drain.clone());
+        }
+        ctx.spawn(handshakes.into_actor(self).map(move |(), this, ctx| {
+            let mut closing = Vec::new();
+            // Cutting already: that tells the workers itself.
+            let Some(drain) = this.worker_drain() else {
+                return;
+            };
+            for worker in this.workers().to_vec() {
+                let drain = drain.clone();
+                let closed = worker.address.send(CloseListeners);
+                let (emptied, is_empty) = oneshot::channel();
+                closing.push(is_empty);
+                let emptying = async move {
+                    // A worker that is gone has no connections, and emptied nothing.
+                    if closed.await.is_ok() {
+                        let _ = emptied.send(());
+                    }
+                    // The worker is empty when it is so after its queue.
+                    let _ = worker.address.send(drain).await;
+                    worker.id
+                };
+                ctx.spawn(
+                    emptying
+                        .into_actor(this)
+                        .map(|id, this, ctx| this.worker_is_drained(id, ctx)),
+                );
+            }
+            // A worker that is blocked in a handler holds its share open: the first whose queue is
+            // empty speaks for all, for the queue is one.
+            let listeners = this.listeners().to_vec();
+            let shut = async move {
+                if !closing.is_empty() {
+                    let _ = select_ok(closing).await;
+                }
+                for listener in listeners {
+                    listener.close();
+                }
+            };
+            ctx.spawn(shut.into_actor(this));
+        }));
+    }
+
+    /// Of a worker that is cut meanwhile, the cut itself tells: it names its victims first.
+    fn worker_is_drained(&mut self, id: usize, ctx: &mut Context<Self>) {
+        if matches!(self.drain.phase(), Phase::Draining { .. }) {
+            self.worker_is_empty(id, ctx);
+        }
+    }
+
+    fn worker_is_empty(&mut self, id: usize, ctx: &mut Context<Self>) {
+        let step = self.drain.worker_is_empty(id);
+        self.take(step, ctx);
+    }
+
+    /// Each worker names and enters what it cuts, so that no answer is under way to its client at
+    /// that moment. For one that is blocked in a handler it is done from here.
+    fn cut(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        for listener in self.listeners() {
+            listener.close();
+        }
+        for worker in self.workers().to_vec() {
+            let cutting = actix_rt::spawn(worker.address.send(Cut));
+            let access = self.access.clone();
+            let closing = async move {
+                let cut = timeout(CUT_PATIENCE, cutting).await;
+                let victims = match cut {
+                    Ok(Ok(Ok(victims))) => victims,
+                    _ => worker.books.cut(Instant::now()),
+                };
+                let is_told = access.is_on();
+                for victim in &victims {
+                    emit(&Event::Cut(victim));
+                    if is_told {
+                        access.record(&Access::of_victim(victim));
+                    }
+                }
+                access.flush();
+                let is_empty = worker::Drain {
+                    since: now,
+                    linger: Duration::ZERO,
+                    deadline: now,
+                    passage: None,
+                };
+                let _ = worker.address.send(is_empty).await;
+                worker.id
+            };
+            ctx.spawn(
+                closing
+                    .into_actor(self)
+                    .map(|id, this, ctx| this.worker_is_empty(id, ctx)),
+            );
+        }
+    }
+
+    fn end(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        let totals = totals(&self.books());
+        let report = DrainReport {
+            answered: totals.answered - self.before.answered,
+            aborted: totals.aborted - self.before.aborted,
+            cut: totals.cut - self.before.cut,
+            took: self
+                .drain
+                .began()
+                .map_or(Duration::ZERO, |began| now - began),
+            totals,
+            is_failure: self.is_failure,
+        };
+        emit(&Event::Stopped(&report));
+        let admin = self.admin().cloned();
+        let finishing = async move {
+            if let Some(admin) = admin {
+                // Its last answers, this stop's own among them.
+                let _ = timeout(ADMIN_DRAIN, close_admin(&admin.worker, now)).await;
+                admin.listener.close();
+            }
+        };
+        ctx.spawn(finishing.into_actor(self).map(|(), this, ctx| {
+            if let Some(finished) = this.finished.take() {
+                // Nobody waits any more where the `Running` was dropped.
+                let _ = finished.send(report);
+            }
+            ctx.stop();
+        }));
+    }
+}
+
+async fn close_admin(admin: &Worker, now: Instant) {
+    let _ = admin.address.send(CloseListeners).await;
+    let drain = worker::Drain {
+        since: now,
+        linger: Duration::ZERO,
+        deadline: now + ADMIN_DRAIN,
+        passage: None,
+    };
+    let _ = admin.address.send(drain).await;
+}
