@@ -28,6 +28,7 @@ pub(crate) const TIMES: Times = Times {
     request: Duration::from_secs(2),
     body: Duration::from_secs(5),
     write: Duration::from_secs(30),
+    handshake: Duration::from_secs(5),
 };
 
 /// Serves the admin API of the service that `control` drives.

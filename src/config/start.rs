@@ -112,7 +112,7 @@ async fn start_workers(
             published: published.subscribe(),
             address: serving_at.unwrap_or(NOWHERE),
             times: |generation| Times::from(&generation.server),
-            speaks: |generation, listener| Speaks::on(&generation.server, listener),
+            speaks: Speaks::on,
             max_connections: room.per_worker,
             crowd: Crowd::Waits,
             readiness: job.readiness.clone(),

@@ -25,7 +25,7 @@ use super::{
     books::{AccountId, End, Ticket},
     gate::{Framing, Gate},
     hub::{Hub, Standing},
-    io::Stream,
+    io::{Protocol, Stream},
 };
 use crate::config::Pin as GenerationPin;
 
@@ -73,9 +73,11 @@ pub(crate) struct Conn {
     ended: Cell<bool>,
     verdict: Cell<Option<Verdict>>,
 
+    /// Since when a handshake is awaited or under way.
+    shaking_since: Cell<Option<Instant>>,
     /// Set once the connection speaks HTTP/2: when its driver wants to look at it.
     look_at: Cell<Option<Instant>>,
-    /// The new process did not take it: it ends here.
+    /// It ends here: the new process did not take it, or cannot.
     stays: Cell<bool>,
 }
 
@@ -106,6 +108,7 @@ impl Conn {
         peer: Option<SocketAddr>,
     ) -> Rc<Self> {
         let now = Instant::now();
+        let is_tls = stream.is_tls();
         Rc::new(Self {
             stream: RefCell::new(stream),
             before_stop: hub.readiness().is_ready(),
@@ -128,8 +131,9 @@ impl Conn {
             discarding: Cell::default(),
             ended: Cell::default(),
             verdict: Cell::default(),
+            shaking_since: Cell::new(is_tls.then_some(now)),
             look_at: Cell::default(),
-            stays: Cell::default(),
+            stays: Cell::new(is_tls),
         })
     }
 
@@ -189,6 +193,8 @@ impl Conn {
         let moved = |since: Instant| (since + by).min(now);
         self.idle_since.set(moved(self.idle_since.get()));
         self.head_since.set(self.head_since.get().map(moved));
+        let shaking = self.shaking_since.get();
+        self.shaking_since.set(shaking.map(moved));
         let blocked = self.write_blocked_since.get();
         self.write_blocked_since.set(blocked.map(moved));
         let discarding = self.discarding.get();
@@ -260,7 +266,7 @@ impl Conn {
         self.is_to_close()
             && !self.may_move()
             && !self.has_more.get()
-            && !self.stream.borrow().has_received()
+            && !self.stream().has_received()
     }
 
     /// Whether it goes on in the new process once it is idle.
@@ -286,7 +292,7 @@ impl Conn {
     async fn pass_on(&self) -> bool {
         let way = self.hub.passage(self.account);
         let socket = self.stream.borrow().try_clone();
-        let (Some((passage, listener)), Ok(socket)) = (way, socket) else {
+        let (Some((passage, listener)), Some(socket)) = (way, socket) else {
             return false;
         };
         passage.pass(listener, socket).await
@@ -322,15 +328,66 @@ impl Conn {
         }
     }
 
+    /// Something has arrived that cannot be read yet, since its record is not whole: where a head is
+    /// awaited, that is taken for its first byte.
+    pub(crate) fn record_begins(&self) {
+        if self.awaits_head() {
+            self.head_begins();
+        }
+    }
+
     /// More of a head has arrived, at the last moment: its time begins anew.
     pub(crate) fn head_goes_on(&self) {
         self.leaving.set(false);
         self.head_since.set(Some(self.now.get()));
     }
 
-    pub(crate) fn write_blocked(&self, blocked: bool) {
-        let since = self.write_blocked_since.get().unwrap_or(self.now.get());
+    /// Goes on with the handshake, in its time. What both sides agree on to speak.
+    ///
+    /// # Errors
+    /// Where it fails, or is out of time.
+    pub(crate) fn poll_handshake(&self, cx: &mut Context<'_>) -> Poll<io::Result<Protocol>> {
+        let mut stream = self.stream();
+        let ended = match stream.poll_handshake(cx) {
+            Poll::Ready(agreed) => agreed,
+            Poll::Pending if self.verdict.take().is_none() => return Poll::Pending,
+            // P5: more may have arrived since the runtime last looked.
+            Poll::Pending if stream.has_received() => {
+                self.shaking_since.set(Some(self.now.get()));
+                return Poll::Pending;
+            }
+            Poll::Pending => Err(io::ErrorKind::TimedOut.into()),
+        };
+        self.shaking_since.set(None);
+        self.idle_since.set(self.now.get());
+        Poll::Ready(ended)
+    }
+
+    /// Writes, and keeps the time of a client that takes nothing.
+    pub(crate) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.sending(|stream| stream.poll_write(cx, bytes))
+    }
+
+    /// Hands what was written to the socket, if anything waits for that.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.sending(|stream| stream.poll_flush(cx))
+    }
+
+    fn sending<T>(&self, send: impl FnOnce(&mut Stream) -> Poll<T>) -> Poll<T> {
+        let mut stream = self.stream.borrow_mut();
+        let before = stream.taken();
+        let sent = send(&mut stream);
+        // Where it waits although the client has taken something, its time begins anew.
+        let blocked = sent.is_pending();
+        let known = self.write_blocked_since.get();
+        let since = known.filter(|_| stream.taken() == before);
+        let since = since.unwrap_or(self.now.get());
         self.write_blocked_since.set(blocked.then_some(since));
+        sent
     }
 
     /// All that was encoded has been handed to the socket.
@@ -344,17 +401,17 @@ impl Conn {
     /// Says that nothing more will be sent, then reads away what is still under way: closing a
     /// socket with unread bytes resets it, and the client may lose the end of its last response.
     pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut stream = self.stream.borrow_mut();
         let until = match self.discarding.get() {
             Some(until) => until,
             None => {
-                ready!(stream.poll_shutdown(cx))?;
+                ready!(self.sending(|stream| stream.poll_shutdown(cx)))?;
                 let until = self.now.get() + DISCARD;
                 self.discarding.set(Some(until));
                 until
             }
         };
         let mut scratch = [0_u8; 4096];
+        let mut stream = self.stream();
         loop {
             let mut buf = ReadBuf::new(&mut scratch);
             let is_over = self.leaving.get() || self.now.get() >= until;
@@ -420,6 +477,10 @@ impl Conn {
             return Some((until, Due::Drop));
         }
         let times = self.hub.times();
+        if let Some(since) = self.shaking_since.get() {
+            let until = self.handshake_until(since, times.handshake);
+            return Some((until, Due::Give(Verdict::CloseIdle)));
+        }
         let write = self
             .write_blocked_since
             .get()
@@ -451,8 +512,20 @@ impl Conn {
     }
 
     fn idle_until(&self, keep_alive: Duration) -> Instant {
-        let idle_since = self.idle_since.get();
-        let kept = idle_since + keep_alive;
+        self.lingers_until(self.idle_since.get(), keep_alive)
+    }
+
+    /// P5: one under way has its time in a drain too; a client that has said nothing is idle.
+    fn handshake_until(&self, since: Instant, limit: Duration) -> Instant {
+        match self.stream.borrow().has_begun() {
+            true => since + limit,
+            false => self.lingers_until(since, limit),
+        }
+    }
+
+    /// When to end what nothing has come of since then: after `limit`, sooner in a drain.
+    fn lingers_until(&self, idle_since: Instant, limit: Duration) -> Instant {
+        let kept = idle_since + limit;
         match self.hub.standing() {
             Standing::Serving | Standing::Delaying => kept,
             Standing::Draining { since, linger } => kept.min(idle_since.max(since) + linger),

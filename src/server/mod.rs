@@ -2,7 +2,7 @@
 //! connection and a request on the way.
 //!
 //! Taken from upstream: [`Publish`], [`Stop`], [`Inspect`]. Reading order: `actor`, `worker`,
-//! `hub`, `serve`, `connection`, `io`, `request`; `gate` and `http1`; `http2`; `drain` and `books` decide and count, `listener` binds.
+//! `hub`, `serve`, `connection`, `io`, `socket`, `tls`, `request`; `gate` and `http1`; `http2`; `drain` and `books` decide and count, `listener` binds.
 
 mod actor;
 mod body;
@@ -26,7 +26,9 @@ mod pulse;
 mod readiness;
 mod request;
 mod serve;
+mod socket;
 mod socket_file;
+mod tls;
 mod worker;
 
 pub use actor::DrainReport;
@@ -47,4 +49,5 @@ pub(crate) use passage::{Arrival, Passenger};
 pub(crate) use pulse::{Deadline, Pulse};
 pub(crate) use readiness::Readiness;
 pub(crate) use serve::{NewServe, Speaks, new_serve};
+pub(crate) use tls::ALPN;
 pub(crate) use worker::{NewWorker, Worker};

@@ -34,7 +34,7 @@ pub use changes::{Change, Shadowed};
 pub use diagnostic::{Diagnostic, Fault, Place};
 pub use effective::Effective;
 pub use environment::Written;
-pub use schema::{Admin, Listener, LogFormat, Logging, Reload, Server, Shutdown, Tables};
+pub use schema::{Admin, Listener, LogFormat, Logging, Reload, Server, Shutdown, Tables, Tls};
 pub use secret::Secret;
 pub use shape::schema;
 pub use sources::Sources;
@@ -162,6 +162,7 @@ pub(crate) fn load<S: Settings>(
     let effective = Effective::new(json, tree, secrets);
     check(&tables.app, &effective, &mut diagnostics);
     check_admin(&tables.admin, &effective, &mut diagnostics);
+    check_listeners(&tables.server, &effective, &mut diagnostics);
     if diagnostics.is_empty() {
         Ok(Loaded {
             tables,
@@ -260,6 +261,18 @@ fn check_admin(admin: &Admin, effective: &Effective, diagnostics: &mut Vec<Diagn
     if admin.address.is_open() && !has_token {
         let message = "other machines can reach this address, so it needs `admin.token_file`";
         diagnostics.push(effective.diagnostic(Fault::Settings, "admin.address", message));
+    }
+}
+
+/// HTTP/2 is spoken within TLS anyway; `h2c` beside it is a mistake about one of the two.
+fn check_listeners(server: &Server, effective: &Effective, diagnostics: &mut Vec<Diagnostic>) {
+    for (name, listener) in &server.listeners {
+        if listener.tls.is_some() && listener.h2c {
+            let message = "`h2c` is HTTP/2 without TLS, and this listener has `tls`, which brings \
+                           HTTP/2 by itself";
+            let key = format!("server.listeners.{name}.h2c");
+            diagnostics.push(effective.diagnostic(Fault::Settings, &key, message));
+        }
     }
 }
 
