@@ -364,11 +364,7 @@ impl Conn {
     }
 
     /// Writes, and keeps the time of a client that takes nothing.
-    pub(crate) fn poll_write(
-        &self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.sending(|stream| stream.poll_write(cx, bytes))
     }
 

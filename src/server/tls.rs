@@ -246,7 +246,11 @@ mod tests {
             for piece in bytes.chunks(size) {
                 records.follow(piece);
                 read += piece.len();
-                assert_eq!(records.is_amid_one(), !ends.contains(&read), "{size} {read}");
+                assert_eq!(
+                    records.is_amid_one(),
+                    !ends.contains(&read),
+                    "{size} {read}"
+                );
             }
         }
     }

@@ -8,6 +8,7 @@ mod http;
 mod load;
 mod log;
 mod program;
+mod tls;
 
 pub use books::{AttemptLine, Books, StopReport};
 pub use h2::{H2, H2Load, h2_request};
@@ -16,6 +17,7 @@ pub use http::{Address, Conn, Quiet, Response, request};
 pub use load::{Kind, Load, LoadBooks, LoadSetup};
 use log::Log;
 pub use program::{Program, Setup};
+pub use tls::{Identity, client as tls_client};
 
 use std::{
     fs,
