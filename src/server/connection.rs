@@ -19,6 +19,7 @@ use std::{
 };
 
 use actix_http::{Method, Request, Uri};
+use http::uri::Scheme;
 use tokio::io::ReadBuf;
 
 use super::{
@@ -144,6 +145,14 @@ impl Conn {
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// What its addresses begin with, in truth.
+    pub(crate) fn scheme(&self) -> Scheme {
+        match self.stream.borrow().is_tls() {
+            true => Scheme::HTTPS,
+            false => Scheme::HTTP,
+        }
     }
 
     /// When the poll under way began.

@@ -1,6 +1,6 @@
 //! What an author's handlers see, and what becomes of those that fail.
 use super::{Stand, wait};
-use crate::support::{Quiet, eventually, request};
+use crate::support::{Address, Conn, H2, Identity, Quiet, eventually, request};
 use everup::StopMode;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,34 @@ fn live_of_something_that_is_neither_settings_nor_state_is_a_500_that_says_so() 
     let answer = conn.get("/wrong");
     assert_eq!(answer.status, 500);
     assert_eq!(conn.get("/").text(), "here");
+}
+
+#[test]
+fn the_scheme_is_true_on_listeners_with_and_without_tls() {
+    let identity = Identity::new();
+    let files = tempfile::TempDir::new().expect("a temporary folder");
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name));
+    std::fs::write(&certificate, &identity.certificate).expect("written");
+    std::fs::write(&key, &identity.key).expect("written");
+    let stand = Stand::open(
+        "here",
+        &format!(
+            "server.listeners.secure = {{ address = \"127.0.0.1:0\", \
+             tls = {{ certificate = {certificate:?}, key = {key:?} }} }}\n"
+        ),
+    );
+    let secure = stand.running.address("secure").expect("it listens");
+    let secure = Address::from(secure).tls();
+    for _ in 0..2 {
+        assert_eq!(stand.get("/scheme").text(), "http");
+        assert_eq!(Conn::open(&secure).get("/scheme").text(), "https");
+    }
+    // Whatever the client says.
+    for said in ["http", "https"] {
+        let request = http::Request::get(format!("{said}://localhost/scheme")).body(());
+        let answer = H2::open(&secure).ask(request.expect("a request"), b"");
+        assert_eq!(answer.text(), "https");
+    }
 }
 
 #[test]
