@@ -50,10 +50,11 @@ impl Speaks {
         }
     }
 
-    /// Of a connection that was accepted before there was TLS.
+    /// On a connection that was accepted where there was no TLS.
     pub(crate) fn in_the_clear(self) -> Self {
         match self {
-            Self::Tls(_) => Self::Http1,
+            // What was spoken there is not known here.
+            Self::Tls(_) => Self::Either,
             other => other,
         }
     }
