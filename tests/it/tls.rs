@@ -72,7 +72,7 @@ fn http2_and_http1_are_chosen_by_alpn() {
 
 #[test]
 fn a_connection_ends_with_close_notify() {
-    let (program, _) = serve("[server]\nkeep_alive = \"200ms\"");
+    let (program, _) = serve("[server]\nkeep_alive = \"1s\"");
     let mut conn = Conn::open(&program.public().tls());
     conn.get("/");
     conn.ends_with_close_notify();
@@ -80,6 +80,18 @@ fn a_connection_ends_with_close_notify() {
     conn.send(&request("GET", "/", &[("Connection", "close")], b""));
     conn.answer();
     conn.ends_with_close_notify();
+}
+
+#[test]
+fn a_client_that_sends_no_more_without_close_notify_is_answered() {
+    let slow = "[app.routes.\"/slow\"]\nrespond = { body = \"slow\", delay = \"300ms\" }";
+    let (mut program, _) = serve(slow);
+    let mut conn = Conn::open(&program.public().tls());
+    conn.send(&request("GET", "/slow", &[], b""));
+    conn.half_close();
+    assert_eq!(conn.answer().text(), "slow");
+    conn.ends_with_close_notify();
+    assert_eq!(program.stop().in_all.answered, 1);
 }
 
 #[test]
@@ -305,7 +317,7 @@ fn tls_comes_and_goes_by_reload_and_connections_of_before_go_on() {
 
 #[test]
 fn clients_that_shake_no_hands_cost_only_themselves() {
-    let (mut program, _) = serve("[server]\nworkers = 1\ntls_handshake_timeout = \"400ms\"");
+    let (mut program, _) = serve("[server]\nworkers = 1\ntls_handshake_timeout = \"2s\"");
     let begun = Instant::now();
     let mut silent = program.connect();
     let mut half = program.connect();
@@ -320,7 +332,7 @@ fn clients_that_shake_no_hands_cost_only_themselves() {
     assert_eq!(Conn::open(&program.public().tls()).get("/").status, 200);
     silent.closed();
     half.closed();
-    assert!(begun.elapsed() >= Duration::from_millis(400));
+    assert!(begun.elapsed() >= Duration::from_secs(2));
     program.wait_connections(0);
     let report = program.stop();
     assert_eq!((report.in_all.received, report.in_all.answered), (1, 1));
@@ -375,7 +387,7 @@ fn a_handshake_under_way_at_a_stop_is_finished_and_its_request_answered() {
 
 #[test]
 fn clients_that_say_nothing_hold_a_stop_no_longer_than_they_may() {
-    let more = "[server]\ntls_handshake_timeout = \"600ms\"\n[shutdown]\nlinger = \"200ms\"";
+    let more = "[server]\ntls_handshake_timeout = \"3s\"\n[shutdown]\nlinger = \"200ms\"";
     let (mut program, _) = serve(more);
     let mut silent = program.connect();
     let mut half = program.connect();
@@ -410,8 +422,8 @@ fn upgrades_under_load_lose_nothing_with_tls_in_both_or_in_one_of_the_two() {
     program.edit(&format!("{PLAIN}[shutdown]\nlinger = \"400ms\"\n"));
     let (mut secure, _) = met(&program);
     upgrade(&mut program);
-    let answer = secure.get("/");
-    assert_eq!((answer.status, answer.closes()), (200, true));
+    assert_eq!(secure.get("/").status, 200);
+    secure.ends_with_close_notify();
     let mut plain = program.connect();
     plain.get("/");
     program.edit(&settings("[shutdown]\nlinger = \"400ms\""));

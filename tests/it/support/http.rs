@@ -342,6 +342,12 @@ impl Conn {
         }
     }
 
+    /// Sends no more, of which TLS is not told.
+    pub fn half_close(&self) {
+        let closed = self.socket.shutdown(std::net::Shutdown::Write);
+        closed.expect("it is open");
+    }
+
     /// Writes to the socket itself, past TLS.
     pub fn send_beneath(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).expect("it takes them");
