@@ -87,9 +87,13 @@ impl Conn {
 
     /// P5: one under way has its time in a drain too; a client that has said nothing is idle.
     pub(super) fn handshake_until(&self, since: Instant, limit: Duration) -> Instant {
-        match self.stream.borrow().has_begun() {
-            true => since + limit,
-            false => self.lingers_until(since, limit),
+        let until = self.lingers_until(since, limit);
+        if until < since + limit {
+            let mut stream = self.stream();
+            if stream.has_begun() || stream.has_received() {
+                return since + limit;
+            }
         }
+        until
     }
 }

@@ -1,6 +1,6 @@
 //! What an author's handlers see, and what becomes of those that fail.
 use super::{Stand, wait};
-use crate::support::{Address, Conn, H2, Identity, Quiet, eventually, request};
+use crate::support::{Address, Conn, H2, Identity, Quiet, eventually, request, tls_client};
 use everup::StopMode;
 use std::time::{Duration, Instant};
 
@@ -113,6 +113,30 @@ fn within_tls_too_what_came_while_a_handler_blocked_the_thread_in_a_drain_is_ans
     }
     let report = wait(stand.running.finished());
     assert_eq!((report.answered, report.aborted, report.cut), (3, 0, 0));
+}
+
+#[test]
+fn a_handshake_that_began_while_a_handler_blocked_the_thread_is_finished_in_a_drain_without_linger()
+{
+    let (settings, _files) = secure();
+    let stand = Stand::open("here", &format!("{settings}shutdown.linger = \"0s\""));
+    let secure = secure_address(&stand);
+    let shy = Conn::open(&Address::Tcp(
+        stand.running.address("secure").expect("it listens"),
+    ));
+    let mut busy = Conn::open(&secure);
+    busy.send(&request("GET", "/gate", &[], b""));
+    stand.gate.wait_for(1);
+    stand.running.control().stop(StopMode::Graceful);
+    eventually("the stop to begin", || {
+        (stand.status()["state"] == "draining").then_some(())
+    });
+    let mut shy = shy.greet(tls_client(&[])).expect("it is accepted");
+    stand.gate.open();
+    assert_eq!(busy.answer().text(), "passed");
+    shy.ends_with_close_notify();
+    let report = wait(stand.running.finished());
+    assert_eq!((report.answered, report.aborted, report.cut), (1, 0, 0));
 }
 
 #[test]

@@ -179,6 +179,16 @@ impl Conn {
         }
     }
 
+    /// Begins to shake hands; reading and writing go on with it.
+    pub fn greet(mut self, config: Arc<ClientConfig>) -> io::Result<Self> {
+        let mut tls = tls::begin(config);
+        while tls.wants_write() {
+            tls.write_tls(&mut self.socket)?;
+        }
+        self.tls = Some(Box::new(tls));
+        Ok(self)
+    }
+
     /// Shakes hands.
     pub fn secure(mut self, config: Arc<ClientConfig>) -> io::Result<Self> {
         let mut tls = tls::begin(config);
