@@ -41,5 +41,5 @@ pub use service::{Running, Service};
 pub use settings::{
     Address, Admin, AdminAddress, Build, Change, Diagnostic, Effective, Excerpt, Fault, Findings,
     Listener, LogFormat, Logging, Place, Reload, Secret, Server, Settings, Shadowed, Shutdown,
-    Sources, Tables, Written, duration, read, schema,
+    Sources, Tables, Tls, Written, duration, read, schema,
 };

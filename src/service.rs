@@ -82,7 +82,8 @@ pub struct Service<S> {
 impl<S: Settings> Service<S> {
     /// A service whose workers each serve an App that `app` makes, as
     /// [`HttpServer`](actix_web::HttpServer) would take it. The App lives as long as its worker:
-    /// its routes do not depend on settings, what they answer does.
+    /// its routes do not depend on settings, what they answer does. Each worker makes two: that which
+    /// listeners with TLS serve knows that it is secure.
     pub fn new<F, T, B>(app: F) -> Self
     where
         F: Fn() -> App<T> + Send + Sync + 'static,

@@ -9,6 +9,7 @@ use super::{
     access::Token,
     attempt::Took,
     background::{Claim, Loader, blocking, bounded},
+    certificates::Certificates,
     generation::{Insides, Reaped, Reaper},
     prepare::{
         AnySettings, Author, Current, Failed, Job, Prepared, Rejected, START_TIMEOUT, frozen,
@@ -31,6 +32,7 @@ pub(crate) struct Content {
     pub(crate) shown: SharedSettings,
     pub(crate) insides: Arc<Insides>,
     pub(crate) token: Option<Token>,
+    pub(crate) certificates: Arc<Certificates>,
     pub(crate) files: Arc<Reaped<ReadFiles>>,
     pub(crate) digest: Arc<str>,
 }
@@ -79,6 +81,7 @@ struct Built {
     settings: SharedSettings,
     insides: Insides,
     token: Option<Token>,
+    certificates: Arc<Certificates>,
     files: ReadFiles,
 }
 
@@ -151,7 +154,8 @@ pub(crate) async fn rehearse(
             app: Reaped::new(app, &reaper),
         };
         let deadline = deadline.after(read.settings.tables.reload.timeout);
-        match build(&author, &sources, &reaper, read, &deadline).await {
+        let served = Arc::default();
+        match build(&author, &sources, &reaper, served, read, &deadline).await {
             Ok(Some(_)) => return Ok(()),
             Ok(None) => {}
             Err(rejected) => return Err(rejected.errors),
@@ -201,7 +205,17 @@ fn load(
 /// have changed meanwhile.
 async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Made>, Rejected> {
     let facts = read.settings.facts.clone();
-    let built = build(&job.author, &job.sources, &job.reaper, read, deadline).await?;
+    let current = job.current.as_ref();
+    let served = current.map_or_else(Arc::default, |it| it.content.certificates.clone());
+    let built = build(
+        &job.author,
+        &job.sources,
+        &job.reaper,
+        served,
+        read,
+        deadline,
+    );
+    let built = built.await?;
     let Some(built) = built else {
         return Ok(None);
     };
@@ -222,6 +236,7 @@ async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Mad
             settings: built.settings,
             insides: Arc::new(built.insides),
             token: built.token,
+            certificates: built.certificates,
             files: Arc::new(Reaped::new(built.files, &reaper)),
         },
     });
@@ -229,32 +244,33 @@ async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Mad
     Ok(Some(made))
 }
 
-/// Reads the token and builds the author's state, again where a file that was read has changed
+/// Reads the token and the certificates and builds the author's state, again where a file that was read has changed
 /// meanwhile (P3). `None` where the settings themselves have: they and the files that they name
 /// belong together.
 async fn build(
     author: &Arc<dyn Author>,
     sources: &Arc<Sources>,
     reaper: &Reaper,
+    served: Arc<Certificates>,
     read: Read,
     deadline: &Deadline,
 ) -> Result<Option<Built>, Rejected> {
     let Read { settings, mut app } = read;
     loop {
         let (author, sources) = (author.clone(), sources.clone());
-        let (reaper, of) = (reaper.clone(), settings.clone());
+        let (reaper, of, served) = (reaper.clone(), settings.clone(), served.clone());
         let building = move || {
-            let secrets = of.effective.secret_files().map(Path::to_owned);
-            let with = Build::new(sources.base()).with_secrets(secrets);
-            // First, so that nothing that the author's build opens can show it.
-            let token = token(&of, &with);
-            let state = token.and_then(|token| {
+            let known = of.effective.secret_files().map(Path::to_owned);
+            let with = Build::new(sources.base()).with_secrets(known);
+            // First, so that nothing that the author's build opens can show them.
+            let secrets = secrets(&of, &with, &served);
+            let state = secrets.and_then(|secrets| {
                 let state = author.build(&app, &with);
                 let failed = |failed| match failed {
                     Failed::Found(findings) => found_by_build(findings, &of.effective),
                     Failed::Otherwise(why) => vec![Diagnostic::new(Fault::Build, "app", why)],
                 };
-                Ok((token, Reaped::new(state.map_err(failed)?, &reaper)))
+                Ok((secrets, Reaped::new(state.map_err(failed)?, &reaper)))
             });
             let files = with.files_read();
             let is_stable = files.unchanged();
@@ -267,7 +283,7 @@ async fn build(
         if !stands_still && !is_late {
             return Ok(None);
         }
-        let (token, state) = state?;
+        let ((token, certificates), state) = state?;
         if is_stable && stands_still {
             let insides = Insides {
                 settings: same,
@@ -277,6 +293,7 @@ async fn build(
                 settings,
                 insides,
                 token,
+                certificates,
                 files,
             }));
         }
@@ -285,6 +302,22 @@ async fn build(
             return Err(vec![Diagnostic::new(Fault::Build, "app", error)].into());
         }
         app = same;
+    }
+}
+
+/// What the settings' files hold that nobody is to see, or what is wrong with any of it.
+fn secrets(
+    settings: &Loaded<()>,
+    with: &Build,
+    served: &Certificates,
+) -> Result<(Option<Token>, Arc<Certificates>), Vec<Diagnostic>> {
+    let certificates = Certificates::read(settings, with, served);
+    match (token(settings, with), certificates) {
+        (Ok(token), Ok(certificates)) => Ok((token, Arc::new(certificates))),
+        (token, certificates) => {
+            let errors = [token.err(), certificates.err()];
+            Err(errors.into_iter().flatten().flatten().collect())
+        }
     }
 }
 

@@ -15,7 +15,10 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::access::{Access, Token};
+use super::{
+    access::{Access, Token},
+    certificates::Certificates,
+};
 use crate::settings::{Server, Shutdown, Tables};
 
 /// One published configuration: its number, the service's settings and the state built from them.
@@ -26,6 +29,8 @@ pub(crate) struct Generation {
     pub(crate) shutdown: Shutdown,
     /// Who may ask the admin API.
     pub(crate) access: Access,
+    /// Of the listeners that speak TLS.
+    pub(crate) certificates: Arc<Certificates>,
     /// The author's; a rollback shares them between generations.
     insides: Arc<Insides>,
     /// The prefixes of those listeners that answer probes.
@@ -43,6 +48,7 @@ impl Generation {
         number: u64,
         tables: &Tables<A>,
         token: Option<Token>,
+        certificates: Arc<Certificates>,
         insides: Arc<Insides>,
     ) -> Self {
         let listeners = tables.server.listeners.iter();
@@ -59,6 +65,7 @@ impl Generation {
                 token,
                 hosts: tables.admin.hosts.clone(),
             },
+            certificates,
             insides,
         }
     }

@@ -9,6 +9,7 @@ mod actor;
 mod attempt;
 mod attempts;
 mod background;
+mod certificates;
 mod content;
 mod descriptors;
 mod generation;

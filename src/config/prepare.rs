@@ -253,6 +253,7 @@ async fn open(job: &Job, made: Made, log: OpenedLog) -> Result<Candidate, Vec<Di
         job.newest_generation() + 1,
         tables,
         content.token.clone(),
+        content.certificates.clone(),
         content.insides.clone(),
     ));
     let Opened {

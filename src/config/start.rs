@@ -114,7 +114,7 @@ async fn start_workers(
             published: published.subscribe(),
             address: serving_at.unwrap_or(NOWHERE),
             times: |generation| Times::from(&generation.server),
-            speaks: |generation, listener| Speaks::on(&generation.server, listener),
+            speaks: Speaks::on,
             max_connections: room.per_worker,
             crowd: Crowd::Waits,
             readiness: job.readiness.clone(),
@@ -140,6 +140,7 @@ const ADMIN_TIMES: Times = Times {
     request: Duration::from_secs(2),
     body: Duration::from_secs(5),
     write: Duration::from_secs(30),
+    handshake: Duration::from_secs(5),
 };
 
 async fn start_admin(

@@ -1,4 +1,5 @@
-//! One connection: its socket, and where it stands; `drive` is the task that serves it.
+//! One connection: its socket, and where it stands; `drive` is the task that serves it,
+//! `traffic` what passes through its stream.
 //!
 //! actix-http leaves without a timer every request head but the first, and its own keep-alive
 //! expiry loses requests (it closes without a last look). So the times of `[server]` are kept here:
@@ -7,19 +8,19 @@
 //! look ([`Conn::look_at`]). Bodies are timed where they are read, in `body`.
 
 mod drive;
+mod traffic;
 
 use std::{
     cell::{Cell, RefCell, RefMut},
-    io,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::Waker,
     time::{Duration, Instant},
 };
 
 use actix_http::{Method, Request, Uri};
-use tokio::io::ReadBuf;
+use http::uri::Scheme;
 
 use super::{
     books::{AccountId, End, Received, Ticket},
@@ -30,9 +31,6 @@ use super::{
 use crate::config::Pin as GenerationPin;
 
 pub(crate) use drive::drive;
-
-/// How long a closed connection's late bytes are read away, at the most.
-const DISCARD: Duration = Duration::from_millis(500);
 
 /// One connection, as its stream, its requests and its worker see it. Times are those of the poll
 /// under way: the clock is read once a poll.
@@ -73,9 +71,11 @@ pub(crate) struct Conn {
     ended: Cell<bool>,
     verdict: Cell<Option<Verdict>>,
 
+    /// Since when a handshake is awaited or under way.
+    shaking_since: Cell<Option<Instant>>,
     /// Set once the connection speaks HTTP/2: when its driver wants to look at it.
     look_at: Cell<Option<Instant>>,
-    /// The new process did not take it: it ends here.
+    /// It ends here: the new process did not take it, or cannot.
     stays: Cell<bool>,
 }
 
@@ -106,6 +106,7 @@ impl Conn {
         peer: Option<SocketAddr>,
     ) -> Rc<Self> {
         let now = Instant::now();
+        let is_tls = stream.is_tls();
         Rc::new(Self {
             stream: RefCell::new(stream),
             before_stop: hub.readiness().is_ready(),
@@ -128,8 +129,9 @@ impl Conn {
             discarding: Cell::default(),
             ended: Cell::default(),
             verdict: Cell::default(),
+            shaking_since: Cell::new(is_tls.then_some(now)),
             look_at: Cell::default(),
-            stays: Cell::default(),
+            stays: Cell::new(is_tls),
         })
     }
 
@@ -140,6 +142,14 @@ impl Conn {
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// What its addresses begin with, in truth.
+    pub(crate) fn scheme(&self) -> Scheme {
+        match self.stream.borrow().is_tls() {
+            true => Scheme::HTTPS,
+            false => Scheme::HTTP,
+        }
     }
 
     /// When the poll under way began.
@@ -189,6 +199,8 @@ impl Conn {
         let moved = |since: Instant| (since + by).min(now);
         self.idle_since.set(moved(self.idle_since.get()));
         self.head_since.set(self.head_since.get().map(moved));
+        let shaking = self.shaking_since.get();
+        self.shaking_since.set(shaking.map(moved));
         let blocked = self.write_blocked_since.get();
         self.write_blocked_since.set(blocked.map(moved));
         let discarding = self.discarding.get();
@@ -265,7 +277,7 @@ impl Conn {
         self.is_to_close()
             && !self.may_move()
             && !self.has_more.get()
-            && !self.stream.borrow().has_received()
+            && !self.stream().has_received()
     }
 
     /// Whether it goes on in the new process once it is idle.
@@ -291,7 +303,7 @@ impl Conn {
     async fn pass_on(&self) -> bool {
         let way = self.hub.passage(self.account);
         let socket = self.stream.borrow().try_clone();
-        let (Some((passage, listener)), Ok(socket)) = (way, socket) else {
+        let (Some((passage, listener)), Some(socket)) = (way, socket) else {
             return false;
         };
         passage.pass(listener, socket).await
@@ -327,15 +339,18 @@ impl Conn {
         }
     }
 
+    /// Something has arrived that cannot be read yet, since its record is not whole: where a head is
+    /// awaited, that is taken for its first byte.
+    pub(crate) fn record_begins(&self) {
+        if self.awaits_head() {
+            self.head_begins();
+        }
+    }
+
     /// More of a head has arrived, at the last moment: its time begins anew.
     pub(crate) fn head_goes_on(&self) {
         self.leaving.set(false);
         self.head_since.set(Some(self.now.get()));
-    }
-
-    pub(crate) fn write_blocked(&self, blocked: bool) {
-        let since = self.write_blocked_since.get().unwrap_or(self.now.get());
-        self.write_blocked_since.set(blocked.then_some(since));
     }
 
     /// All that was encoded has been handed to the socket.
@@ -343,31 +358,6 @@ impl Conn {
         let mut encoded = self.encoded.borrow_mut();
         if !encoded.is_empty() {
             self.close_requests(encoded.len(), encoded.drain(..), End::Answered);
-        }
-    }
-
-    /// Says that nothing more will be sent, then reads away what is still under way: closing a
-    /// socket with unread bytes resets it, and the client may lose the end of its last response.
-    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut stream = self.stream.borrow_mut();
-        let until = match self.discarding.get() {
-            Some(until) => until,
-            None => {
-                ready!(stream.poll_shutdown(cx))?;
-                let until = self.now.get() + DISCARD;
-                self.discarding.set(Some(until));
-                until
-            }
-        };
-        let mut scratch = [0_u8; 4096];
-        loop {
-            let mut buf = ReadBuf::new(&mut scratch);
-            let is_over = self.leaving.get() || self.now.get() >= until;
-            match stream.poll_read(cx, &mut buf) {
-                Poll::Pending if !is_over => return Poll::Pending,
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() && !is_over => {}
-                _ => return Poll::Ready(Ok(())),
-            }
         }
     }
 
@@ -425,6 +415,10 @@ impl Conn {
             return Some((until, Due::Drop));
         }
         let times = self.hub.times();
+        if let Some(since) = self.shaking_since.get() {
+            let until = self.handshake_until(since, times.handshake);
+            return Some((until, Due::Give(Verdict::CloseIdle)));
+        }
         let write = self
             .write_blocked_since
             .get()
@@ -456,8 +450,12 @@ impl Conn {
     }
 
     fn idle_until(&self, keep_alive: Duration) -> Instant {
-        let idle_since = self.idle_since.get();
-        let kept = idle_since + keep_alive;
+        self.lingers_until(self.idle_since.get(), keep_alive)
+    }
+
+    /// When to end what nothing has come of since then: after `limit`, sooner in a drain.
+    fn lingers_until(&self, idle_since: Instant, limit: Duration) -> Instant {
+        let kept = idle_since + limit;
         match self.hub.standing() {
             Standing::Serving | Standing::Delaying => kept,
             Standing::Draining { since, linger } => kept.min(idle_since.max(since) + linger),

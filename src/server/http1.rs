@@ -16,7 +16,7 @@ use actix_web::dev::ServiceResponse;
 use super::{connection::Conn, io::Io, request::Track};
 
 /// What actix-http serves: a stream, what it speaks, and who is at its other end.
-type Call = (Io, Protocol, Option<SocketAddr>);
+pub(crate) type Call = (Io, Protocol, Option<SocketAddr>);
 
 /// Makes a worker's service of HTTP/1 connections. `None` where an author's middleware fails.
 pub(crate) async fn service<S, B>(

@@ -30,6 +30,7 @@ pub(crate) struct Times {
     pub(crate) request: Duration,
     pub(crate) body: Duration,
     pub(crate) write: Duration,
+    pub(crate) handshake: Duration,
 }
 
 impl From<&Server> for Times {
@@ -39,6 +40,7 @@ impl From<&Server> for Times {
             request: server.client_request_timeout,
             body: server.body_timeout,
             write: server.write_timeout,
+            handshake: server.tls_handshake_timeout,
         }
     }
 }

@@ -66,6 +66,13 @@ pub struct WorkerStatus {
     pub in_flight: u64,
 }
 
+impl ServerActor {
+    fn speaks_tls(&self, listener: &str) -> bool {
+        let generation = self.snapshot.as_ref().map(|all| &all.generation);
+        generation.is_some_and(|it| it.certificates.of(listener).is_some())
+    }
+}
+
 impl Handler<Inspect> for ServerActor {
     type Result = Inspection;
 
@@ -79,7 +86,7 @@ impl Handler<Inspect> for ServerActor {
             ListenerStatus {
                 name: listener.name().clone(),
                 address: listener.address().to_string(),
-                tls: false,
+                tls: self.speaks_tls(listener.name()),
                 connections: of_it.iter().map(|account| account.connections).sum(),
                 requests: sum(of_it),
             }

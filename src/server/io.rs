@@ -7,45 +7,79 @@
 use std::{
     io,
     mem::MaybeUninit,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::OwnedFd,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::BytesMut;
-use rustix::net::RecvFlags;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream},
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    connection::{Conn, Verdict},
+    socket::Socket,
+    tls::Tls,
 };
 
-use super::connection::{Conn, Verdict};
-
-/// An accepted socket.
+/// What is read and written: a socket, as it is or beneath TLS.
 pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// Both kinds of socket behave alike.
-macro_rules! either {
-    ($stream:expr, $socket:ident => $call:expr) => {
-        match $stream {
-            Stream::Tcp($socket) => $call,
-            Stream::Unix($socket) => $call,
-        }
-    };
+    Plain(Socket),
+    Tls(Box<Tls>),
 }
 
 impl Stream {
-    /// Whether anything lies in the receive buffer right now. Asks the kernel: what the runtime
-    /// has not been told of yet counts.
-    pub(crate) fn has_received(&self) -> bool {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let mut byte = [0_u8];
-        let looked = either!(self, socket => rustix::net::recv(socket, &mut byte, flags));
-        matches!(looked, Ok((_, received)) if received > 0)
+    /// Begins with a handshake.
+    pub(crate) fn tls(socket: Socket, config: Arc<ServerConfig>) -> Self {
+        Self::Tls(Box::new(Tls::new(socket, config)))
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Goes on with the handshake, where there is one.
+    ///
+    /// # Errors
+    /// Where it fails.
+    pub(crate) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Protocol>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(Protocol::Http1)),
+            Self::Tls(tls) => tls.poll_handshake(cx),
+        }
+    }
+
+    /// Whether a handshake has its first byte.
+    pub(crate) fn has_begun(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.has_begun())
+    }
+
+    /// Whether anything lies in the receive buffer right now, or was decrypted and not read.
+    pub(crate) fn has_received(&mut self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.has_received(),
+            Self::Tls(tls) => tls.has_received(),
+        }
+    }
+
+    /// Whether something has arrived of which nothing can be read yet.
+    pub(crate) fn is_amid_record(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.is_amid_record())
+    }
+
+    /// Whether anything that was written is not with the socket yet.
+    pub(crate) fn has_unsent(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.has_unsent())
+    }
+
+    /// Bytes that the socket has taken so far, where those written do not tell.
+    pub(crate) fn taken(&self) -> u64 {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(tls) => tls.taken(),
+        }
     }
 
     pub(crate) fn poll_read(
@@ -53,7 +87,10 @@ impl Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        either!(self, socket => Pin::new(socket).poll_read(cx, buf))
+        match self {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(tls) => tls.poll_read(cx, buf),
+        }
     }
 
     pub(crate) fn poll_write(
@@ -61,20 +98,35 @@ impl Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        either!(self, socket => Pin::new(socket).poll_write(cx, bytes))
+        match self {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Tls(tls) => tls.poll_write(cx, bytes),
+        }
     }
 
-    /// Another handle on the socket.
-    ///
-    /// # Errors
-    /// Where the descriptors are used up.
-    pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
-        either!(self, socket => socket.as_fd().try_clone_to_owned())
+    /// Ready when the socket has all that was written.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => tls.poll_flush(cx),
+        }
+    }
+
+    /// Another handle on the socket; `None` where that would not do: TLS is in this process.
+    pub(crate) fn try_clone(&self) -> Option<OwnedFd> {
+        match self {
+            // Refused where the descriptors are used up.
+            Self::Plain(socket) => socket.try_clone().ok(),
+            Self::Tls(_) => None,
+        }
     }
 
     /// Says that nothing more will be sent.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, socket => Pin::new(socket).poll_shutdown(cx))
+        match self {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(tls) => tls.poll_shutdown(cx),
+        }
     }
 }
 
@@ -159,6 +211,9 @@ impl Io {
 
     /// Nothing has arrived: carries out what the connection's clock has decided, if anything.
     fn idle_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.conn.stream().is_amid_record() {
+            self.conn.record_begins();
+        }
         match self.conn.take_verdict() {
             None => return Poll::Pending,
             // P5: a request, or the rest of its head, may have arrived since the runtime last looked.
@@ -260,14 +315,13 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = self.conn.stream().poll_write(cx, buf);
-        self.conn.write_blocked(written.is_pending());
-        written
+        self.conn.poll_write(cx, buf)
     }
 
     /// actix-http flushes when, and only when, its write buffer is empty: every response encoded
     /// so far has been handed to the socket to its last byte.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.conn.poll_flush(cx))?;
         self.conn.flushed();
         Poll::Ready(Ok(()))
     }

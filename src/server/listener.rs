@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    io::Stream,
+    socket,
     socket_file::{FileIdentity, SocketFile},
 };
 use crate::settings::Address;
@@ -287,7 +287,7 @@ enum ShareSocket {
 }
 
 /// A connection just accepted, and who is at its other end.
-pub(crate) type Accepted = (Stream, Option<SocketAddr>);
+pub(crate) type Accepted = (socket::Socket, Option<SocketAddr>);
 
 impl Share {
     pub(crate) fn listener(&self) -> &Arc<str> {
@@ -304,11 +304,11 @@ impl Share {
             ShareSocket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
                 // Refused only on a connection that is gone already.
                 let _ = stream.set_nodelay(true);
-                (Stream::Tcp(stream), Some(peer))
+                (socket::Socket::Tcp(stream), Some(peer))
             }),
             ShareSocket::Unix(socket) => socket
                 .poll_accept(cx)
-                .map_ok(|(stream, _)| (Stream::Unix(stream), None)),
+                .map_ok(|(stream, _)| (socket::Socket::Unix(stream), None)),
         }
     }
 
@@ -370,9 +370,9 @@ fn accepted_from(socket: Socket, peer: &SockAddr) -> io::Result<Accepted> {
     let stream = if peer.is_some() {
         // Refused only on a connection that is gone already.
         let _ = socket.set_tcp_nodelay(true);
-        Stream::Tcp(tokio::net::TcpStream::from_std(socket.into())?)
+        socket::Socket::Tcp(tokio::net::TcpStream::from_std(socket.into())?)
     } else {
-        Stream::Unix(tokio::net::UnixStream::from_std(socket.into())?)
+        socket::Socket::Unix(tokio::net::UnixStream::from_std(socket.into())?)
     };
     Ok((stream, peer))
 }

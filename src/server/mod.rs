@@ -2,7 +2,7 @@
 //! connection and a request on the way.
 //!
 //! Taken from upstream: [`Publish`], [`Stop`], [`HandOver`], [`Receive`], [`Inspect`]. Reading order:
-//! `actor`, `worker`, `hub`, `serve`, `connection`, `io`, `request`; `gate` and `http1`; `http2`;
+//! `actor`, `worker`, `hub`, `serve`, `connection`, `io`, `socket`, `tls`, `request`; `gate` and `http1`; `http2`;
 //! `stopping` does what `drain` decides, `books` counts, `listener` binds; `handover` and `passage`
 //! are an upgrade's.
 
@@ -28,8 +28,10 @@ mod pulse;
 mod readiness;
 mod request;
 mod serve;
+mod socket;
 mod socket_file;
 mod stopping;
+mod tls;
 mod worker;
 
 pub(crate) use actor::{NewServer, Publish, ServerActor};
@@ -51,4 +53,5 @@ pub(crate) use readiness::Readiness;
 pub(crate) use serve::{NewServe, Speaks, new_serve};
 pub use stopping::DrainReport;
 pub(crate) use stopping::Stop;
+pub(crate) use tls::ALPN;
 pub(crate) use worker::{NewWorker, Worker};

@@ -250,7 +250,9 @@ impl Handler<Receive> for WorkerActor {
         for Arrival { listener, socket } in arrivals {
             // One that fails has ended meanwhile.
             if let Ok(accepted) = accepted_elsewhere(socket) {
-                self.acceptor.open(&listener, accepted);
+                // It was in the clear there, whatever the listener's next ones are.
+                let speaks = self.acceptor.speaks(&listener).in_the_clear();
+                self.acceptor.open(&listener, accepted, speaks);
             }
         }
     }
@@ -347,7 +349,7 @@ impl Acceptor {
             match poll_fn(|cx| self.poll_accept(turn, cx)).await {
                 Ok((listener, accepted)) => {
                     is_exhausted = false;
-                    self.open(&listener, accepted);
+                    self.open(&listener, accepted, self.speaks(&listener));
                     // Let the next worker take the next one.
                     tokio::task::yield_now().await;
                 }
@@ -391,12 +393,16 @@ impl Acceptor {
         let _ = tokio::time::timeout(EXHAUSTED, self.hub.one_ended()).await;
     }
 
-    fn open(&self, listener: &Arc<str>, (stream, peer): Accepted) {
+    /// P2: asked at each accept, so that no connection heeds an older generation.
+    fn speaks(&self, listener: &str) -> Speaks {
+        (self.speaks)(&self.slot.borrow_mut().pin(), listener)
+    }
+
+    fn open(&self, listener: &Arc<str>, (socket, peer): Accepted, speaks: Speaks) {
         let account = self.hub.books().account(listener);
+        let (stream, how) = speaks.begin(socket);
         let conn = Conn::new(stream, self.hub.clone(), listener.clone(), account, peer);
-        // P2: asked at each accept, so that no connection heeds an older generation.
-        let speaks = (self.speaks)(&self.slot.borrow_mut().pin(), listener);
-        let dispatcher = self.serve.serve(conn.clone(), speaks);
+        let dispatcher = self.serve.serve(conn.clone(), how);
         actix_rt::spawn(connection::drive(conn, dispatcher));
     }
 
@@ -410,7 +416,8 @@ impl Acceptor {
             .filter_map(|share| share.into_queue().ok())
         {
             while let Some(accepted) = self.next_of(&queue).await {
-                self.open(queue.listener(), accepted);
+                let listener = queue.listener();
+                self.open(listener, accepted, self.speaks(listener));
             }
         }
     }

@@ -15,6 +15,7 @@ pub(super) fn check<A: Settings>(
 ) {
     check_app(&tables.app, effective, diagnostics);
     check_admin(&tables.admin, effective, diagnostics);
+    check_tls(&tables.server, effective, diagnostics);
     // Where anything is wrong, defaults may stand in for what was meant.
     if diagnostics.is_empty() {
         check_addresses(&tables.server, &tables.admin, effective, diagnostics);
@@ -118,4 +119,16 @@ fn clash(one: &Address, other: &Address) -> bool {
     let is_within = one.is_ipv4() == other.is_ipv4()
         && (one.ip().is_unspecified() || other.ip().is_unspecified());
     one.port() != 0 && one.port() == other.port() && (is_one_ip || is_within)
+}
+
+/// HTTP/2 is spoken within TLS anyway; `h2c` beside it is a mistake about one of the two.
+fn check_tls(server: &Server, effective: &Effective, diagnostics: &mut Vec<Diagnostic>) {
+    for (name, listener) in &server.listeners {
+        if listener.tls.is_some() && listener.h2c {
+            let message = "`h2c` is HTTP/2 without TLS, and this listener has `tls`, which brings \
+                           HTTP/2 by itself";
+            let key = format!("server.listeners.{name}.h2c");
+            diagnostics.push(effective.diagnostic(Fault::Settings, &key, message));
+        }
+    }
 }

@@ -35,7 +35,7 @@ pub use changes::{Change, Shadowed};
 pub use diagnostic::{Diagnostic, Fault, Place};
 pub use effective::Effective;
 pub use environment::Written;
-pub use schema::{Admin, Listener, LogFormat, Logging, Reload, Server, Shutdown, Tables};
+pub use schema::{Admin, Listener, LogFormat, Logging, Reload, Server, Shutdown, Tables, Tls};
 pub use secret::Secret;
 pub use shape::schema;
 pub use sources::Sources;

@@ -72,6 +72,10 @@ pub struct Server {
     #[serde(with = "units::positive_duration")]
     #[schemars(with = "String")]
     pub write_timeout: Duration,
+    /// For a handshake of TLS, from accept to end; default `"5s"`.
+    #[serde(with = "units::positive_duration")]
+    #[schemars(with = "String")]
+    pub tls_handshake_timeout: Duration,
     /// Connections per worker, at least 1; default 25600.
     #[serde(deserialize_with = "units::positive")]
     #[schemars(range(min = 1))]
@@ -89,6 +93,9 @@ pub struct Listener {
     /// path starts at `$RUNTIME_DIRECTORY`, else where the process works. No default.
     #[schemars(with = "String")]
     pub address: Address,
+    /// TLS, with HTTP/2 and HTTP/1.1 by ALPN. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// A path such as `"/-/"`, beneath which `livez` and `readyz` are answered here too, for load
     /// balancers that cannot reach the admin API. Default: none.
     #[serde(
@@ -101,6 +108,15 @@ pub struct Listener {
     /// Whether HTTP/2 is spoken too, without TLS, to clients that begin with it; default `false`.
     #[serde(default)]
     pub h2c: bool,
+}
+
+/// What a listener proves itself by. Relative paths start at the settings directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tls {
+    /// A file with the certificate and those that vouch for it, in PEM. No default.
+    pub certificate: PathBuf,
+    /// A file with its private key, in PEM, not encrypted. No default.
+    pub key: PathBuf,
 }
 
 /// The admin API.
@@ -207,6 +223,7 @@ impl Default for Server {
             client_request_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
+            tls_handshake_timeout: Duration::from_secs(5),
             max_connections: 25_600,
             listeners: built_in_listeners(),
         }
@@ -259,6 +276,7 @@ impl Default for Logging {
 fn built_in_listeners() -> BTreeMap<String, Listener> {
     let listener = Listener {
         address: Address::Tcp((Ipv4Addr::LOCALHOST, 8080).into()),
+        tls: None,
         probes: None,
         h2c: false,
     };

@@ -21,6 +21,7 @@ mod stop;
 mod support;
 mod terminal;
 mod timers;
+mod tls;
 mod unix;
 mod upgrade;
 mod upgrade_fails;

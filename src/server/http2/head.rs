@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    net::SocketAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,37 +13,33 @@ use actix_http::{
 use h2::RecvStream;
 use http::uri::Scheme;
 
-use crate::config::Pin;
+use crate::{config::Pin, server::connection::Conn};
 
 /// A request as actix-web takes it, with its generation.
-pub(super) fn request(
-    received: http::Request<RecvStream>,
-    peer: Option<SocketAddr>,
-    pin: Pin,
-) -> Request {
+pub(super) fn request(received: http::Request<RecvStream>, conn: &Conn, pin: Pin) -> Request {
     let (parts, body) = received.into_parts();
     let mut request = match body.is_end_stream() {
         true => Request::new(),
         false => Request::with_payload(Payload::from(body)),
     };
     let head = request.head_mut();
-    head.uri = truthful(parts.uri);
+    head.uri = truthful(parts.uri, conn.scheme());
     head.method = parts.method;
     head.version = Version::HTTP_2;
     head.headers = parts.headers.into();
-    head.peer_addr = peer;
+    head.peer_addr = conn.peer();
     // HTTP/1 keeps it in the connection, where one request follows the other.
     request.extensions_mut().insert(pin);
     request
 }
 
 /// With the scheme that the connection has, whatever the client says.
-fn truthful(uri: Uri) -> Uri {
-    if uri.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP) {
+fn truthful(uri: Uri, truth: Scheme) -> Uri {
+    if uri.scheme().is_none_or(|scheme| *scheme == truth) {
         return uri;
     }
     let mut parts = uri.clone().into_parts();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(truth);
     Uri::from_parts(parts).unwrap_or(uri)
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Session {
     open: RefCell<HashMap<u32, Open>>,
     received: RefCell<Frames>,
     sent: RefCell<(Frames, Ends)>,
+    /// Streams whose last frame was written, but may not be with the socket.
+    ended: RefCell<Vec<u32>>,
     patience: RefCell<Patience>,
     /// The client has sent too many frames that bring nothing.
     is_spent: Cell<bool>,
@@ -61,6 +63,7 @@ impl Session {
             open: RefCell::default(),
             received: RefCell::new(Frames::behind(preface)),
             sent: RefCell::default(),
+            ended: RefCell::default(),
             patience: RefCell::new(Patience::new(now)),
             is_spent: Cell::default(),
             head_since: Cell::default(),
@@ -183,9 +186,9 @@ impl Session {
         }
     }
 
-    /// Bytes have been handed to the socket.
-    pub(super) fn sent(&self, bytes: &[u8]) {
-        let mut ended = Vec::new();
+    /// Bytes have been written.
+    pub(super) fn written(&self, bytes: &[u8]) {
+        let mut ended = self.ended.borrow_mut();
         let mut patience = self.patience.borrow_mut();
         let (frames, ends) = &mut *self.sent.borrow_mut();
         frames.follow(bytes, |passed, _| {
@@ -194,11 +197,16 @@ impl Session {
                 ended.extend(ends.of(frame));
             }
         });
+    }
+
+    /// All that was written has been handed to the socket.
+    pub(super) fn sent(&self) {
+        let mut ended = self.ended.borrow_mut();
         if ended.is_empty() {
             return;
         }
         let mut open = self.open.borrow_mut();
-        let tickets = ended.into_iter().filter_map(|stream| {
+        let tickets = ended.drain(..).filter_map(|stream| {
             let Open { ticket, waker } = open.remove(&stream)?;
             if let Some(waker) = waker {
                 waker.wake();

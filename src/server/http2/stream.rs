@@ -47,7 +47,7 @@ where
     let (method, uri) = (received.method().clone(), received.uri().clone());
     let is_head = method == Method::HEAD;
     let pin = server.track.pin();
-    let mut request = head::request(received, conn.peer(), pin.clone());
+    let mut request = head::request(received, conn, pin.clone());
     let entry = session.enter(respond.stream_id().as_u32(), method, uri, pin.number);
     let has_body = !matches!(request.payload(), Payload::None);
     let stall = has_body.then(|| body::time(&mut request, conn.hub()));

@@ -56,15 +56,19 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let conn = self.session.conn();
-        let written = conn.stream().poll_write(cx, bytes);
-        conn.write_blocked(written.is_pending());
+        let written = conn.poll_write(cx, bytes);
         if let Poll::Ready(Ok(count)) = written {
-            self.session.sent(&bytes[..count]);
+            self.session.written(&bytes[..count]);
+            if !conn.stream().has_unsent() {
+                self.session.sent();
+            }
         }
         written
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.session.conn().poll_flush(cx))?;
+        self.session.sent();
         Poll::Ready(Ok(()))
     }
 

@@ -1,6 +1,6 @@
 //! What an author's handlers see, and what becomes of those that fail.
 use super::{Stand, wait};
-use crate::support::{Quiet, eventually, request};
+use crate::support::{Address, Conn, H2, Identity, Quiet, eventually, request, tls_client};
 use everup::StopMode;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,98 @@ fn live_of_something_that_is_neither_settings_nor_state_is_a_500_that_says_so() 
     let answer = conn.get("/wrong");
     assert_eq!(answer.status, 500);
     assert_eq!(conn.get("/").text(), "here");
+}
+
+/// A listener beside `public` that speaks TLS, and where its files are.
+fn secure() -> (String, tempfile::TempDir) {
+    let identity = Identity::new();
+    let files = tempfile::TempDir::new().expect("a temporary folder");
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name));
+    std::fs::write(&certificate, &identity.certificate).expect("written");
+    std::fs::write(&key, &identity.key).expect("written");
+    let settings = format!(
+        "server.listeners.secure = {{ address = \"127.0.0.1:0\", \
+         tls = {{ certificate = {certificate:?}, key = {key:?} }} }}\n"
+    );
+    (settings, files)
+}
+
+fn secure_address(stand: &Stand) -> Address {
+    let address = stand.running.address("secure").expect("it listens");
+    Address::from(address).tls()
+}
+
+#[test]
+fn the_scheme_is_true_on_listeners_with_and_without_tls() {
+    let (settings, _files) = secure();
+    let stand = Stand::open("here", &settings);
+    let secure = secure_address(&stand);
+    for _ in 0..2 {
+        assert_eq!(stand.get("/scheme").text(), "http");
+        assert_eq!(Conn::open(&secure).get("/scheme").text(), "https");
+    }
+    // Whatever the client says.
+    for said in ["http", "https"] {
+        let request = http::Request::get(format!("{said}://localhost/scheme")).body(());
+        let answer = H2::open(&secure).ask(request.expect("a request"), b"");
+        assert_eq!(answer.text(), "https");
+    }
+}
+
+#[test]
+fn within_tls_too_what_came_while_a_handler_blocked_the_thread_in_a_drain_is_answered() {
+    let (settings, _files) = secure();
+    let linger = Duration::from_millis(300);
+    let stand = Stand::open("here", &format!("{settings}shutdown.linger = \"300ms\""));
+    let secure = secure_address(&stand);
+    let mut busy = Conn::open(&secure);
+    let mut idle = Conn::open(&secure);
+    assert_eq!(idle.get("/").text(), "here");
+    busy.send(&request("GET", "/drain/gate", &[], b""));
+    eventually("a request in flight", || {
+        (stand.status()["requests"]["in_flight"] == 1).then_some(())
+    });
+    stand.running.control().stop(StopMode::Graceful);
+    stand.gate.wait_for(1);
+    let blocked = Instant::now();
+    busy.send(&request("GET", "/", &[], b""));
+    idle.send(&request("GET", "/", &[], b""));
+    eventually("the linger to be over", || {
+        (blocked.elapsed() > 2 * linger).then_some(())
+    });
+    stand.gate.open();
+    assert_eq!(busy.answer().text(), "passed");
+    for conn in [&mut busy, &mut idle] {
+        let last = conn.answer();
+        assert_eq!((last.text().as_str(), last.closes()), ("here", true));
+        conn.ends_with_close_notify();
+    }
+    let report = wait(stand.running.finished());
+    assert_eq!((report.answered, report.aborted, report.cut), (3, 0, 0));
+}
+
+#[test]
+fn a_handshake_that_began_while_a_handler_blocked_the_thread_is_finished_in_a_drain_without_linger()
+{
+    let (settings, _files) = secure();
+    let stand = Stand::open("here", &format!("{settings}shutdown.linger = \"0s\""));
+    let secure = secure_address(&stand);
+    let shy = Conn::open(&Address::Tcp(
+        stand.running.address("secure").expect("it listens"),
+    ));
+    let mut busy = Conn::open(&secure);
+    busy.send(&request("GET", "/gate", &[], b""));
+    stand.gate.wait_for(1);
+    stand.running.control().stop(StopMode::Graceful);
+    eventually("the stop to begin", || {
+        (stand.status()["state"] == "draining").then_some(())
+    });
+    let mut shy = shy.greet(tls_client(&[])).expect("it is accepted");
+    stand.gate.open();
+    assert_eq!(busy.answer().text(), "passed");
+    shy.ends_with_close_notify();
+    let report = wait(stand.running.finished());
+    assert_eq!((report.answered, report.aborted, report.cut), (1, 0, 0));
 }
 
 #[test]

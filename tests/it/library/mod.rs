@@ -7,7 +7,7 @@ mod services;
 mod sources;
 
 use crate::support::{Address, Books, CEILING, Conn, eventually, replace};
-use actix_web::{App, HttpResponse, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use everup::{Build, Control, Lifecycle, Live, Running, Service, Settings, Sources};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,7 @@ impl Stand {
             App::new()
                 .route("/", web::get().to(say))
                 .route("/sign", web::get().to(show))
+                .route("/scheme", web::get().to(scheme))
                 .route("/panic", web::get().to(fall))
                 .route("/wrong", web::get().to(wrong))
                 .route("/echo", web::post().to(echo))
@@ -222,6 +223,10 @@ async fn say(shop: Live<Shop>) -> String {
 
 async fn show(shop: Live<Shop>, sign: Live<Sign>) -> String {
     format!("{} {} {}", shop.generation(), shop.message, sign.0)
+}
+
+async fn scheme(request: HttpRequest) -> String {
+    request.connection_info().scheme().to_owned()
 }
 
 async fn fall() -> HttpResponse {

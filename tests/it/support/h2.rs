@@ -1,5 +1,5 @@
 //! HTTP/2 through the `h2` crate: a client for one test, and a load that honours GOAWAY and keeps books.
-use super::{Address, CEILING};
+use super::{Address, CEILING, tls};
 use bytes::Bytes;
 use h2::{
     Reason,
@@ -16,7 +16,12 @@ use std::{
     },
     thread::{self, JoinHandle},
 };
-use tokio::{net::TcpStream, runtime::Runtime, task::LocalSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    runtime::Runtime,
+    task::LocalSet,
+};
 
 /// A whole answer.
 #[derive(Debug)]
@@ -113,11 +118,22 @@ fn runtime() -> Runtime {
 
 /// Opens a connection, driven by a local task.
 async fn dial(address: &Address) -> std::io::Result<SendRequest<Bytes>> {
-    let Address::Tcp(address) = address else {
+    let (Address::Tcp(at) | Address::Tls(at)) = address else {
         panic!("{address} is no TCP address");
     };
-    let socket = TcpStream::connect(address).await?;
+    let socket = TcpStream::connect(at).await?;
     socket.set_nodelay(true)?;
+    if let Address::Tcp(_) = address {
+        return open(socket).await;
+    }
+    let connector = tokio_rustls::TlsConnector::from(tls::client(&[b"h2"]));
+    open(connector.connect(tls::name(), socket).await?).await
+}
+
+async fn open<T>(socket: T) -> std::io::Result<SendRequest<Bytes>>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let opened = h2::client::handshake(socket).await;
     let (send, connection) = opened.map_err(std::io::Error::other)?;
     // Its end is told by the streams.

@@ -1,5 +1,6 @@
 //! HTTP/1.1 over a raw socket, small and exact: what was sent and what came back is known to the byte.
-use super::CEILING;
+use super::{CEILING, tls};
+use rustls::{ClientConfig, ClientConnection};
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::{
@@ -8,6 +9,7 @@ use std::{
     mem::MaybeUninit,
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +18,8 @@ use std::{
 pub enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
+    /// Where TLS is spoken; only tests say so.
+    Tls(SocketAddr),
 }
 
 impl Address {
@@ -26,10 +30,18 @@ impl Address {
         }
     }
 
+    /// The same, to be spoken to in TLS.
+    pub fn tls(&self) -> Self {
+        match self {
+            Self::Tcp(address) => Self::Tls(*address),
+            other => panic!("{other}: no TCP address"),
+        }
+    }
+
     /// The TCP port.
     pub fn port(&self) -> u16 {
         match self {
-            Self::Tcp(address) => address.port(),
+            Self::Tcp(address) | Self::Tls(address) => address.port(),
             Self::Unix(path) => panic!("unix:{} has no port", path.display()),
         }
     }
@@ -44,7 +56,7 @@ impl From<SocketAddr> for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(f),
+            Self::Tcp(address) | Self::Tls(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -121,6 +133,7 @@ pub enum Quiet {
 /// One connection and what has been read on it beyond the last answer.
 pub struct Conn {
     socket: Socket,
+    tls: Option<Box<ClientConnection>>,
     buffer: Vec<u8>,
 }
 
@@ -135,7 +148,7 @@ impl Conn {
         set: impl FnOnce(&Socket) -> io::Result<()>,
     ) -> io::Result<Self> {
         let socket = match to {
-            Address::Tcp(address) => {
+            Address::Tcp(address) | Address::Tls(address) => {
                 let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
                 set(&socket)?;
                 socket.set_tcp_nodelay(true)?;
@@ -155,10 +168,40 @@ impl Conn {
         };
         socket.set_read_timeout(Some(CEILING))?;
         socket.set_write_timeout(Some(CEILING))?;
-        Ok(Self {
+        let conn = Self {
             socket,
+            tls: None,
             buffer: Vec::new(),
-        })
+        };
+        match to {
+            Address::Tls(_) => conn.secure(tls::http1()),
+            Address::Tcp(_) | Address::Unix(_) => Ok(conn),
+        }
+    }
+
+    /// Begins to shake hands; reading and writing go on with it.
+    pub fn greet(mut self, config: Arc<ClientConfig>) -> io::Result<Self> {
+        let mut tls = tls::begin(config);
+        while tls.wants_write() {
+            tls.write_tls(&mut self.socket)?;
+        }
+        self.tls = Some(Box::new(tls));
+        Ok(self)
+    }
+
+    /// Shakes hands.
+    pub fn secure(mut self, config: Arc<ClientConfig>) -> io::Result<Self> {
+        let mut tls = tls::begin(config);
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.socket)?;
+        }
+        self.tls = Some(Box::new(tls));
+        Ok(self)
+    }
+
+    /// What the handshake has come to.
+    pub fn tls(&self) -> &ClientConnection {
+        self.tls.as_ref().expect("it was secured")
     }
 
     pub fn open(to: &Address) -> Self {
@@ -167,7 +210,18 @@ impl Conn {
 
     /// Writes all of it.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.write_all(bytes)
+        match &mut self.tls {
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.socket).write_all(bytes),
+            None => self.socket.write_all(bytes),
+        }
+    }
+
+    /// Reads what has come.
+    fn receive(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.socket).read(piece),
+            None => self.socket.read(piece),
+        }
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -230,22 +284,22 @@ impl Conn {
             return Quiet::Bytes;
         }
         let nonblocking = wait.is_zero();
-        let set = |on| {
-            if nonblocking {
-                self.socket.set_nonblocking(on)
+        let set = |socket: &Socket, on| {
+            let set = if nonblocking {
+                socket.set_nonblocking(on)
             } else {
-                self.socket
-                    .set_read_timeout(Some(if on { wait } else { CEILING }))
-            }
+                socket.set_read_timeout(Some(if on { wait } else { CEILING }))
+            };
+            set.expect("a live socket takes options");
         };
-        set(true).expect("a live socket takes options");
+        set(&self.socket, true);
         let seen = loop {
-            match self.socket.peek(&mut [MaybeUninit::uninit()]) {
+            match self.look() {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 seen => break seen,
             }
         };
-        set(false).expect("a live socket takes options");
+        set(&self.socket, false);
         match seen {
             Ok(0) => Quiet::Closed,
             Ok(_) => Quiet::Bytes,
@@ -254,6 +308,17 @@ impl Conn {
             }
             Err(_) => Quiet::Closed,
         }
+    }
+
+    /// How much has come. Within TLS only reading tells.
+    fn look(&mut self) -> io::Result<usize> {
+        if self.tls.is_none() {
+            return self.socket.peek(&mut [MaybeUninit::uninit()]);
+        }
+        let mut piece = [0; 1024];
+        let read = self.receive(&mut piece)?;
+        self.buffer.extend_from_slice(&piece[..read]);
+        Ok(read)
     }
 
     /// Waits for the server to close; what it still says before is the answer.
@@ -277,6 +342,25 @@ impl Conn {
             "closed, but only after {:?}",
             String::from_utf8_lossy(&rest)
         );
+    }
+
+    /// Waits for the end that TLS has, after which nothing can be missing.
+    pub fn ends_with_close_notify(&mut self) {
+        match self.receive(&mut [0; 1]) {
+            Ok(0) => {}
+            other => panic!("expected close_notify, found {other:?}"),
+        }
+    }
+
+    /// Sends no more, of which TLS is not told.
+    pub fn half_close(&self) {
+        let closed = self.socket.shutdown(std::net::Shutdown::Write);
+        closed.expect("it is open");
+    }
+
+    /// Writes to the socket itself, past TLS.
+    pub fn send_beneath(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).expect("it takes them");
     }
 
     /// Reads `count` bytes, of whatever it is, and forgets them.
@@ -372,7 +456,7 @@ impl Conn {
     fn fill(&mut self, of: &str) -> io::Result<()> {
         let mut piece = [0; 64 * 1024];
         let read = loop {
-            match self.socket.read(&mut piece) {
+            match self.receive(&mut piece) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 done => break done?,
             }

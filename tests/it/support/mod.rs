@@ -9,6 +9,7 @@ mod load;
 mod log;
 mod program;
 mod setup;
+mod tls;
 
 pub use books::{AttemptLine, Books, StopReport};
 pub use h2::{H2, H2Load, h2_request};
@@ -18,6 +19,7 @@ pub use load::{Kind, Load, LoadBooks, LoadSetup};
 use log::Log;
 pub use program::Program;
 pub use setup::Setup;
+pub use tls::{Identity, client as tls_client};
 
 use everup::{Running, Service, Settings, Sources};
 use std::{
