@@ -13,6 +13,7 @@ use std::{
     thread,
 };
 
+use actix_http::header::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 
 use super::{
@@ -35,7 +36,12 @@ pub(crate) struct Generation {
     insides: Arc<Insides>,
     /// The prefixes of those listeners that answer probes.
     probes: Vec<(String, String)>,
+    /// `server.generation_header`, where it names one.
+    stamp: Option<Stamp>,
 }
+
+/// A header that tells a response's generation.
+pub(crate) type Stamp = (HeaderName, HeaderValue);
 
 /// The author's part of a generation, behind `dyn Any` so that no actor is generic.
 pub(crate) struct Insides {
@@ -59,6 +65,9 @@ impl Generation {
         Self {
             number,
             probes: probes.collect(),
+            stamp: HeaderName::from_bytes(tables.server.generation_header.as_bytes())
+                .ok()
+                .map(|name| (name, number.into())),
             server: tables.server.clone(),
             shutdown: tables.shutdown.clone(),
             access: Access {
@@ -74,6 +83,11 @@ impl Generation {
     pub(crate) fn find<T: 'static>(&self) -> Option<&T> {
         let Insides { settings, state } = &*self.insides;
         settings.downcast_ref().or_else(|| state.downcast_ref())
+    }
+
+    /// What each of its responses is to carry.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stamp.clone()
     }
 
     /// What a path asks of a listener beneath its prefix for probes, where it has one.

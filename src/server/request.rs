@@ -30,7 +30,7 @@ use super::{
     gate::Framing,
     probes,
 };
-use crate::config::{Generation, Pin as GenerationPin, Slot};
+use crate::config::{Generation, Pin as GenerationPin, Slot, Stamp};
 
 /// The outermost service of a worker, whatever its connections speak.
 pub(crate) struct Track<S> {
@@ -69,7 +69,8 @@ impl<S> Track<S> {
             None => catch_unwind(AssertUnwindSafe(|| self.inner.call(request)))
                 .map_or_else(|_| By::done(panicked().into()), |future| By::App { future }),
         };
-        Handling { by, stall }
+        let stamp = pin.stamp();
+        Handling { by, stall, stamp }
     }
 }
 
@@ -123,6 +124,7 @@ pin_project! {
         #[pin]
         by: By<F>,
         stall: Option<Rc<Stall>>,
+        stamp: Option<Stamp>,
     }
 }
 
@@ -174,10 +176,13 @@ where
             }
         };
         let is_stalled = this.stall.as_ref().is_some_and(|stall| stall.has_struck());
-        let response = match is_stalled {
+        let mut response = match is_stalled {
             true => response(Err(body::BodyTimeout.into())),
             false => ready!(polled),
         };
+        if let Some((name, value)) = this.stamp.take() {
+            response.headers_mut().insert(name, value);
+        }
         Poll::Ready(Handled {
             response,
             is_stalled,

@@ -10,6 +10,7 @@
 //! Knows nothing of actors, and nothing ambient: [`Sources`] carries paths, variables and arguments
 //! as values.
 
+mod address;
 mod author;
 mod changes;
 mod check;
@@ -30,6 +31,7 @@ mod text;
 mod tree;
 mod units;
 
+pub use address::{Address, AdminAddress};
 pub use author::{Build, Findings, Settings};
 pub use changes::{Change, Shadowed};
 pub use diagnostic::{Diagnostic, Fault, Place};
@@ -40,7 +42,7 @@ pub use secret::Secret;
 pub use shape::schema;
 pub use sources::Sources;
 pub use text::Excerpt;
-pub use units::{Address, AdminAddress, duration};
+pub use units::duration;
 
 pub(crate) use author::ReadFiles;
 pub(crate) use changes::{changes, shadowed};

@@ -1,7 +1,8 @@
 //! The tables that every service has, their defaults and what each setting means.
 //! Owns no parsing: how values are written is `units.rs`.
 
-use super::units::{self, Address, AdminAddress, Level, ListenerName, LogTarget};
+use super::address::{Address, AdminAddress};
+use super::units::{self, Level, ListenerName, LogTarget};
 use bytesize::ByteSize;
 use log::LevelFilter;
 use schemars::JsonSchema;
@@ -80,6 +81,10 @@ pub struct Server {
     #[serde(deserialize_with = "units::positive")]
     #[schemars(range(min = 1))]
     pub max_connections: u32,
+    /// A header that every response carries, with the number of its request's generation, such as
+    /// `"x-config-generation"`; default `""`: none.
+    #[serde(deserialize_with = "units::generation_header")]
+    pub generation_header: String,
     /// The listeners by name; `public` on `127.0.0.1:8080` where none is named.
     #[serde(deserialize_with = "listeners")]
     pub listeners: BTreeMap<String, Listener>,
@@ -225,6 +230,7 @@ impl Default for Server {
             write_timeout: Duration::from_secs(30),
             tls_handshake_timeout: Duration::from_secs(5),
             max_connections: 25_600,
+            generation_header: String::new(),
             listeners: built_in_listeners(),
         }
     }

@@ -1,5 +1,5 @@
 //! Reloading: the walk, one generation per request, done means done, all or nothing.
-use crate::support::{Conn, Kind, Load, Program, eventually, request};
+use crate::support::{Conn, H2, Kind, Load, Program, eventually, request};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::time::Instant;
@@ -346,5 +346,37 @@ fn all_askers_see_generations_grow_one_by_one() {
             pair[0].1.map(|number| number + 1),
             "generations: {seen:?}"
         );
+    }
+}
+
+#[test]
+fn each_response_tells_the_generation_that_answered_where_a_header_is_named() {
+    let named = |header: &str, message: &str| {
+        format!(
+            "[server]\ngeneration_header = \"{header}\"\n[server.listeners.public]\n\
+             address = \"127.0.0.1:0\"\nh2c = true\nprobes = \"/-/\"\n[app]\nmessage = \"{message}\"\n"
+        )
+    };
+    let program = Program::serve(&named("x-config-generation", "one"));
+    let (mut one, mut two) = (program.connect(), H2::open(program.public()));
+    let mut expect = |header: &str, generation: Option<&str>| {
+        for path in ["/", "/none", "/-/livez"] {
+            assert_eq!(one.get(path).header(header), generation, "{path}");
+            assert_eq!(two.get(path).header(header), generation, "{path} of HTTP/2");
+        }
+    };
+    expect("x-config-generation", Some("1"));
+    program.edit(&named("X-Other", "one"));
+    program.reload_applied();
+    expect("x-other", Some("2"));
+    expect("x-config-generation", None);
+    program.edit(&named("", "one"));
+    program.reload_applied();
+    expect("x-other", None);
+    for wrong in ["a b", "Content-Length", "transfer-encoding"] {
+        program.edit(&named(wrong, "one"));
+        let (status, attempt) = program.reload();
+        assert_eq!(status, 422, "{attempt:#}");
+        assert_eq!(attempt["errors"][0]["key"], "server.generation_header");
     }
 }
