@@ -94,8 +94,8 @@ impl Handler<Stop> for ServerActor {
                 self.receive(late);
             }
             self.before = totals(&self.books());
-            self.is_failure = stop.is_failure;
         }
+        self.is_failure |= stop.is_failure;
         let ids: Vec<usize> = self.workers().iter().map(|worker| worker.id).collect();
         let step = self.drain.ask(stop.urge, limits, ids, Instant::now());
         emit(&Event::StopAsked {

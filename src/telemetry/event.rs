@@ -206,11 +206,7 @@ impl fmt::Display for Event<'_> {
                 upgraded.pid, upgraded.generation, upgraded.ready_ms
             ),
             Self::NotUpgraded { by, reason } => {
-                write!(
-                    f,
-                    "not upgraded: {reason}; asked by {by}; pid {} serves on",
-                    std::process::id()
-                )
+                write!(f, "not upgraded: {reason}; asked by {by}")
             }
             Self::Capped { given, asked } => write!(
                 f,

@@ -183,6 +183,19 @@ fn xcpu_stops_gracefully_and_exits_1() {
 }
 
 #[test]
+fn xcpu_during_a_stop_exits_1_too() {
+    let mut program = Program::serve(ROUTES);
+    let mut conn = program.connect();
+    conn.send(&request("GET", "/tick", &[], b""));
+    program.wait_in_flight(1);
+    program.signal(Signal::TERM);
+    program.wait_log("SIGTERM");
+    program.signal(Signal::XCPU);
+    assert_eq!(conn.answer().text(), "tick");
+    program.expect_exit(1);
+}
+
+#[test]
 fn signals_that_the_shell_ignored_are_handled_all_the_same() {
     for signal in [Signal::INT, Signal::QUIT, Signal::TERM] {
         let mut program = Setup::new("[app]\nmessage = \"here\"\n")
