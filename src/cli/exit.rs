@@ -24,7 +24,7 @@ pub(super) const SETTINGS: u8 = 78;
 
 /// A service that served has ended.
 pub(super) fn of_drain(report: &DrainReport) -> ExitCode {
-    match report.cut {
+    match report.cut + report.abandoned {
         0 if report.is_failure => ExitCode::from(FAILED),
         0 => ExitCode::SUCCESS,
         _ => ExitCode::from(CUT),

@@ -6,6 +6,8 @@
 //! over, to stop and to tell of itself is in `handover`, `stopping` and `inspection`.
 
 use std::{
+    cell::Cell,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -82,12 +84,15 @@ pub(crate) struct ServerActor {
     suspended: Suspension,
     /// For what is cut.
     pub(super) access: AccessLog,
+    /// Connections that nobody reads any more.
+    pub(super) abandoned: Rc<Cell<u64>>,
 }
 
 impl ServerActor {
     pub(crate) fn new(new: NewServer) -> Self {
         Self {
             access: new.access,
+            abandoned: Rc::default(),
             snapshot: None,
             readiness: new.readiness,
             drain: Drain::new(),

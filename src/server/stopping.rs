@@ -40,6 +40,9 @@ pub struct DrainReport {
     pub aborted: u64,
     /// Requests cut, by the deadline or by force.
     pub cut: u64,
+    /// Connections, beside those of requests that were cut, whose worker was blocked to the end:
+    /// what had arrived on them was not read.
+    pub abandoned: u64,
     /// From the stop to the end.
     pub took: Duration,
     /// The books since start.
@@ -240,11 +243,23 @@ impl ServerActor {
         for worker in self.workers().to_vec() {
             let cutting = actix_rt::spawn(worker.address.send(Cut));
             let access = self.access.clone();
+            let abandoned = self.abandoned.clone();
             let closing = async move {
                 let cut = timeout(CUT_PATIENCE, cutting).await;
                 let victims = match cut {
                     Ok(Ok(Ok(victims))) => victims,
-                    _ => worker.books.cut(Instant::now()),
+                    _ => {
+                        let victims = worker.books.cut(Instant::now());
+                        let accounts = worker.books.read();
+                        let open: u64 = accounts.iter().map(|account| account.connections).sum();
+                        let open = open.saturating_sub(victims.len() as u64);
+                        if open > 0 {
+                            let worker = worker.id;
+                            emit(&Event::Abandoned { worker, open });
+                        }
+                        abandoned.set(abandoned.get() + open);
+                        victims
+                    }
                 };
                 let is_told = access.is_on();
                 for victim in &victims {
@@ -278,6 +293,7 @@ impl ServerActor {
             answered: totals.answered - self.before.answered,
             aborted: totals.aborted - self.before.aborted,
             cut: totals.cut - self.before.cut,
+            abandoned: self.abandoned.get(),
             took: self
                 .drain
                 .began()

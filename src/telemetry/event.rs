@@ -42,6 +42,11 @@ pub(crate) enum Event<'a> {
     TerminalGone(&'a str),
     /// The process stood still for so long.
     StoodStill(Duration),
+    /// A worker was blocked to the end of a stop.
+    Abandoned {
+        worker: usize,
+        open: u64,
+    },
     /// A bug: what was received is not all accounted for.
     BooksDiffer(Requests),
     /// Lines found the queue full, or could not be written.
@@ -110,7 +115,7 @@ impl Event<'_> {
             }
             Self::LogMoves { .. } | Self::LogReopened { .. } => Level::Info,
             Self::LogNotAFile { .. } => Level::Info,
-            Self::LinesLost { .. } => Level::Warn,
+            Self::LinesLost { .. } | Self::Abandoned { .. } => Level::Warn,
             Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
             Self::LogNotReopened { .. } | Self::LogNotRolled { .. } => Level::Error,
             Self::LogNotWritten { .. } => Level::Error,
@@ -219,6 +224,11 @@ impl fmt::Display for Event<'_> {
                 f,
                 "stood still for {:.3} s (stopped, frozen or suspended); deadlines move by as much",
                 time.as_secs_f64()
+            ),
+            Self::Abandoned { worker, open } => write!(
+                f,
+                "worker {worker} was blocked to the end: what had arrived on {open} connections \
+                 was not read"
             ),
             Self::BooksDiffer(requests) => {
                 write!(

@@ -122,6 +122,23 @@ fn what_hangs_in_a_blocked_worker_is_in_the_status() {
 }
 
 #[test]
+fn connections_whose_worker_is_blocked_to_the_end_are_counted_and_told() {
+    let stand = Stand::open("here", "shutdown.timeout = \"300ms\"");
+    let (mut hangs, mut waits) = (stand.connect(), stand.connect());
+    for conn in [&mut hangs, &mut waits] {
+        conn.get("/");
+    }
+    stand.settled();
+    hangs.send(&request("GET", "/gate", &[], b""));
+    stand.gate.wait_for(1);
+    waits.send(&request("GET", "/", &[], b""));
+    stand.running.control().stop(StopMode::Graceful);
+    let report = wait(stand.running.finished());
+    assert_eq!((report.cut, report.abandoned), (1, 1), "{report:?}");
+    stand.gate.open();
+}
+
+#[test]
 fn a_stop_now_cuts_and_reports_it() {
     let stand = Stand::open("here", "shutdown.timeout = \"60s\"");
     let mut conn = stand.connect();
