@@ -1,4 +1,4 @@
-//! A request's body, read under `server.body_timeout` between two pieces.
+//! A request's body, held to `server.body_timeout` between two pieces, and to `server.max_body`.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,41 +9,47 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use actix_http::{BoxedPayloadStream, Payload, Request, StatusCode, error::PayloadError};
+use actix_http::{BoxedPayloadStream, Payload, Request, StatusCode, error::PayloadError, header};
 use bytes::Bytes;
 use futures_util::Stream;
 
 use super::{clock::Allowance, hub::Hub};
 
-/// Puts a clock before the request's body.
-pub(crate) fn time(request: &mut Request, hub: &Rc<Hub>) -> Rc<Stall> {
-    let stall = Rc::new(Stall::default());
-    let body = TimedBody {
+/// Holds the request's body to its limits; `most` bytes are the one of its size.
+pub(crate) fn limit(request: &mut Request, hub: &Rc<Hub>, most: u64) -> Rc<Limits> {
+    let limits = Rc::new(Limits::default());
+    let length = request.head().headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.trim().parse::<u64>().ok());
+    if length.is_some_and(|length| length > most) {
+        limits.broken.set(Some(BodyError::TooLarge));
+    }
+    let body = LimitedBody {
         inner: request.take_payload(),
         hub: hub.clone(),
         allowance: None,
-        stall: stall.clone(),
+        left: most,
+        limits: limits.clone(),
     };
     *request.payload() = Payload::Stream {
         payload: Box::pin(body),
     };
-    stall
+    limits
 }
 
-/// Whether a body's clock has struck: the request is then answered, whatever its handler does.
+/// Which limit a body has broken: the request is then answered, whatever its handler does.
 #[derive(Default)]
-pub(crate) struct Stall {
-    has_struck: Cell<bool>,
+pub(crate) struct Limits {
+    broken: Cell<Option<BodyError>>,
     /// Of whoever answers the request. The body may be read by another task.
     waker: RefCell<Option<Waker>>,
 }
 
-impl Stall {
-    pub(crate) fn has_struck(&self) -> bool {
-        self.has_struck.get()
+impl Limits {
+    pub(crate) fn broken(&self) -> Option<BodyError> {
+        self.broken.get()
     }
 
-    /// Wakes this task when the clock strikes.
+    /// Wakes this task when one is broken.
     pub(crate) fn wakes(&self, waker: &Waker) {
         match &mut *self.waker.borrow_mut() {
             Some(known) => known.clone_from(waker),
@@ -51,51 +57,74 @@ impl Stall {
         }
     }
 
-    fn strike(&self) {
-        self.has_struck.set(true);
+    fn breaks(&self, error: BodyError) {
+        self.broken.set(Some(error));
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 }
 
-/// The client sent no piece of its request's body for `server.body_timeout`.
-#[derive(Debug)]
-pub(crate) struct BodyTimeout;
+/// What is wrong with a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    /// The client sent no piece of it for `server.body_timeout`.
+    Late,
+    /// It has more bytes than `server.max_body`.
+    TooLarge,
+}
 
-impl fmt::Display for BodyTimeout {
+impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request's body did not arrive in time")
+        f.write_str(match self {
+            Self::Late => "the request's body did not arrive in time",
+            Self::TooLarge => "the request's body is too large",
+        })
     }
 }
 
-impl actix_web::ResponseError for BodyTimeout {
+impl actix_web::ResponseError for BodyError {
     fn status_code(&self) -> StatusCode {
-        StatusCode::REQUEST_TIMEOUT
+        match self {
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        }
     }
 }
 
 /// The clock runs only while somebody waits for the next piece: a slow handler is not the client's
 /// fault.
-struct TimedBody {
+struct LimitedBody {
     inner: Payload<BoxedPayloadStream>,
     hub: Rc<Hub>,
     allowance: Option<Allowance>,
-    stall: Rc<Stall>,
+    /// Bytes that may still come.
+    left: u64,
+    limits: Rc<Limits>,
 }
 
-impl Stream for TimedBody {
+impl Stream for LimitedBody {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.limits.broken() == Some(BodyError::TooLarge) {
+            return Poll::Ready(Some(Err(PayloadError::Overflow)));
+        }
         if let Poll::Ready(piece) = Pin::new(&mut self.inner).poll_next(cx) {
             self.allowance = None;
+            if let Some(Ok(piece)) = &piece {
+                let Some(left) = self.left.checked_sub(piece.len() as u64) else {
+                    self.limits.breaks(BodyError::TooLarge);
+                    return Poll::Ready(Some(Err(PayloadError::Overflow)));
+                };
+                self.left = left;
+            }
             return Poll::Ready(piece);
         }
         let Self { hub, allowance, .. } = &mut *self;
         let allowance = allowance.get_or_insert_with(|| Allowance::new(hub, hub.times().body));
         ready!(allowance.poll_over(cx));
-        self.stall.strike();
+        self.limits.breaks(BodyError::Late);
         Poll::Ready(Some(Err(PayloadError::Io(ErrorKind::TimedOut.into()))))
     }
 }

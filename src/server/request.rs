@@ -24,7 +24,7 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use super::{
-    body::{self, Stall},
+    body::{self, Limits},
     books::Ticket,
     connection::Conn,
     gate::Framing,
@@ -55,7 +55,7 @@ impl<S> Track<S> {
         request: Request,
         conn: &Conn,
         pin: &Generation,
-        stall: Option<Rc<Stall>>,
+        limits: Option<Rc<Limits>>,
     ) -> Handling<S::Future>
     where
         S: Service<Request>,
@@ -63,14 +63,15 @@ impl<S> Track<S> {
         let asked = pin.probe(conn.listener(), request.path());
         let probe =
             asked.and_then(|asked| probes::answer(asked, request.method(), conn.hub().readiness()));
-        let by = match probe {
+        let broken = limits.as_ref().and_then(|limits| limits.broken());
+        let by = match probe.or_else(|| broken.map(|error| actix_web::Error::from(error).into())) {
             Some(answer) => By::done(answer),
             // A middleware may panic before it returns its future.
             None => catch_unwind(AssertUnwindSafe(|| self.inner.call(request)))
                 .map_or_else(|_| By::done(panicked().into()), |future| By::App { future }),
         };
         let stamp = pin.stamp();
-        Handling { by, stall, stamp }
+        Handling { by, limits, stamp }
     }
 }
 
@@ -95,10 +96,11 @@ where
         let is_head = request.method() == Method::HEAD;
         let pin = self.pin();
         let ticket = conn.receive(&request, framing, pin.clone());
-        let stall = (framing != Framing::None && !offers_upgrade)
-            .then(|| body::time(&mut request, conn.hub()));
+        let most = pin.server.max_body.0;
+        let limits = (framing != Framing::None && !offers_upgrade)
+            .then(|| body::limit(&mut request, conn.hub(), most));
         Answering {
-            handling: self.handle(request, &conn, &pin, stall),
+            handling: self.handle(request, &conn, &pin, limits),
             entry: Some(OpenEntry::new(conn, ticket, offers_upgrade, is_head)),
         }
     }
@@ -123,7 +125,7 @@ pin_project! {
     pub(crate) struct Handling<F> {
         #[pin]
         by: By<F>,
-        stall: Option<Rc<Stall>>,
+        limits: Option<Rc<Limits>>,
         stamp: Option<Stamp>,
     }
 }
@@ -149,8 +151,8 @@ impl<F> By<F> {
 /// What has become of a request; an error has become a response.
 pub(crate) struct Handled<B> {
     pub(crate) response: Response<EitherBody<B>>,
-    /// The request's body did not arrive in time, and this says so.
-    pub(crate) is_stalled: bool,
+    /// The request's body has broken a limit, and this says so.
+    pub(crate) is_broken: bool,
 }
 
 impl<F, B> Future for Handling<F>
@@ -162,8 +164,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Some(stall) = this.stall {
-            stall.wakes(cx.waker());
+        if let Some(limits) = &this.limits {
+            limits.wakes(cx.waker());
         }
         let polled = match this.by.project() {
             // A handler that panics costs its own request a 500 and nobody else anything.
@@ -175,17 +177,17 @@ where
                 Poll::Ready(answer.map_body(|_, body| EitherBody::right(body)))
             }
         };
-        let is_stalled = this.stall.as_ref().is_some_and(|stall| stall.has_struck());
-        let mut response = match is_stalled {
-            true => response(Err(body::BodyTimeout.into())),
-            false => ready!(polled),
+        let broken = this.limits.as_ref().and_then(|limits| limits.broken());
+        let mut response = match broken {
+            Some(error) => response(Err(error.into())),
+            None => ready!(polled),
         };
         if let Some((name, value)) = this.stamp.take() {
             response.headers_mut().insert(name, value);
         }
         Poll::Ready(Handled {
             response,
-            is_stalled,
+            is_broken: broken.is_some(),
         })
     }
 }
@@ -245,7 +247,7 @@ fn finish<B: MessageBody + 'static>(
     // offer is not taken, the connection serves nothing more.
     let is_spent = entry.offers_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     let closes = !response.upgrade() && entry.conn.closes_with_response();
-    if handled.is_stalled || is_spent || closes {
+    if handled.is_broken || is_spent || closes {
         response
             .head_mut()
             .set_connection_type(ConnectionType::Close);

@@ -81,6 +81,14 @@ pub struct Server {
     #[serde(deserialize_with = "units::positive")]
     #[schemars(range(min = 1))]
     pub max_connections: u32,
+    /// How large a request's body may be, up to `"1TiB"`; one that is larger is answered with 413;
+    /// default `"1MiB"`. (An App's extractors have limits of their own.)
+    #[serde(
+        serialize_with = "units::write_size",
+        deserialize_with = "units::body_size"
+    )]
+    #[schemars(with = "String")]
+    pub max_body: ByteSize,
     /// A header that every response carries, with the number of its request's generation, such as
     /// `"x-config-generation"`; default `""`: none.
     #[serde(deserialize_with = "units::generation_header")]
@@ -195,7 +203,10 @@ pub struct Logging {
     pub file: String,
     /// The file is renamed to `FILE.1`, and a new one begun, before it becomes larger: `"64KiB"` to
     /// `"1TiB"`; default `"10MiB"`.
-    #[serde(with = "units::log_size")]
+    #[serde(
+        serialize_with = "units::write_size",
+        deserialize_with = "units::log_size"
+    )]
     #[schemars(with = "String")]
     pub max_size: ByteSize,
     /// How many renamed files are kept, `FILE.1` the newest: 0 to 100; default 5.
@@ -230,6 +241,7 @@ impl Default for Server {
             write_timeout: Duration::from_secs(30),
             tls_handshake_timeout: Duration::from_secs(5),
             max_connections: 25_600,
+            max_body: ByteSize::mib(1),
             generation_header: String::new(),
             listeners: built_in_listeners(),
         }

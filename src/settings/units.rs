@@ -152,30 +152,30 @@ pub(super) fn log_keep<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Err
     })
 }
 
-/// The size of a log file, for `#[serde(with = "…")]`.
-pub(super) mod log_size {
-    use super::*;
+/// Writes a size exactly: `10MiB`.
+pub(super) fn write_size<S: serde::Serializer>(size: &ByteSize, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(&written_size(size.0))
+}
 
-    pub(in super::super) fn serialize<S: serde::Serializer>(
-        size: &ByteSize,
-        out: S,
-    ) -> Result<S::Ok, S::Error> {
-        out.serialize_str(&written_size(size.0))
-    }
+/// The size of a log file.
+pub(super) fn log_size<'de, D: Deserializer<'de>>(from: D) -> Result<ByteSize, D::Error> {
+    from.deserialize_str(Text {
+        expected: "a size from \"64KiB\" to \"1TiB\" such as \"10MiB\"",
+        read: |text| size_of(text).filter(|size| *size >= ByteSize::kib(64)),
+    })
+}
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<ByteSize, D::Error> {
-        from.deserialize_str(Text {
-            expected: "a size from \"64KiB\" to \"1TiB\" such as \"10MiB\"",
-            read: |text| {
-                let size: ByteSize = text.parse().ok()?;
-                (ByteSize::kib(64)..=ByteSize::tib(1))
-                    .contains(&size)
-                    .then_some(size)
-            },
-        })
-    }
+/// How large a request's body may be.
+pub(super) fn body_size<'de, D: Deserializer<'de>>(from: D) -> Result<ByteSize, D::Error> {
+    from.deserialize_str(Text {
+        expected: "a size up to \"1TiB\" such as \"1MiB\"",
+        read: size_of,
+    })
+}
+
+fn size_of(text: &str) -> Option<ByteSize> {
+    let size: ByteSize = text.parse().ok()?;
+    (size <= ByteSize::tib(1)).then_some(size)
 }
 
 /// A size as settings have it, exactly: `10MiB`.

@@ -50,8 +50,9 @@ where
     let mut request = head::request(received, conn, pin.clone());
     let entry = session.enter(respond.stream_id().as_u32(), method, uri, pin.number);
     let has_body = !matches!(request.payload(), Payload::None);
-    let stall = has_body.then(|| body::time(&mut request, conn.hub()));
-    let handling = server.track.handle(request, conn, &pin, stall);
+    let most = pin.server.max_body.0;
+    let limits = has_body.then(|| body::limit(&mut request, conn.hub(), most));
+    let handling = server.track.handle(request, conn, &pin, limits);
     let answering = Answering {
         entry,
         is_head,

@@ -3,7 +3,7 @@ use super::{LARGE, Shop, program, settings};
 use crate::support::{
     Conn, H2, H2Load, eventually,
     frames::{self, DATA, HEADERS, PREFACE, RST_STREAM, RawH2, WINDOW_UPDATE},
-    h2_request,
+    h2_request, request,
 };
 use http::Method;
 
@@ -262,4 +262,35 @@ fn a_body_that_stalls_is_408_and_the_connection_goes_on() {
     assert_eq!(conn.get("/").text(), "here");
     let books = shop.settled();
     assert_eq!((books.received, books.answered), (2, 2), "{books:?}");
+}
+
+#[test]
+fn a_body_that_is_too_large_is_413_on_both_protocols() {
+    let shop = Shop::open(&[("server.max_body", "10B")]);
+    let mut two = shop.connect();
+    for (body, status) in [(&b"0123456789"[..], 200), (b"0123456789a", 413)] {
+        let mut sized = Conn::open(&shop.address());
+        sized.send(&request("POST", "/echo", &[], body));
+        assert_eq!(sized.answer().status, status, "HTTP/1, sized");
+
+        let mut chunked = Conn::open(&shop.address());
+        let text = String::from_utf8_lossy(body);
+        let chunks = format!("{:x}\r\n{text}\r\n0\r\n\r\n", body.len());
+        let head = "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+        chunked.send(format!("{head}{chunks}").as_bytes());
+        assert_eq!(chunked.answer().status, status, "HTTP/1, in chunks");
+
+        let mut sized = h2_request(Method::POST, "/echo");
+        let length = body.len().into();
+        sized.headers_mut().insert("content-length", length);
+        assert_eq!(
+            two.ask(sized, body).status.as_u16(),
+            status,
+            "HTTP/2, sized"
+        );
+        let open = h2_request(Method::POST, "/echo");
+        assert_eq!(two.ask(open, body).status.as_u16(), status, "HTTP/2, open");
+    }
+    let books = shop.settled();
+    assert_eq!((books.received, books.answered), (8, 8), "{books:?}");
 }
