@@ -147,7 +147,20 @@ fn upgrade_everup() -> Vec<LoadBooks> {
     }
     let books = load.stop();
     program.stop();
+    let log = program.log();
+    let mut ready: Vec<f64> = log.lines().filter_map(ready_after).collect();
+    ready.sort_by(f64::total_cmp);
+    let (p50, most) = (ready[ready.len() / 2], ready[ready.len() - 1]);
+    eprintln!(
+        "a new process was ready {p50:.1} ms after it was asked for (p50; at most {most:.1})"
+    );
     vec![books]
+}
+
+/// The milliseconds of a line that tells of an upgrade.
+fn ready_after(line: &str) -> Option<f64> {
+    let (_, rest) = line.split_once(", ready after ")?;
+    rest.strip_suffix(" ms")?.parse().ok()
 }
 
 fn until_stopped(seed: u64, address: &Address, stop: impl FnOnce()) -> LoadBooks {
