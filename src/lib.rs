@@ -29,6 +29,7 @@ pub mod site;
 mod systemd;
 mod telemetry;
 mod upgrade;
+mod watch;
 
 pub use config::{
     Attempt, Confirmations, NotUpgraded, Outcome, Refused, Trigger, TriggerKind, Upgraded,

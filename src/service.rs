@@ -20,7 +20,11 @@ use actix_web::{
     App,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
 };
-use tokio::{runtime::Handle, sync::oneshot, task::LocalSet};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+    task::LocalSet,
+};
 
 use crate::{
     admin, cli,
@@ -38,6 +42,7 @@ use crate::{
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
     upgrade::{Inheritance, Passed},
+    watch::WatchActor,
 };
 
 /// An actix-web service under settings of type `S`, that reloads and stops without losing a
@@ -304,6 +309,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
     })
     .start();
     let name = author.name();
+    let (watched, newest_watched) = watch::channel(None);
     let mut control = None;
     ConfigActor::create(|ctx| {
         use actix::AsyncContext as _;
@@ -318,10 +324,12 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
             server,
             readiness,
             log,
+            watched,
             inheritance: inheritance.clone(),
         })
     });
     let control = control.expect("`create` calls its closure");
+    WatchActor::start(newest_watched, control.clone());
     if let Some(signals) = signals {
         SignalActor::start(signals, control.clone());
     }

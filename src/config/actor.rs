@@ -11,7 +11,7 @@ use actix::{
     WrapFuture as _,
 };
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     attempt::{Attempt, Confirmations, Outcome, Refused, Took, Trigger},
@@ -23,6 +23,7 @@ use super::{
     history::History,
     messages::{Consult, Consulted, End, Recall, Recalled, Reload, ReopenLogs, Review},
     prepare::{Author, Candidate, Current, Job, Prepared, Rejected, prepare},
+    watch::Watched,
 };
 use crate::{
     server::{NewServe, Publish, Pulse, Readiness, ServerActor},
@@ -42,6 +43,8 @@ pub(crate) struct NewConfig {
     pub(crate) server: Addr<ServerActor>,
     pub(crate) readiness: Readiness,
     pub(crate) log: LogHandle,
+    /// Tells WatchActor what to heed.
+    pub(crate) watched: watch::Sender<Watched>,
     /// What the process before has left for the start.
     pub(crate) inheritance: Option<Arc<Inheritance>>,
 }
@@ -256,6 +259,7 @@ impl ConfigActor {
                 return this.conclude(Verdict::refused(Refused::Stopping), took, ctx);
             };
             let kept = current.content.settings.tables.reload.history;
+            this.new.watched.send_replace(current.watching.clone());
             let before = this.current.replace(current);
             // Before the next attempt begins: it may be a rollback to just this one.
             if let Some(Current {

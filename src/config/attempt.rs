@@ -162,6 +162,8 @@ pub enum TriggerKind {
     Http,
     /// The library: [`Control`](crate::Control).
     Control,
+    /// A changed source.
+    Watch,
     /// A rollback, whoever asked for it.
     Rollback,
 }
@@ -184,6 +186,7 @@ impl fmt::Display for Trigger {
             TriggerKind::Start => f.write_str("start")?,
             TriggerKind::Http => f.write_str("the admin API")?,
             TriggerKind::Control => f.write_str("the program")?,
+            TriggerKind::Watch => f.write_str("a changed file")?,
             TriggerKind::Rollback => f.write_str("a rollback")?,
             TriggerKind::Signal => f.write_str(self.signal.as_deref().unwrap_or("a signal"))?,
         }

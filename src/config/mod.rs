@@ -2,7 +2,7 @@
 //!
 //! Taken: what `messages` says. Reading order: `attempts` (who is answered by which attempt), `actor`,
 //! `content`, `prepare` and `start`, `generation` (what a request sees), `attempt` (the record),
-//! `history`, `handover`.
+//! `history`, `handover`, `watch`.
 
 mod access;
 mod actor;
@@ -21,6 +21,7 @@ mod messages;
 mod model;
 mod prepare;
 mod start;
+mod watch;
 
 pub(crate) use access::Access;
 pub(crate) use actor::{ConfigActor, NewConfig};
@@ -33,3 +34,4 @@ pub(crate) use handover::Upgrade;
 pub use handover::{NotUpgraded, Upgraded};
 pub(crate) use messages::{Consult, Consulted, End, Recall, Reload, ReopenLogs, Review};
 pub(crate) use prepare::{AdminServer, AnySettings, Author, Failed, Snapshot};
+pub(crate) use watch::{Watched, Watching};

@@ -20,6 +20,7 @@ use super::{
     generation::{Generation, Reaper},
     logging::open_log,
     start::{Opened, start},
+    watch::{Watched, open_watch},
 };
 use crate::{
     server::{Listener, NewServe, Pulse, Readiness, Share, Worker},
@@ -96,6 +97,7 @@ pub(crate) struct Current {
     pub(crate) content: Content,
     /// Of the newest reading of the sources, also where a rollback was made since.
     pub(crate) facts: Facts,
+    pub(crate) watching: Watched,
 }
 
 /// What an attempt works with.
@@ -116,6 +118,11 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// Whether the next generation is made of what the sources hold now.
+    pub(super) fn reads_sources(&self) -> bool {
+        matches!(self.task, Task::Read { .. })
+    }
+
     /// What is served now, here or in the process before; 0 where nothing is.
     fn newest_generation(&self) -> u64 {
         match (&self.current, &self.inheritance) {
@@ -192,7 +199,8 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let deadline = deadline.after(settings.tables.reload.timeout);
     let opened = async {
         let log = open_log(&job.log, &job.sources, &settings, &deadline).await?;
-        let opened = deadline.bound(open(&job, made, log)).await;
+        let watching = open_watch(&job, &made.content, &deadline).await?;
+        let opened = deadline.bound(open(&job, made, log, watching)).await;
         // An App that is never made is dropped, with the workers that waited for it.
         let late = "the App was not made within `reload.timeout`";
         let opened = opened.unwrap_or_else(|_| Err(vec![Diagnostic::new(Fault::Build, "", late)]));
@@ -241,7 +249,12 @@ pub(super) fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<
 }
 
 /// Opens what the snapshot needs and does not have yet.
-async fn open(job: &Job, made: Made, log: OpenedLog) -> Result<Candidate, Vec<Diagnostic>> {
+async fn open(
+    job: &Job,
+    made: Made,
+    log: OpenedLog,
+    watching: Watched,
+) -> Result<Candidate, Vec<Diagnostic>> {
     let Made {
         content,
         facts,
@@ -280,6 +293,7 @@ async fn open(job: &Job, made: Made, log: OpenedLog) -> Result<Candidate, Vec<Di
             snapshot,
             content,
             facts,
+            watching,
         },
         changes,
         shadowed,

@@ -235,6 +235,13 @@ impl Build {
 }
 
 impl ReadFiles {
+    /// Where all of it is.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let files = self.files.keys().chain(self.secrets.keys());
+        let all = files.chain(self.directories.keys());
+        all.map(|path| self.base.join(path))
+    }
+
     /// Bytes that were read.
     pub(crate) fn size(&self) -> usize {
         self.size

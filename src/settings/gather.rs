@@ -44,6 +44,23 @@ struct Found {
 }
 
 impl Sources {
+    /// Each file that would count if it were there.
+    pub(crate) fn candidates(&self) -> Vec<PathBuf> {
+        let Some(path) = self.path() else {
+            return Vec::new();
+        };
+        let mut candidates = vec![path.to_owned()];
+        if path.is_dir() {
+            let profile = self.profile_name().filter(|name| is_profile(name));
+            let layers = [Some("default"), profile, Some("local")];
+            for layer in layers.into_iter().flatten() {
+                let file = |(ending, _)| path.join(format!("{layer}.{ending}"));
+                candidates.extend(Format::ENDINGS.into_iter().map(file));
+            }
+        }
+        candidates
+    }
+
     /// Reads all files until two whole passes agree, and compares with what was there before.
     pub(super) fn gather(&self, previous: Option<&Facts>, deadline: Instant) -> Gathered {
         let mut gathered = Gathered {

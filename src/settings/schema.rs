@@ -154,6 +154,13 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Reload {
+    /// Whether a changed source, or a file that the settings name, asks for a reload; default `false`.
+    pub watch: bool,
+    /// How long such files must be left alone before; never more than ten times this in all. Above
+    /// zero, at most `"1m"`; default `"100ms"`.
+    #[serde(with = "units::debounce")]
+    #[schemars(with = "String")]
+    pub debounce: Duration,
     /// To load, prepare and publish; default `"10s"`.
     #[serde(with = "units::positive_duration")]
     #[schemars(with = "String")]
@@ -261,6 +268,8 @@ impl Default for Admin {
 impl Default for Reload {
     fn default() -> Self {
         Reload {
+            watch: false,
+            debounce: Duration::from_millis(100),
             timeout: Duration::from_secs(10),
             history: 16,
         }

@@ -72,6 +72,24 @@ pub(super) mod positive_duration {
     }
 }
 
+/// How long files must be left alone, for `#[serde(with = "…")]`: above zero, at most a minute.
+pub(super) mod debounce {
+    use super::*;
+
+    pub(in super::super) use super::duration::serialize;
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Duration, D::Error> {
+        from.deserialize_str(Text {
+            expected: "a duration above zero, of at most a minute, such as \"100ms\" or \"2s\"",
+            read: |text| {
+                duration_of(text).filter(|it| !it.is_zero() && *it <= Duration::from_secs(60))
+            },
+        })
+    }
+}
+
 /// Log levels, for `#[serde(with = "…")]`.
 pub(super) mod level {
     use super::*;

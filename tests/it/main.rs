@@ -25,3 +25,4 @@ mod tls;
 mod unix;
 mod upgrade;
 mod upgrade_fails;
+mod watch;
