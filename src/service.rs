@@ -34,7 +34,8 @@ use crate::{
     },
     control::Control,
     server::{
-        DrainReport, NewServe, NewServer, Pulse, Readiness, ServerActor, Upgrades, new_serve,
+        Activation, DrainReport, NewServe, NewServer, Pulse, Readiness, ServerActor, Upgrades,
+        new_serve,
     },
     settings::{
         Build, Diagnostic, Facts, Fault, Findings, Loaded, Settings, Sources, load, schema,
@@ -239,6 +240,8 @@ pub(crate) struct Ours {
     pub(crate) upgrades: Upgrades,
     /// What the process before has left, where this is an upgrade.
     pub(crate) inheritance: Option<Inheritance>,
+    /// What the service manager has passed.
+    pub(crate) activation: Arc<Activation>,
 }
 
 /// What a start has come to.
@@ -285,12 +288,13 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
         Ok(signals) => signals,
         Err(error) => return tell(Err(cannot_start(format!("no signal handlers: {error}")))),
     };
-    let (log, upgrades, inheritance) = match ours {
-        None => (LogHandle::of_another(), None, None),
+    let (log, upgrades, inheritance, activation) = match ours {
+        None => (LogHandle::of_another(), None, None, Arc::default()),
         Some(ours) => (
             ours.log,
             Some(ours.upgrades),
             ours.inheritance.map(Arc::new),
+            ours.activation,
         ),
     };
     let reaper = match Reaper::start() {
@@ -326,6 +330,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
             log,
             watched,
             inheritance: inheritance.clone(),
+            activation,
         })
     });
     let control = control.expect("`create` calls its closure");

@@ -26,7 +26,6 @@ use crate::{
     settings::{Diagnostic, Sources},
     signals::disposition,
     telemetry::LogHandle,
-    upgrade::Inheritance,
 };
 
 /// Runs a service as this process; `launch` starts it.
@@ -34,14 +33,14 @@ pub(crate) fn run(
     author: &Arc<dyn Author>,
     launch: impl FnOnce(Sources, Ours) -> Result<Launched, Vec<Diagnostic>>,
 ) -> ExitCode {
-    // First of all: until then standard input may be the process before, which hands over.
-    let inheritance = Inheritance::claim();
+    // First of all: nothing else may take their descriptors, or what is in standard input.
+    let passed = serve::Passed::claim();
     let name = author.name();
     match args::parse(name) {
         Ok(Command::Serve(serve)) => with_log(name, |log| {
             let sources = sources(name, &serve.settings);
             log::info!(target: "everup", "settings: {}", sources.told);
-            serve::serve(&serve, sources.sources, log, inheritance, launch)
+            serve::serve(&serve, sources.sources, log, passed, launch)
         }),
         Ok(Command::Check(settings)) => with_log(name, |log| {
             check::check(author, sources(name, &settings), log)

@@ -13,7 +13,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use super::{args::Serve, diagnostics, exit, pid_file::PidFile};
 use crate::{
     control::StopMode,
-    server::Upgrades,
+    server::{Activation, Upgrades},
     service::{Launched, Ours},
     settings::{Diagnostic, Fault, Sources, Written},
     systemd::Notifier,
@@ -21,12 +21,31 @@ use crate::{
     upgrade::{Inheritance, Program},
 };
 
+/// What others have left for this process.
+pub(super) struct Passed {
+    /// The service manager.
+    activation: Activation,
+    /// The process before, where this is an upgrade.
+    inheritance: Option<io::Result<Inheritance>>,
+}
+
+impl Passed {
+    /// Finds it. To be called before anything else opens a descriptor, reads standard input or starts
+    /// a thread.
+    pub(super) fn claim() -> Self {
+        Self {
+            activation: Activation::claim(),
+            inheritance: Inheritance::claim(),
+        }
+    }
+}
+
 /// Serves until something ends it.
 pub(super) fn serve(
     command: &Serve,
     sources: Sources,
     log: &LogHandle,
-    inheritance: Option<io::Result<Inheritance>>,
+    passed: Passed,
     launch: impl FnOnce(Sources, Ours) -> Result<Launched, Vec<Diagnostic>>,
 ) -> ExitCode {
     raise_descriptor_limit();
@@ -40,14 +59,19 @@ pub(super) fn serve(
         Ok(pid_file) => pid_file,
         Err(error) => return failed(&[cannot_write(path.as_deref(), &error)]),
     };
-    let inheritance = match inheritance.transpose() {
+    let inheritance = match passed.inheritance.transpose() {
         Ok(inheritance) => inheritance,
         Err(error) => return failed(&[cannot_take_over(&error)]),
     };
+    let activation = match &inheritance {
+        Some(inheritance) => inheritance.activation.clone(),
+        None => Arc::new(passed.activation),
+    };
     let ours = Ours {
         log: log.clone(),
-        upgrades: upgrades(),
+        upgrades: upgrades(activation.clone()),
         inheritance,
+        activation,
     };
     let running = match launch(sources, ours) {
         Ok(Launched::Running(running)) => running,
@@ -75,7 +99,7 @@ fn cannot_take_over(error: &io::Error) -> Diagnostic {
 }
 
 /// How this process would hand over to another.
-fn upgrades() -> Upgrades {
+fn upgrades(activation: Arc<Activation>) -> Upgrades {
     Upgrades {
         program: Arc::new(Program::new(
             env::args_os(),
@@ -83,6 +107,7 @@ fn upgrades() -> Upgrades {
             &working_directory(),
         )),
         systemd: Notifier::new(env::var_os("NOTIFY_SOCKET").as_deref()),
+        activation,
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
     watch::Watched,
 };
 use crate::{
-    server::{NewServe, Publish, Pulse, Readiness, ServerActor},
+    server::{Activation, NewServe, Publish, Pulse, Readiness, ServerActor},
     settings::{Diagnostic, Fault, Sources},
     telemetry::{Event, LogHandle, emit},
     upgrade::Inheritance,
@@ -47,6 +47,8 @@ pub(crate) struct NewConfig {
     pub(crate) watched: watch::Sender<Watched>,
     /// What the process before has left for the start.
     pub(crate) inheritance: Option<Arc<Inheritance>>,
+    /// What the service manager has passed.
+    pub(crate) activation: Arc<Activation>,
 }
 
 type Asker = oneshot::Sender<Arc<Attempt>>;
@@ -159,6 +161,7 @@ impl ConfigActor {
             task,
             log: self.new.log.clone(),
             inheritance: self.new.inheritance.clone(),
+            activation: self.new.activation.clone(),
         };
         let preparing = async move {
             let mut took = Took::default();
@@ -293,6 +296,10 @@ impl ConfigActor {
             emit(&Event::Capped { given, asked });
         }
         if before.is_none() {
+            let unused = self.new.activation.unused(&current.snapshot.listeners);
+            if !unused.is_empty() {
+                emit(&Event::Unused(&unused));
+            }
             emit(&Event::Serving(&current.snapshot));
         }
     }

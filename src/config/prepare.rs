@@ -23,7 +23,7 @@ use super::{
     watch::{Watched, open_watch},
 };
 use crate::{
-    server::{Listener, NewServe, Pulse, Readiness, Share, Worker},
+    server::{Activation, Listener, NewServe, Pulse, Readiness, Share, Worker},
     settings::{
         Address, Build, Change, Diagnostic, Facts, Fault, Findings, Loaded, Server, Shadowed,
         Sources,
@@ -115,6 +115,8 @@ pub(crate) struct Job {
     pub(crate) log: LogHandle,
     /// What the process before has left, for the first attempt.
     pub(crate) inheritance: Option<Arc<Inheritance>>,
+    /// What the service manager has passed.
+    pub(crate) activation: Arc<Activation>,
 }
 
 impl Job {

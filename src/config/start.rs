@@ -20,7 +20,7 @@ use super::{
     prepare::{AdminServer, Job, Snapshot},
 };
 use crate::{
-    server::{Access, Crowd, Listener, NewWorker, Share, Speaks, Times, Worker},
+    server::{Access, Activation, Crowd, Listener, NewWorker, Share, Speaks, Times, Worker},
     settings::{
         Address, Admin, AdminAddress, Diagnostic, Effective, Fault, Loaded, Server, Sources,
         Written,
@@ -172,6 +172,7 @@ async fn start_admin(
 struct Binding<'a> {
     effective: &'a Effective,
     inheritance: Option<&'a Inheritance>,
+    activation: &'a Activation,
     sources: &'a Sources,
     /// The addresses so far, and the keys that ask for them.
     taken: Vec<(Address, String)>,
@@ -183,6 +184,7 @@ impl<'a> Binding<'a> {
         Self {
             effective,
             inheritance: job.inheritance.as_deref(),
+            activation: &job.activation,
             sources: &job.sources,
             taken: Vec::new(),
             errors: Vec::new(),
@@ -230,11 +232,19 @@ impl<'a> Binding<'a> {
             return None;
         }
         let inherited = self.inheritance.and_then(|left| left.take(name, &address));
-        let bound = inherited.unwrap_or_else(|| Listener::bind(name, &address, access));
+        let bound = inherited.unwrap_or_else(|| match &address {
+            Address::Systemd(wanted) => self.activation.listener(name, &address, wanted),
+            Address::Tcp(_) | Address::Unix(_) => Listener::bind(name, &address, access),
+        });
         let bound = bound.map_err(|error| {
+            let fault = match &address {
+                // No later try finds other sockets passed.
+                Address::Systemd(_) => Fault::of(&error),
+                Address::Tcp(_) | Address::Unix(_) => Fault::System,
+            };
             let message = format!("cannot listen on {address}: {error}");
-            let error = self.effective.diagnostic(Fault::System, &key, &message);
-            self.errors.push(error);
+            self.errors
+                .push(self.effective.diagnostic(fault, &key, &message));
         });
         self.taken.push((address, key));
         bound.ok()
@@ -244,7 +254,7 @@ impl<'a> Binding<'a> {
     fn placed(&self, address: Address) -> Address {
         match address {
             Address::Unix(path) => Address::Unix(self.sources.written(Written::Runtime, &path)),
-            Address::Tcp(_) => address,
+            Address::Tcp(_) | Address::Systemd(_) => address,
         }
     }
 }

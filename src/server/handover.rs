@@ -4,6 +4,7 @@
 //! this one. How the processes talk is in [`upgrade`](crate::upgrade).
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,6 +14,7 @@ use futures_util::future::join_all;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
+    activation::Activation,
     actor::ServerActor,
     drain::Phase,
     listener::Listener,
@@ -56,6 +58,7 @@ pub(crate) struct Receive(pub(crate) Vec<Arrival>);
 pub(crate) struct Upgrades {
     pub(crate) program: Arc<Program>,
     pub(crate) systemd: Notifier,
+    pub(crate) activation: Arc<Activation>,
 }
 
 /// How long a worker may take to let go.
@@ -98,7 +101,7 @@ impl ServerActor {
     /// From now on idle connections go on in the new process.
     fn open_passage(&mut self, successor: &Arc<Successor>) {
         let listeners = self.listeners().iter();
-        let passing = listeners.filter(|listener| listener.elsewhere().lives_on());
+        let passing = listeners.filter(|listener| listener.elsewhere().has_passed());
         let (passage, passengers) = Passage::new(passing.map(|it| it.name().clone()).collect());
         self.passage = Some(passage);
         let successor = successor.clone();
@@ -131,21 +134,26 @@ impl ServerActor {
     fn let_admin_go(&self) {
         if let Some(admin) = self
             .admin()
-            .filter(|admin| admin.listener.elsewhere().lives_on())
+            .filter(|admin| admin.listener.elsewhere().has_passed())
         {
             admin.worker.address.do_send(Delay);
         }
     }
 }
 
-fn estate(listeners: &[Arc<Listener>], generation: u64, asked: HandOver) -> Result<Estate, String> {
+fn estate(
+    listeners: &[Arc<Listener>],
+    activation: &Activation,
+    generation: u64,
+    asked: HandOver,
+) -> io::Result<Estate> {
     let sockets = listeners.iter().map(|listener| listener.bequeath());
-    let sockets = sockets.collect::<Result<_, _>>();
     Ok(Estate {
         generation,
         attempts: asked.attempts,
         history: asked.history,
-        sockets: sockets.map_err(|error| format!("cannot pass the sockets: {error}"))?,
+        sockets: sockets.collect::<io::Result<_>>()?,
+        activated: activation.bequeath()?,
     })
 }
 
@@ -175,7 +183,9 @@ impl Handler<HandOver> for ServerActor {
         let (cancel, cancelled) = oneshot::channel::<()>();
         let going = match (self.refusal(), &self.upgrades, &self.snapshot) {
             (None, Some(upgrades), Some(snapshot)) => {
-                Ok((upgrades.program.clone(), snapshot.generation.number))
+                let (program, activation) = (&upgrades.program, &upgrades.activation);
+                let generation = snapshot.generation.number;
+                Ok((program.clone(), activation.clone(), generation))
             }
             (reason, ..) => Err(reason.unwrap_or("nothing is served yet").to_owned()),
         };
@@ -185,9 +195,10 @@ impl Handler<HandOver> for ServerActor {
         }
         let is_going = going.is_ok();
         let handing = async move {
-            let (program, generation) = going?;
+            let (program, activation, generation) = going?;
             let deadline = begun + asked.patience;
-            let estate = estate(&listeners, generation, asked)?;
+            let estate = estate(&listeners, &activation, generation, asked)
+                .map_err(|error| format!("cannot pass the sockets: {error}"))?;
             let raising = upgrade::raise(&program, estate, deadline);
             let heir = tokio::select! {
                 biased;

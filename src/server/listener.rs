@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use super::{
+    activation::address_of,
     socket,
     socket_file::{FileIdentity, SocketFile},
 };
@@ -55,6 +56,8 @@ pub(crate) struct Bequest {
     asked: Address,
     address: Address,
     file: Option<FileIdentity>,
+    /// Whether the service manager holds it as well.
+    is_managed: bool,
 }
 
 impl Bequest {
@@ -65,22 +68,46 @@ impl Bequest {
     /// Whether it is what a listener of this name and address needs. Where the system has picked
     /// the port, the name tells which it is.
     pub(crate) fn is_of(&self, name: &str, address: &Address) -> bool {
-        self.address == *address || (self.asked == *address && *self.name == *name)
+        let is_asked = self.asked == *address;
+        self.address == *address || (is_asked && (*self.name == *name || !address.is_any_port()))
+    }
+
+    /// Where its listener in this process is to know that it lives on in the process that left it.
+    pub(crate) fn elsewhere(&self) -> Elsewhere {
+        let elsewhere = Elsewhere::new(self.is_managed);
+        elsewhere.set(true);
+        elsewhere
     }
 }
 
 /// Whether a listening socket lives on in another process, whose queue and name it then has. Told to
 /// a listener and all of its shares at once.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Elsewhere(Arc<AtomicBool>);
+#[derive(Clone, Debug)]
+pub(crate) struct Elsewhere {
+    is_managed: bool,
+    has_passed: Arc<AtomicBool>,
+}
 
 impl Elsewhere {
-    pub(crate) fn set(&self, lives_on: bool) {
-        self.0.store(lives_on, Ordering::Release);
+    fn new(is_managed: bool) -> Self {
+        Self {
+            is_managed,
+            has_passed: Arc::default(),
+        }
     }
 
+    /// Whether another process of the program serves it now.
+    pub(crate) fn set(&self, has_passed: bool) {
+        self.has_passed.store(has_passed, Ordering::Release);
+    }
+
+    pub(crate) fn has_passed(&self) -> bool {
+        self.has_passed.load(Ordering::Acquire)
+    }
+
+    /// Whether it outlives this process: passed, or held by the service manager.
     pub(crate) fn lives_on(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.is_managed || self.has_passed()
     }
 }
 
@@ -105,7 +132,7 @@ impl Listener {
     /// Binds `address`; [`listen`](Self::listen) makes it known.
     ///
     /// # Errors
-    /// Those of bind(2); for a path also [`ErrorKind::AddrInUse`] where another process answers at
+    /// [`ErrorKind::InvalidInput`] where the address only names a socket. Those of bind(2); for a path also [`ErrorKind::AddrInUse`] where another process answers at
     /// it, and [`ErrorKind::AlreadyExists`] where something is there that is not a socket.
     pub(crate) fn bind(name: &str, address: &Address, access: Access) -> io::Result<Self> {
         let asked = address.clone();
@@ -124,6 +151,7 @@ impl Listener {
                 let file = SocketFile::bind(&socket, path, access.mode())?;
                 (socket, address.clone(), Some(file))
             }
+            Address::Systemd(_) => return Err(ErrorKind::InvalidInput.into()),
         };
         socket.set_nonblocking(true)?;
         Ok(Self {
@@ -132,7 +160,28 @@ impl Listener {
             address,
             socket,
             file,
-            elsewhere: Elsewhere::default(),
+            elsewhere: Elsewhere::new(false),
+        })
+    }
+
+    /// A listener on a socket that the service manager holds: it listens already, with the queue that
+    /// the manager chose, and its file is the manager's.
+    ///
+    /// # Errors
+    /// Where it is no socket of a kind that we know.
+    pub(super) fn activated(name: &str, asked: &Address, socket: Socket) -> io::Result<Self> {
+        let address = address_of(&socket.local_addr()?).ok_or(ErrorKind::Unsupported)?;
+        if address.tcp().is_some() {
+            socket.set_tcp_notsent_lowat(UNSENT)?;
+        }
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            name: name.into(),
+            asked: asked.clone(),
+            address,
+            socket,
+            file: None,
+            elsewhere: Elsewhere::new(true),
         })
     }
 
@@ -151,7 +200,7 @@ impl Listener {
         socket.set_nonblocking(true)?;
         let file = match &bequest.address {
             Address::Unix(path) => bequest.file.map(|file| SocketFile::inherited(path, file)),
-            Address::Tcp(_) => None,
+            Address::Tcp(_) | Address::Systemd(_) => None,
         };
         Ok(Self {
             name: name.into(),
@@ -173,6 +222,7 @@ impl Listener {
             asked: self.asked.clone(),
             address: self.address.clone(),
             file: self.file.as_ref().map(SocketFile::identity),
+            is_managed: self.elsewhere.is_managed,
         };
         Ok((bequest, self.socket.try_clone()?.into()))
     }
@@ -188,6 +238,9 @@ impl Listener {
     /// Those of listen(2): [`ErrorKind::AddrInUse`] where another listens at the address already.
     /// For a path those of [`bind`](Self::bind) too, where somebody has come first.
     pub(crate) fn listen(&mut self) -> io::Result<()> {
+        if self.elsewhere.is_managed {
+            return Ok(());
+        }
         self.socket.listen(BACKLOG)?;
         self.file.as_mut().map_or(Ok(()), SocketFile::publish)
     }
@@ -196,6 +249,12 @@ impl Listener {
         &self.name
     }
 
+    /// As settings have it.
+    pub(crate) fn asked(&self) -> &Address {
+        &self.asked
+    }
+
+    /// The real one: never that of a name.
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
@@ -207,9 +266,9 @@ impl Listener {
     pub(crate) fn share(&self, runtime: &Handle) -> io::Result<Share> {
         let socket = self.socket.try_clone()?;
         let _entered = runtime.enter();
-        let socket = match self.address {
-            Address::Tcp(_) => ShareSocket::Tcp(TcpListener::from_std(socket.into())?),
-            Address::Unix(_) => ShareSocket::Unix(UnixListener::from_std(socket.into())?),
+        let socket = match self.address.tcp() {
+            Some(_) => ShareSocket::Tcp(TcpListener::from_std(socket.into())?),
+            None => ShareSocket::Unix(UnixListener::from_std(socket.into())?),
         };
         Ok(Share {
             name: self.name.clone(),

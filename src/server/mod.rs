@@ -3,9 +3,11 @@
 //!
 //! Taken from upstream: [`Publish`], [`Stop`], [`HandOver`], [`Receive`], [`Inspect`]. Reading order:
 //! `actor`, `worker`, `hub`, `serve`, `connection`, `io`, `socket`, `tls`, `request`; `gate` and `http1`; `http2`;
-//! `stopping` does what `drain` decides, `books` counts, `listener` binds; `handover` and `passage`
+//! `stopping` does what `drain` decides, `books` counts, `listener` binds, `activation` knows
+//! what systemd passed; `handover` and `passage`
 //! are an upgrade's.
 
+mod activation;
 mod actor;
 mod body;
 mod books;
@@ -34,6 +36,7 @@ mod stopping;
 mod tls;
 mod worker;
 
+pub(crate) use activation::Activation;
 pub(crate) use actor::{NewServer, Publish, ServerActor};
 pub use books::Requests;
 pub(crate) use books::Victim;

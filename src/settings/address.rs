@@ -13,6 +13,9 @@ pub enum Address {
     Tcp(SocketAddr),
     /// `unix:PATH`.
     Unix(PathBuf),
+    /// `systemd:NAME`: on the socket that the service manager passes by this name
+    /// (`FileDescriptorName=` in systemd.socket(5), by default the socket unit's own name).
+    Systemd(String),
 }
 
 /// Where the admin API listens.
@@ -41,7 +44,7 @@ impl Address {
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Address::Tcp(address) => Some(*address),
-            Address::Unix(_) => None,
+            Address::Unix(_) | Address::Systemd(_) => None,
         }
     }
 
@@ -56,6 +59,7 @@ impl fmt::Display for Address {
         match self {
             Address::Tcp(address) => address.fmt(out),
             Address::Unix(path) => write!(out, "unix:{}", path.display()),
+            Address::Systemd(name) => write!(out, "systemd:{name}"),
         }
     }
 }
@@ -64,9 +68,12 @@ impl std::str::FromStr for Address {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Address, ()> {
-        let address = match text.strip_prefix("unix:") {
-            Some(path) => unix_path_of(path).map(Address::Unix),
-            None => text.parse().ok().map(Address::Tcp),
+        let address = if let Some(path) = text.strip_prefix("unix:") {
+            unix_path_of(path).map(Address::Unix)
+        } else if let Some(name) = text.strip_prefix("systemd:") {
+            is_socket_name(name).then(|| Address::Systemd(name.to_owned()))
+        } else {
+            text.parse().ok().map(Address::Tcp)
         };
         address.ok_or(())
     }
@@ -81,11 +88,18 @@ impl serde::Serialize for Address {
 impl<'de> serde::Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_str(Text {
-            expected: "an IP address and a port such as \"127.0.0.1:8080\" or \"[::1]:8080\", or \
-                       \"unix:PATH\"",
+            expected: "an IP address and a port such as \"127.0.0.1:8080\" or \"[::1]:8080\", \
+                       \"unix:PATH\" or \"systemd:NAME\"",
             read: |text| text.parse().ok(),
         })
     }
+}
+
+/// Whether it is a name that systemd gives: up to 255 printable characters of ASCII without a colon
+/// (systemd.socket(5), `FileDescriptorName=`).
+fn is_socket_name(name: &str) -> bool {
+    let may_hold = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b':';
+    (1..=255).contains(&name.len()) && name.bytes().all(may_hold)
 }
 
 /// A path that a unix socket can have: a NUL cannot be in one, and an empty one names an unnamed
@@ -140,6 +154,22 @@ mod tests {
         );
         for text in ["localhost:1", "unix:", "127.0.0.1"] {
             assert_eq!(admin_address_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_named_as_systemd_names_it() {
+        let systemd = |name: &str| Ok(Address::Systemd(name.to_owned()));
+        assert_eq!("systemd:http".parse(), systemd("http"));
+        assert_eq!("systemd:my web.socket".parse(), systemd("my web.socket"));
+        let longest = "a".repeat(255);
+        assert_eq!(format!("systemd:{longest}").parse(), systemd(&longest));
+        for name in ["", "a:b", "ä", "a\n", &"a".repeat(256)] {
+            assert_eq!(
+                format!("systemd:{name}").parse::<Address>(),
+                Err(()),
+                "{name}"
+            );
         }
     }
 

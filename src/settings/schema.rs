@@ -103,7 +103,9 @@ pub struct Server {
 pub struct Listener {
     /// An IP address and a port such as `"127.0.0.1:8080"`; port 0 picks one. Or `"unix:PATH"`, a
     /// socket that every local user may connect to whom its directory lets through; a relative
-    /// path starts at `$RUNTIME_DIRECTORY`, else where the process works. No default.
+    /// path starts at `$RUNTIME_DIRECTORY`, else where the process works. Or `"systemd:NAME"`, the
+    /// listening socket that the service manager passes by this name (`FileDescriptorName=` in
+    /// systemd.socket(5)). No default.
     #[schemars(with = "String")]
     pub address: Address,
     /// TLS, with HTTP/2 and HTTP/1.1 by ALPN. Default: none.

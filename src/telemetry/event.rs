@@ -36,6 +36,8 @@ pub(crate) enum Event<'a> {
         given: usize,
         asked: u32,
     },
+    /// Sockets that the service manager has passed, and no listener asks for.
+    Unused(&'a [&'a str]),
     /// A signal that does nothing here.
     Unhandled(&'a str),
     /// A SIGHUP that means the end of the controlling terminal.
@@ -117,7 +119,7 @@ impl Event<'_> {
             }
             Self::LogMoves { .. } | Self::LogReopened { .. } => Level::Info,
             Self::LogNotAFile { .. } => Level::Info,
-            Self::LinesLost { .. } | Self::Abandoned { .. } => Level::Warn,
+            Self::LinesLost { .. } | Self::Abandoned { .. } | Self::Unused(_) => Level::Warn,
             Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
             Self::LinksNotFollowed(_) => Level::Error,
             Self::LogNotReopened { .. } | Self::LogNotRolled { .. } => Level::Error,
@@ -224,6 +226,11 @@ impl fmt::Display for Event<'_> {
             Self::LinksNotFollowed(error) => write!(
                 f,
                 "where links of the settings lead now is not watched: {error}"
+            ),
+            Self::Unused(names) => write!(
+                f,
+                "the service manager passed sockets that no listener asks for: {}",
+                names.join(", ")
             ),
             Self::Unhandled(by) => write!(f, "{by}: unhandled, nothing is done"),
             Self::TerminalGone(by) => write!(f, "{by}: the controlling terminal has gone away"),

@@ -33,6 +33,8 @@ pub(crate) struct Estate {
     /// What is told of them, newest first.
     pub(crate) history: Vec<Arc<Attempt>>,
     pub(crate) sockets: Vec<(Bequest, OwnedFd)>,
+    /// What the service manager has passed, by name.
+    pub(crate) activated: Vec<(String, OwnedFd)>,
 }
 
 /// A new process that serves. Dropped before [`commit`](Heir::commit) it is ended.
@@ -127,10 +129,22 @@ fn bequeath(channel: &Channel, estate: &Estate) -> io::Result<()> {
     };
     let history = records::write(&estate.history)?;
     channel.send(&offer, &[io::stdin().as_fd(), history.as_fd()])?;
-    for some in estate.sockets.chunks(DESCRIPTORS) {
-        let bequests = some.iter().map(|(bequest, _)| bequest.clone()).collect();
-        let descriptors: Vec<_> = some.iter().map(|(_, socket)| socket.as_fd()).collect();
-        channel.send(&ToNew::Sockets(bequests), &descriptors)?;
+    send_all(channel, &estate.sockets, ToNew::Sockets)?;
+    send_all(channel, &estate.activated, ToNew::Activated)
+}
+
+/// Sends what comes with a descriptor each, in as many messages as that takes.
+fn send_all<T: Clone>(
+    channel: &Channel,
+    all: &[(T, OwnedFd)],
+    message: impl Fn(Vec<T>) -> ToNew,
+) -> io::Result<()> {
+    for some in all.chunks(DESCRIPTORS) {
+        let (what, with): (Vec<T>, Vec<_>) = some
+            .iter()
+            .map(|(what, socket)| (what.clone(), socket.as_fd()))
+            .unzip();
+        channel.send(&message(what), &with)?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::{Attempt, Trigger},
-    server::{Arrival, Bequest, Elsewhere, Listener},
+    server::{Activation, Arrival, Bequest, Elsewhere, Listener},
     settings::{Address, Diagnostic},
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct Inheritance {
     pub(crate) attempts: u64,
     /// What is told of them, newest first.
     pub(crate) history: Vec<Attempt>,
+    /// What the service manager has passed to the first of all processes.
+    pub(crate) activation: Arc<Activation>,
     channel: Channel,
     chest: Mutex<Chest>,
     is_ours: AtomicBool,
@@ -79,11 +81,14 @@ impl Inheritance {
                 offer.everup_upgrade
             )));
         }
-        let mut sockets = Vec::new();
+        let (mut sockets, mut activated) = (Vec::new(), Vec::new());
         loop {
             match channel.receive() {
                 Ok(Some((ToNew::Sockets(bequests), with))) => {
                     sockets.extend(bequests.into_iter().zip(with).map(Some));
+                }
+                Ok(Some((ToNew::Activated(names), with))) => {
+                    activated.extend(names.into_iter().zip(with));
                 }
                 Ok(Some(_)) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -96,6 +101,7 @@ impl Inheritance {
             generation: offer.generation,
             attempts: offer.attempts,
             history: with.next().map(records::read).unwrap_or_default(),
+            activation: Arc::new(Activation::inherited(activated)),
             channel,
             chest: Mutex::new(Chest {
                 sockets,
@@ -118,8 +124,7 @@ impl Inheritance {
             .iter_mut()
             .find(|socket| socket.as_ref().is_some_and(|(bequest, _)| is_it(bequest)));
         let (bequest, socket) = found?.take()?;
-        let elsewhere = Elsewhere::default();
-        elsewhere.set(true);
+        let elsewhere = bequest.elsewhere();
         chest.taken.push(Taken {
             old_name: bequest.name().clone(),
             name: name.into(),
@@ -181,7 +186,7 @@ impl Inheritance {
                 let arrivals = arrivals.filter_map(|(name, socket)| self.arrival(name, socket));
                 Some(Passed::Connections(arrivals.collect()))
             }
-            ToNew::Sockets(_) => None,
+            ToNew::Sockets(_) | ToNew::Activated(_) => None,
         }
     }
 
@@ -264,6 +269,7 @@ mod tests {
             generation: 7,
             attempts: 9,
             history: Vec::new(),
+            activation: Arc::default(),
             channel: Channel::recognize::<Offer>(new.as_fd()).expect("it begins with an offer"),
             chest: Mutex::default(),
             is_ours: AtomicBool::new(false),

@@ -28,6 +28,8 @@ pub(super) struct Offer {
 pub(super) enum ToNew {
     /// Each comes with its descriptor.
     Sockets(Vec<Bequest>),
+    /// What the service manager has passed, by name; each comes with its descriptor.
+    Activated(Vec<String>),
     /// The commit: the old process lets go.
     Yours,
     /// Idle connections, by the names of their listeners in the old process; each comes with its

@@ -1,6 +1,7 @@
 //! The promises, from outside: the built program, real signals, real connections, many clients at once.
 //!
 //! Each test waits for an event, never for a time, and runs alone or beside others.
+mod activation;
 mod admin;
 mod books;
 mod burst;

@@ -1,9 +1,10 @@
 //! How the program is started: its settings folder, its arguments, its variables, the shell before it.
 use super::{Program, program::code};
+use command_fds::{CommandFdExt as _, FdMapping};
 use std::{
     ffi::OsString,
     fs,
-    os::unix::process::CommandExt as _,
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -16,6 +17,7 @@ pub struct Setup {
     environment: Vec<(String, OsString)>,
     args: Vec<OsString>,
     shell: Vec<String>,
+    passed: Vec<OwnedFd>,
     named: bool,
     apart: bool,
 }
@@ -42,6 +44,7 @@ impl Setup {
             environment: Vec::new(),
             args: Vec::new(),
             shell: Vec::new(),
+            passed: Vec::new(),
             named: true,
             apart: false,
         }
@@ -105,6 +108,13 @@ impl Setup {
         self
     }
 
+    /// Passes these sockets, as the service manager would (sd_listen_fds(3)).
+    pub fn passed<T: Into<OwnedFd>>(mut self, sockets: impl IntoIterator<Item = T>) -> Self {
+        self.passed = sockets.into_iter().map(Into::into).collect();
+        let count = self.passed.len();
+        self.shell(&format!("export LISTEN_PID=$$ LISTEN_FDS={count}"))
+    }
+
     /// The program as a process to be, in its folder, with no variable of ours but those of the shell.
     fn command(&self) -> Command {
         let program = &self.program;
@@ -127,6 +137,9 @@ impl Setup {
             "STATE_DIRECTORY",
             "LOGS_DIRECTORY",
             "NOTIFY_SOCKET",
+            "LISTEN_PID",
+            "LISTEN_FDS",
+            "LISTEN_FDNAMES",
         ] {
             command.env_remove(name);
         }
@@ -138,6 +151,17 @@ impl Setup {
         if self.apart {
             command.process_group(0);
         }
+        let passed = self
+            .passed
+            .iter()
+            .zip(3..)
+            .map(|(socket, child_fd)| FdMapping {
+                parent_fd: socket.try_clone().expect("a descriptor"),
+                child_fd,
+            });
+        command
+            .fd_mappings(passed.collect())
+            .expect("each has its own");
         command
     }
 
