@@ -33,7 +33,7 @@ fn all_errors_of_all_layers_come_at_once_in_the_order_of_the_sources() {
             "default.toml:9:1: server.listeners.x.address: missing, and there is no default"
                 .to_owned(),
             "default.toml:11:11: server.listeners.y.address: expected an IP address and a port \
-             such as \"127.0.0.1:8080\" or \"[::1]:8080\", or \"unix:PATH\", found \"localhost\""
+             such as \"127.0.0.1:8080\" or \"[::1]:8080\", \"unix:PATH\" or \"systemd:NAME\", found \"localhost\""
                 .to_owned(),
             "default.toml:13:11: admin.address: other machines can reach this address, so it \
              needs `admin.token_file`"
