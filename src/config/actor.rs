@@ -159,6 +159,7 @@ impl ConfigActor {
             pulse: self.new.pulse.clone(),
             current: self.current.clone(),
             task,
+            is_dry_run: self.attempts.errand().is_dry_run,
             log: self.new.log.clone(),
             inheritance: self.new.inheritance.clone(),
             activation: self.new.activation.clone(),
@@ -251,6 +252,7 @@ impl ConfigActor {
             snapshot: candidate.current.snapshot.clone(),
             shares: candidate.shares,
             admin: candidate.admin_share,
+            moves: candidate.moves,
             patience: candidate.current.content.settings.tables.reload.timeout,
         });
         let (current, changes, shadowed) =
@@ -288,11 +290,13 @@ impl ConfigActor {
         let Some(current) = &self.current else {
             return;
         };
-        let asked = |of: &Current| of.content.settings.tables.server.max_connections;
-        let given = current.snapshot.max_connections;
-        let is_capped = given < asked(current) as usize;
-        if is_capped && before.is_none_or(|before| asked(before) != asked(current)) {
-            let asked = asked(current);
+        let most = |of: &Current| {
+            let asked = of.content.settings.tables.server.max_connections;
+            (asked, of.snapshot.max_connections)
+        };
+        let (asked, given) = most(current);
+        let is_new = before.is_none_or(|before| most(before) != (asked, given));
+        if given < asked as usize && is_new {
             emit(&Event::Capped { given, asked });
         }
         if before.is_none() {

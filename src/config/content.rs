@@ -11,9 +11,7 @@ use super::{
     background::{Claim, Loader, blocking, bounded},
     certificates::Certificates,
     generation::{Insides, Reaped, Reaper},
-    prepare::{
-        AnySettings, Author, Current, Failed, Job, Prepared, Rejected, START_TIMEOUT, frozen,
-    },
+    prepare::{AnySettings, Author, Current, Failed, Job, Prepared, Rejected, START_TIMEOUT},
 };
 use crate::server::Deadline;
 use crate::settings::{
@@ -96,7 +94,6 @@ pub(super) async fn make(
     if let Task::TakeUp(content) = &job.task {
         let current = job.current.as_ref();
         let current = current.expect("what is kept was served before");
-        frozen(&current.content.settings, &content.settings).map_err(Rejected::from)?;
         let (content, current) = (content.clone(), current.clone());
         let comparing = job.loader.run(Claim::Low, move || Made {
             changes: compare(Some(&current), &content.settings),
@@ -196,7 +193,6 @@ fn load(
             };
             return Ok(Found::Same { settings, shadowed });
         }
-        frozen(&content.settings, &read.settings)?;
         Ok(Found::New(read))
     }
 }

@@ -4,10 +4,11 @@ use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
-/// The descriptors that are left for connections when all else is open.
+/// The descriptors that there are when nothing is served yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
-    connections: u64,
+    limit: u64,
+    in_use: u64,
 }
 
 /// Connections that may be open at once.
@@ -28,35 +29,42 @@ const PER_WORKER: u64 = 4;
 const ADMIN_MOST: u64 = 256;
 
 impl Budget {
-    /// Measured before the `workers` are started and the listeners shared among them.
+    /// To be measured before workers are started and listeners shared among them.
+    pub(crate) fn measure() -> Self {
+        Self {
+            limit: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+            in_use: fs::read_dir("/proc/self/fd").map_or(RESERVE, |open| open.count() as u64),
+        }
+    }
+
+    /// Room for `asked` connections a worker, or as many as the budget allows.
     ///
     /// # Errors
     /// Where there are not descriptors enough to serve at all.
-    pub(crate) fn measure(workers: usize, listeners: usize) -> Result<Self, String> {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let in_use = fs::read_dir("/proc/self/fd").map_or(RESERVE, |open| open.count() as u64);
+    pub(crate) fn room(
+        &self,
+        asked: usize,
+        workers: usize,
+        listeners: usize,
+    ) -> Result<Room, String> {
         let (workers, listeners) = (workers as u64, listeners as u64);
         // The admin listener is one worker and one listener more.
         let needed = (workers + 1) * PER_WORKER + workers * listeners + 1;
-        let connections = limit.saturating_sub(in_use + needed + RESERVE);
+        let taken = self.in_use + needed + RESERVE;
+        let connections = self.limit.saturating_sub(taken);
         if connections <= workers {
+            let limit = self.limit;
             return Err(format!(
                 "{limit} descriptors are not enough for {workers} workers (`ulimit -n`, `LimitNOFILE=`)"
             ));
         }
-        Ok(Self { connections })
-    }
-
-    /// Room for `asked` connections a worker, or as many as the budget allows.
-    pub(crate) fn room(&self, asked: usize, workers: usize) -> Room {
-        let admin = (self.connections / 8).clamp(1, ADMIN_MOST);
-        let share = (self.connections - admin) / workers.max(1) as u64;
-        let share = usize::try_from(share).unwrap_or(usize::MAX);
-        let per_worker = asked.min(share.max(1));
-        Room {
+        let admin = (connections / 8).clamp(1, ADMIN_MOST);
+        let share = (connections - admin) / workers.max(1);
+        let per_worker = asked.min(usize::try_from(share.max(1)).unwrap_or(usize::MAX));
+        Ok(Room {
             per_worker,
             admin: usize::try_from(admin).unwrap_or(usize::MAX),
-        }
+        })
     }
 }
 
@@ -66,9 +74,12 @@ mod tests {
 
     #[test]
     fn connections_are_capped_to_the_descriptors() {
-        let budget = Budget { connections: 24 };
-        let room = budget.room(25_600, 2);
+        let taken = 3 * PER_WORKER + 2 + 1 + RESERVE;
+        let (limit, in_use) = (taken + 24 + 5, 5);
+        let budget = Budget { limit, in_use };
+        let room = budget.room(25_600, 2, 1).expect("it is enough");
         assert_eq!((room.per_worker, room.admin), (10, 3));
-        assert_eq!(budget.room(4, 2).per_worker, 4);
+        assert_eq!(budget.room(4, 2, 1).map(|room| room.per_worker), Ok(4));
+        assert!(budget.room(1, 8, 1).is_err(), "each worker costs some");
     }
 }

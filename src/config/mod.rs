@@ -9,6 +9,7 @@ mod actor;
 mod attempt;
 mod attempts;
 mod background;
+mod binding;
 mod certificates;
 mod content;
 mod descriptors;
@@ -19,8 +20,8 @@ mod logging;
 mod messages;
 #[cfg(test)]
 mod model;
+mod open;
 mod prepare;
-mod start;
 mod watch;
 
 pub(crate) use access::Access;

@@ -5,7 +5,6 @@
 
 use std::{
     any::Any,
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,15 +18,12 @@ use super::{
     descriptors::Budget,
     generation::{Generation, Reaper},
     logging::open_log,
-    start::{Opened, start},
+    open::{Opened, open},
     watch::{Watched, open_watch},
 };
 use crate::{
-    server::{Activation, Listener, NewServe, Pulse, Readiness, Share, Worker},
-    settings::{
-        Address, Build, Change, Diagnostic, Facts, Fault, Findings, Loaded, Server, Shadowed,
-        Sources,
-    },
+    server::{Activation, Listener, Move, NewServe, Pulse, Readiness, Share, Worker},
+    settings::{Build, Change, Diagnostic, Facts, Fault, Findings, Loaded, Shadowed, Sources},
     telemetry::{LogHandle, OpenedLog},
     upgrade::Inheritance,
 };
@@ -76,9 +72,19 @@ pub(crate) struct Snapshot {
     pub(crate) published: watch::Sender<Arc<Generation>>,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) workers: Vec<Worker>,
+    /// The id of the next new worker: those of workers that are gone do not come again.
+    pub(super) next_worker: usize,
     pub(crate) admin: Option<AdminServer>,
     pub(crate) max_connections: usize,
     pub(super) budget: Budget,
+}
+
+impl Snapshot {
+    /// The service's own, then the admin API's.
+    pub(crate) fn all_listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        let admin = self.admin.iter().map(|admin| &admin.listener);
+        self.listeners.iter().chain(admin)
+    }
 }
 
 /// The admin listener and the worker that serves it, on an arbiter of its own: a big answer or
@@ -112,6 +118,7 @@ pub(crate) struct Job {
     pub(crate) pulse: Pulse,
     pub(crate) current: Option<Current>,
     pub(crate) task: Task,
+    pub(crate) is_dry_run: bool,
     pub(crate) log: LogHandle,
     /// What the process before has left, for the first attempt.
     pub(crate) inheritance: Option<Arc<Inheritance>>,
@@ -154,6 +161,7 @@ pub(crate) struct Candidate {
     pub(crate) shadowed: Vec<Shadowed>,
     pub(crate) shares: Vec<Vec<Share>>,
     pub(crate) admin_share: Vec<Share>,
+    pub(crate) moves: Vec<Move>,
     pub(crate) log: OpenedLog,
 }
 
@@ -202,7 +210,7 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let opened = async {
         let log = open_log(&job.log, &job.sources, &settings, &deadline).await?;
         let watching = open_watch(&job, &made.content, &deadline).await?;
-        let opened = deadline.bound(open(&job, made, log, watching)).await;
+        let opened = deadline.bound(candidate(&job, made, log, watching)).await;
         // An App that is never made is dropped, with the workers that waited for it.
         let late = "the App was not made within `reload.timeout`";
         let opened = opened.unwrap_or_else(|_| Err(vec![Diagnostic::new(Fault::Build, "", late)]));
@@ -216,42 +224,8 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     }
 }
 
-/// The listeners' addresses by name; what else a listener says is heeded from the next accept on.
-fn addresses(server: &Server) -> BTreeMap<&str, &Address> {
-    let listeners = server.listeners.iter();
-    listeners
-        .map(|(name, listener)| (name.as_str(), &listener.address))
-        .collect()
-}
-
-/// What cannot change while the process runs.
-pub(super) fn frozen(current: &Loaded<()>, next: &Loaded<()>) -> Result<(), Vec<Diagnostic>> {
-    let (was, is) = (&current.tables, &next.tables);
-    let fixed = [
-        (
-            "server.listeners",
-            addresses(&was.server) != addresses(&is.server),
-        ),
-        ("server.workers", was.server.workers != is.server.workers),
-        ("admin.address", was.admin.address != is.admin.address),
-    ];
-    let errors: Vec<_> = fixed
-        .into_iter()
-        .filter(|(_, differs)| *differs)
-        .map(|(key, _)| {
-            let message = "cannot be changed by a reload yet: stop and start instead";
-            next.effective.diagnostic(Fault::Settings, key, message)
-        })
-        .collect();
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(errors)
-    }
-}
-
-/// Opens what the snapshot needs and does not have yet.
-async fn open(
+/// The next snapshot, with what it needs and does not have yet opened.
+async fn candidate(
     job: &Job,
     made: Made,
     log: OpenedLog,
@@ -275,21 +249,8 @@ async fn open(
         snapshot,
         shares,
         admin_share,
-    } = match &job.current {
-        Some(known) => {
-            let mut snapshot = known.snapshot.clone();
-            snapshot.generation = generation;
-            let asked = tables.server.max_connections as usize;
-            let room = snapshot.budget.room(asked, snapshot.workers.len());
-            snapshot.max_connections = room.per_worker;
-            Opened {
-                snapshot,
-                shares: Vec::new(),
-                admin_share: Vec::new(),
-            }
-        }
-        None => start(job, generation, &content.settings).await?,
-    };
+        moves,
+    } = open(job, generation, &content.settings).await?;
     Ok(Candidate {
         current: Current {
             snapshot,
@@ -301,6 +262,7 @@ async fn open(
         shadowed,
         shares,
         admin_share,
+        moves,
         log,
     })
 }

@@ -1,52 +1,37 @@
 //! ServerActor: owns the workers, what they serve, and the service's way to its end.
 //!
-//! Takes [`Publish`], [`HandOver`](super::HandOver) and [`Stop`](super::Stop) from the ConfigActor,
+//! Takes [`Publish`](super::Publish), [`HandOver`](super::HandOver) and [`Stop`](super::Stop) from the ConfigActor,
 //! [`Inspect`](super::Inspect) and [`Receive`](super::Receive) from whoever holds a
-//! [`Control`](crate::Control). Knows the workers' addresses and none upstream. What it does to hand
-//! over, to stop and to tell of itself is in `handover`, `stopping` and `inspection`.
+//! [`Control`](crate::Control). Knows the workers' addresses and none upstream. What it does to publish,
+//! to hand over, to stop and to tell of itself is in `publish`, `handover`, `stopping` and
+//! `inspection`.
 
 use std::{
     cell::Cell,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
-use actix::{Actor, AsyncContext as _, Context, Handler, Message, ResponseFuture};
-use futures_util::future::join_all;
-use tokio::sync::oneshot;
+use actix::{Actor, AsyncContext as _, Context};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     books::{Account, Requests},
     drain::Drain,
     handover::Upgrades,
-    listener::{Listener, Share},
-    passage::Passage,
+    listener::Listener,
+    passage::{Passage, Passenger},
     pulse::{Pulse, Suspension, TICK},
     readiness::Readiness,
     stopping::DrainReport,
-    worker::{Adopt, CatchUp, Worker},
+    worker::{CatchUp, Worker},
 };
 use crate::{
-    config::{AdminServer, Confirmations, Snapshot},
+    config::{AdminServer, Snapshot},
     telemetry::{AccessLog, Event, emit},
     upgrade::Inheritance,
 };
-
-/// Make this snapshot what is served. From the ConfigActor; cannot fail: all that could has been
-/// done. Answered when the generation is out, or, where workers have listeners to take up, when
-/// they have.
-#[derive(Message)]
-#[rtype(result = "Confirmations")]
-pub(crate) struct Publish {
-    pub(crate) snapshot: Snapshot,
-    /// What the workers, by their place in the snapshot, are to listen on from now on.
-    pub(crate) shares: Vec<Vec<Share>>,
-    /// The admin listener's, the first time.
-    pub(crate) admin: Vec<Share>,
-    /// How long a worker may take before it counts as late.
-    pub(crate) patience: Duration,
-}
 
 /// What a ServerActor is made of.
 pub(crate) struct NewServer {
@@ -64,6 +49,15 @@ pub(crate) struct NewServer {
 /// The actor that serves.
 pub(crate) struct ServerActor {
     pub(super) snapshot: Option<Snapshot>,
+    /// Of earlier snapshots: listeners that are being closed, workers that still have connections.
+    pub(super) closing: Vec<Weak<Listener>>,
+    pub(super) retiring: Vec<Worker>,
+    /// What workers that are gone had in their books.
+    pub(super) past: Vec<Account>,
+    /// How idle connections of workers that retire come here, to be spread over the others.
+    pub(super) transfers: mpsc::UnboundedSender<Passenger>,
+    transferred: Option<mpsc::UnboundedReceiver<Passenger>>,
+    pub(super) turn: usize,
     pub(super) readiness: Readiness,
     pub(super) drain: Drain,
     /// Where the process is ours.
@@ -90,7 +84,14 @@ pub(crate) struct ServerActor {
 
 impl ServerActor {
     pub(crate) fn new(new: NewServer) -> Self {
+        let (transfers, transferred) = mpsc::unbounded_channel();
         Self {
+            closing: Vec::new(),
+            retiring: Vec::new(),
+            past: Vec::new(),
+            transfers,
+            transferred: Some(transferred),
+            turn: 0,
             access: new.access,
             abandoned: Rc::default(),
             snapshot: None,
@@ -115,22 +116,32 @@ impl ServerActor {
             .map_or(&[], |snapshot| &snapshot.workers)
     }
 
+    /// Those that serve, then those that retire.
+    pub(super) fn all_workers(&self) -> impl Iterator<Item = &Worker> {
+        self.workers().iter().chain(&self.retiring)
+    }
+
     pub(super) fn listeners(&self) -> &[Arc<Listener>] {
         self.snapshot
             .as_ref()
             .map_or(&[], |snapshot| &snapshot.listeners)
     }
 
+    /// Those that serve, then those that are being closed.
+    pub(super) fn open_listeners(&self) -> impl Iterator<Item = Arc<Listener>> {
+        let closing = self.closing.iter().filter_map(Weak::upgrade);
+        self.listeners().iter().cloned().chain(closing)
+    }
+
     pub(super) fn admin(&self) -> Option<&AdminServer> {
         self.snapshot.as_ref()?.admin.as_ref()
     }
 
-    /// Every account of every worker, each worker's as it stands at one moment.
+    /// Every account of every worker, each worker's as it stands at one moment; last those of workers
+    /// that are gone.
     pub(super) fn books(&self) -> Vec<Vec<Account>> {
-        self.workers()
-            .iter()
-            .map(|worker| worker.books.read())
-            .collect()
+        let books = self.all_workers().map(|worker| worker.books.read());
+        books.chain([self.past.clone()]).collect()
     }
 
     /// Where the process stood still, says so, and moves every deadline by as much.
@@ -146,7 +157,7 @@ impl ServerActor {
         self.drain.stood_still(by);
         self.set_clock(ctx);
         let drain = self.worker_drain();
-        for worker in self.workers() {
+        for worker in self.all_workers() {
             worker.address.do_send(CatchUp);
             if let Some(drain) = &drain {
                 worker.address.do_send(drain.clone());
@@ -173,65 +184,8 @@ impl Actor for ServerActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.run_interval(TICK, Self::catch_up);
-    }
-}
-
-impl Handler<Publish> for ServerActor {
-    type Result = ResponseFuture<Confirmations>;
-
-    fn handle(&mut self, publish: Publish, _: &mut Context<Self>) -> Self::Result {
-        let Publish {
-            snapshot,
-            shares,
-            admin,
-            patience,
-        } = publish;
-        // P2: from here on, whatever a worker pins is this generation.
-        snapshot.published.send_replace(snapshot.generation.clone());
-        self.readiness.serves();
-        let total = snapshot.workers.len();
-        let waits = shares.iter().any(|shares| !shares.is_empty());
-        let max_connections = snapshot.max_connections;
-        if let Some(of) = &snapshot.admin {
-            let max_connections = of.max_connections;
-            of.worker.address.do_send(Adopt {
-                shares: admin,
-                max_connections,
-            });
+        if let Some(transferred) = self.transferred.take() {
+            self.spread(transferred, ctx);
         }
-        let adopting: Vec<_> = snapshot
-            .workers
-            .iter()
-            .zip(shares.into_iter().chain(std::iter::repeat_with(Vec::new)))
-            .map(|(worker, shares)| {
-                let adopt = Adopt {
-                    shares,
-                    max_connections,
-                };
-                // A task of its own: a future of `send` that is dropped takes its message back,
-                // and who is late is to adopt all the same.
-                (worker.id, actix_rt::spawn(worker.address.send(adopt)))
-            })
-            .collect();
-        self.snapshot = Some(snapshot);
-        if !waits {
-            return Box::pin(async move { Confirmations::of_all(total) });
-        }
-        let patience = self.pulse.deadline(patience);
-        Box::pin(async move {
-            let late = adopting.into_iter().map(|(id, adopted)| {
-                let patience = &patience;
-                async move {
-                    let adopted = patience.bound(adopted).await;
-                    (!matches!(adopted, Ok(Ok(Ok(_))))).then_some(id)
-                }
-            });
-            let late: Vec<usize> = join_all(late).await.into_iter().flatten().collect();
-            Confirmations {
-                confirmed: total - late.len(),
-                total,
-                late,
-            }
-        })
     }
 }

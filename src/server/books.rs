@@ -232,6 +232,16 @@ impl Books {
     }
 }
 
+/// Adds the books of a worker that is gone.
+pub(super) fn add(to: &mut Vec<Account>, accounts: Vec<Account>) {
+    for account in accounts {
+        match to.iter_mut().find(|it| it.listener == account.listener) {
+            Some(known) => known.requests += account.requests,
+            None => to.push(account),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,8 +25,9 @@ use http::uri::Scheme;
 use super::{
     books::{AccountId, End, Received, Ticket},
     gate::{Framing, Gate},
-    hub::{Hub, Standing},
+    hub::{Farewell, Hub, Standing},
     io::Stream,
+    origin::Origin,
 };
 use crate::config::Pin as GenerationPin;
 
@@ -37,7 +38,7 @@ pub(crate) use drive::drive;
 pub(crate) struct Conn {
     stream: RefCell<Stream>,
     hub: Rc<Hub>,
-    listener: Arc<str>,
+    origin: Arc<Origin>,
     account: AccountId,
     peer: Option<SocketAddr>,
     /// Accepted before a stop was asked for.
@@ -75,7 +76,7 @@ pub(crate) struct Conn {
     shaking_since: Cell<Option<Instant>>,
     /// Set once the connection speaks HTTP/2: when its driver wants to look at it.
     look_at: Cell<Option<Instant>>,
-    /// It ends here: the new process did not take it, or cannot.
+    /// It ends here: nobody else took it, or can.
     stays: Cell<bool>,
 }
 
@@ -101,7 +102,7 @@ impl Conn {
     pub(crate) fn new(
         stream: Stream,
         hub: Rc<Hub>,
-        listener: Arc<str>,
+        origin: Arc<Origin>,
         account: AccountId,
         peer: Option<SocketAddr>,
     ) -> Rc<Self> {
@@ -111,7 +112,7 @@ impl Conn {
             stream: RefCell::new(stream),
             before_stop: hub.readiness().is_ready(),
             hub,
-            listener,
+            origin,
             account,
             peer,
             now: Cell::new(now),
@@ -163,7 +164,7 @@ impl Conn {
 
     /// The name of the listener that it came from.
     pub(crate) fn listener(&self) -> &str {
-        &self.listener
+        self.origin.name()
     }
 
     /// Since when it has had nothing to do; `None` where it has, is about to end, or speaks HTTP/2,
@@ -259,17 +260,19 @@ impl Conn {
         self.close_requests(1, [ticket], End::Aborted);
     }
 
-    /// Whether a stop wants this connection to end as soon as nothing is lost by it.
+    /// Whether this connection is to end as soon as nothing is lost by it: for a stop, or because its
+    /// listener or its worker goes.
     pub(crate) fn is_to_close(&self) -> bool {
-        match self.hub.standing() {
+        let is_asked = match self.hub.standing() {
             // From the moment of the ask, however busy this worker's mailbox is.
             Standing::Serving => self.before_stop && !self.hub.readiness().is_ready(),
             Standing::Delaying => self.before_stop,
-            Standing::Draining { .. } => true,
-        }
+            Standing::Retiring(_) | Standing::Draining(_) => true,
+        };
+        is_asked || self.origin.closes_since().is_some()
     }
 
-    /// Whether the response that is about to be sent is to be the last: a stop is under way, and
+    /// Whether the response that is about to be sent is to be the last: the connection is to end, and
     /// no further request of this connection has arrived. (What is pipelined behind a response
     /// that says `Connection: close` would go unanswered in the eyes of a strict client.) P5: a
     /// handler may have blocked the thread since anything was read, so the kernel is asked too.
@@ -280,9 +283,11 @@ impl Conn {
             && !self.stream().has_received()
     }
 
-    /// Whether it goes on in the new process once it is idle.
+    /// Whether it goes on elsewhere once it is idle: in the new process, or at another worker.
     fn may_move(&self) -> bool {
-        !self.stays.get() && self.hub.has_passage(self.account)
+        !self.stays.get()
+            && self.origin.closes_since().is_none()
+            && self.hub.has_passage(self.account)
     }
 
     /// Whether it can move right now: this process holds nothing of it, neither a byte that was
@@ -299,7 +304,7 @@ impl Conn {
             && self.may_move()
     }
 
-    /// Passes it on to the new process. Whether that has it now; it must not be read any more then.
+    /// Passes it on. Whether somebody else has it now; it must not be read any more then.
     async fn pass_on(&self) -> bool {
         let way = self.hub.passage(self.account);
         let socket = self.stream.borrow().try_clone();
@@ -456,9 +461,21 @@ impl Conn {
     /// When to end what nothing has come of since then: after `limit`, sooner in a drain.
     fn lingers_until(&self, idle_since: Instant, limit: Duration) -> Instant {
         let kept = idle_since + limit;
+        match self.farewell() {
+            None => kept,
+            Some(Farewell { since, linger }) => kept.min(idle_since.max(since) + linger),
+        }
+    }
+
+    /// How it is seen off, where it is.
+    fn farewell(&self) -> Option<Farewell> {
         match self.hub.standing() {
-            Standing::Serving | Standing::Delaying => kept,
-            Standing::Draining { since, linger } => kept.min(idle_since.max(since) + linger),
+            Standing::Draining(farewell) | Standing::Retiring(farewell) => Some(farewell),
+            Standing::Serving | Standing::Delaying => {
+                let linger = self.hub.times().linger;
+                let since = self.origin.closes_since()?;
+                Some(Farewell { since, linger })
+            }
         }
     }
 }

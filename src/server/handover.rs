@@ -11,7 +11,10 @@ use std::{
 
 use actix::{ActorFutureExt as _, Context, Handler, Message, ResponseActFuture, WrapFuture as _};
 use futures_util::future::join_all;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 use super::{
     activation::Activation,
@@ -93,7 +96,7 @@ impl ServerActor {
         self.listeners().iter().cloned().chain(admin).collect()
     }
 
-    fn all_workers(&self) -> Vec<Worker> {
+    fn accepting_workers(&self) -> Vec<Worker> {
         let admin = self.admin().map(|admin| admin.worker.clone());
         self.workers().iter().cloned().chain(admin).collect()
     }
@@ -101,9 +104,10 @@ impl ServerActor {
     /// From now on idle connections go on in the new process.
     fn open_passage(&mut self, successor: &Arc<Successor>) {
         let listeners = self.listeners().iter();
-        let passing = listeners.filter(|listener| listener.elsewhere().has_passed());
-        let (passage, passengers) = Passage::new(passing.map(|it| it.name().clone()).collect());
-        self.passage = Some(passage);
+        let passing = listeners.filter(|listener| listener.origin().has_passed());
+        let (departures, passengers) = mpsc::unbounded_channel();
+        let names = passing.map(|it| it.name().clone()).collect();
+        self.passage = Some(Passage::by(names, departures));
         let successor = successor.clone();
         actix_rt::spawn(async move { successor.carry(passengers).await });
     }
@@ -134,7 +138,7 @@ impl ServerActor {
     fn let_admin_go(&self) {
         if let Some(admin) = self
             .admin()
-            .filter(|admin| admin.listener.elsewhere().has_passed())
+            .filter(|admin| admin.listener.origin().has_passed())
         {
             admin.worker.address.do_send(Delay);
         }
@@ -189,7 +193,7 @@ impl Handler<HandOver> for ServerActor {
             }
             (reason, ..) => Err(reason.unwrap_or("nothing is served yet").to_owned()),
         };
-        let (listeners, workers) = (self.all_listeners(), self.all_workers());
+        let (listeners, workers) = (self.all_listeners(), self.accepting_workers());
         if going.is_ok() {
             self.upgrading = Some(cancel);
         }
@@ -209,7 +213,7 @@ impl Handler<HandOver> for ServerActor {
             let successor = heir.commit()?;
             // No stop comes in between: nothing is awaited from the commit to here.
             for listener in taken.iter().filter_map(|&place| listeners.get(place)) {
-                listener.elsewhere().set(true);
+                listener.origin().passes(true);
             }
             let took = begun.elapsed();
             let_go(&workers).await;

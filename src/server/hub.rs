@@ -19,11 +19,11 @@ use super::{
     readiness::Readiness,
 };
 use crate::{
-    settings::Server,
+    config::Generation,
     telemetry::{Access, AccessEnd, AccessLog},
 };
 
-/// The times of `[server]` that every connection keeps.
+/// The times that every connection keeps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) keep_alive: Duration,
@@ -31,11 +31,16 @@ pub(crate) struct Times {
     pub(crate) body: Duration,
     pub(crate) write: Duration,
     pub(crate) handshake: Duration,
+    /// How long an idle one that is to end may still bring a request.
+    pub(crate) linger: Duration,
 }
 
-impl From<&Server> for Times {
-    fn from(server: &Server) -> Self {
+impl Times {
+    /// Those of the service's own connections.
+    pub(crate) fn of(generation: &Generation) -> Self {
+        let server = &generation.server;
         Self {
+            linger: generation.shutdown.linger,
             keep_alive: server.keep_alive,
             request: server.client_request_timeout,
             body: server.body_timeout,
@@ -58,17 +63,25 @@ pub(crate) enum Crowd {
 /// How soon a worker looks again for a connection to close where none was idle.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Where a worker stands in a stop.
+/// Where a worker stands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Standing {
     Serving,
-    /// All is accepted and served; connections of before are told to close.
+    /// A stop was asked for: all is accepted and served; connections of before are told to close.
     Delaying,
-    /// Nothing is accepted; idle connections live for `linger` from `since`.
-    Draining {
-        since: Instant,
-        linger: Duration,
-    },
+    /// Other workers go on without this one: idle connections pass on to them or linger, what is in
+    /// flight takes the time that it takes.
+    Retiring(Farewell),
+    /// A stop: nothing is accepted, and idle connections linger.
+    Draining(Farewell),
+}
+
+/// How connections are seen off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Farewell {
+    pub(crate) since: Instant,
+    /// How long an idle one lives on.
+    pub(crate) linger: Duration,
 }
 
 /// One worker's common ground. Lives on the worker's thread; only the books are shared.
@@ -181,10 +194,11 @@ impl Hub {
         if by.is_zero() {
             return false;
         }
-        if let Standing::Draining { since, linger } = self.standing.get() {
-            let since = since + by;
-            self.standing.set(Standing::Draining { since, linger });
+        let mut standing = self.standing.get();
+        if let Standing::Draining(farewell) | Standing::Retiring(farewell) = &mut standing {
+            farewell.since += by;
         }
+        self.standing.set(standing);
         for (_, conn) in &*self.connections.borrow() {
             conn.stood_still(by, now);
         }
@@ -248,7 +262,13 @@ impl Hub {
         self.wake_connections();
     }
 
-    /// From now on idle connections pass on to the new process.
+    /// Other workers go on without this one.
+    pub(crate) fn retire(&self, farewell: Farewell) {
+        self.standing.set(Standing::Retiring(farewell));
+        self.wake_connections();
+    }
+
+    /// From now on idle connections pass on, to the new process or to other workers.
     pub(crate) fn open_passage(&self, passage: Passage) {
         let listeners = passage.listeners().iter();
         let accounts = listeners.map(|name| self.books.account(name)).collect();
@@ -272,7 +292,8 @@ impl Hub {
 
     /// What is in flight is finished until the deadline; idle connections linger.
     pub(crate) fn drain(&self, since: Instant, linger: Duration, deadline: Instant) {
-        self.standing.set(Standing::Draining { since, linger });
+        self.standing
+            .set(Standing::Draining(Farewell { since, linger }));
         self.lifecycle.send_replace(Some(deadline));
         self.wake_connections();
     }
@@ -293,7 +314,8 @@ impl Hub {
         self.room.notify_waiters();
     }
 
-    fn wake_connections(&self) {
+    /// Something changed that every connection should look at.
+    pub(crate) fn wake_connections(&self) {
         for (_, conn) in &*self.connections.borrow() {
             conn.wake();
         }

@@ -55,7 +55,7 @@ pub struct ListenerStatus {
     pub requests: Requests,
 }
 
-/// One worker, over all listeners.
+/// One worker, over all listeners; also one that others go on without, until its last connection ends.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct WorkerStatus {
@@ -92,8 +92,7 @@ impl Handler<Inspect> for ServerActor {
             }
         });
         let workers = self
-            .workers()
-            .iter()
+            .all_workers()
             .zip(&books)
             .map(|(worker, accounts)| WorkerStatus {
                 id: worker.id,

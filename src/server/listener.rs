@@ -5,25 +5,18 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::SocketAddr,
     os::fd::OwnedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
-use tokio::{
-    net::{TcpListener, UnixListener},
-    runtime::Handle,
-};
+use tokio::runtime::Handle;
 
 use super::{
     activation::address_of,
-    socket,
+    origin::Origin,
+    share::Share,
     socket_file::{FileIdentity, SocketFile},
 };
 use crate::settings::Address;
@@ -38,7 +31,7 @@ const UNSENT: u32 = 128 * 1024;
 /// A socket that listens or will. Dropping it undoes what binding did, unless the socket lives on
 /// in another process.
 pub(crate) struct Listener {
-    name: Arc<str>,
+    origin: Arc<Origin>,
     /// As it was asked for: port 0 stands.
     asked: Address,
     /// The real one: port 0 resolved.
@@ -46,7 +39,9 @@ pub(crate) struct Listener {
     socket: Socket,
     /// Where the address is a path: the socket's file.
     file: Option<SocketFile>,
-    elsewhere: Elsewhere,
+    access: Access,
+    /// Until it listens: the ports of others that it may overlap.
+    lent: Vec<LentPort>,
 }
 
 /// What is to be known of a listening socket that passes from one process to the next.
@@ -56,6 +51,7 @@ pub(crate) struct Bequest {
     asked: Address,
     address: Address,
     file: Option<FileIdentity>,
+    access: Access,
     /// Whether the service manager holds it as well.
     is_managed: bool,
 }
@@ -65,54 +61,18 @@ impl Bequest {
         &self.name
     }
 
-    /// Whether it is what a listener of this name and address needs. Where the system has picked
-    /// the port, the name tells which it is.
-    pub(crate) fn is_of(&self, name: &str, address: &Address) -> bool {
+    /// Whether it is what such a listener needs. Where the system has picked the port, the name tells
+    /// which it is; a path's mode stays as it is.
+    pub(crate) fn is_of(&self, name: &str, address: &Address, access: Access) -> bool {
         let is_asked = self.asked == *address;
-        self.address == *address || (is_asked && (*self.name == *name || !address.is_any_port()))
-    }
-
-    /// Where its listener in this process is to know that it lives on in the process that left it.
-    pub(crate) fn elsewhere(&self) -> Elsewhere {
-        let elsewhere = Elsewhere::new(self.is_managed);
-        elsewhere.set(true);
-        elsewhere
-    }
-}
-
-/// Whether a listening socket lives on in another process, whose queue and name it then has. Told to
-/// a listener and all of its shares at once.
-#[derive(Clone, Debug)]
-pub(crate) struct Elsewhere {
-    is_managed: bool,
-    has_passed: Arc<AtomicBool>,
-}
-
-impl Elsewhere {
-    fn new(is_managed: bool) -> Self {
-        Self {
-            is_managed,
-            has_passed: Arc::default(),
-        }
-    }
-
-    /// Whether another process of the program serves it now.
-    pub(crate) fn set(&self, has_passed: bool) {
-        self.has_passed.store(has_passed, Ordering::Release);
-    }
-
-    pub(crate) fn has_passed(&self) -> bool {
-        self.has_passed.load(Ordering::Acquire)
-    }
-
-    /// Whether it outlives this process: passed, or held by the service manager.
-    pub(crate) fn lives_on(&self) -> bool {
-        self.is_managed || self.has_passed()
+        let is_it = self.address == *address
+            || (is_asked && (*self.name == *name || !address.is_any_port()));
+        is_it && (self.address.tcp().is_some() || self.access == access)
     }
 }
 
 /// The mode of a unix socket.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Access {
     /// Who may connect is decided by the directory, as a TCP port is open to every local user.
     Anyone,
@@ -131,18 +91,34 @@ impl Access {
 impl Listener {
     /// Binds `address`; [`listen`](Self::listen) makes it known.
     ///
+    /// Addresses of listeners that are `going` may overlap with it, as `0.0.0.0:80` does with
+    /// `127.0.0.1:80`.
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] where the address only names a socket. Those of bind(2); for a path also [`ErrorKind::AddrInUse`] where another process answers at
     /// it, and [`ErrorKind::AlreadyExists`] where something is there that is not a socket.
-    pub(crate) fn bind(name: &str, address: &Address, access: Access) -> io::Result<Self> {
+    pub(crate) fn bind(
+        name: &str,
+        address: &Address,
+        access: Access,
+        going: &[Arc<Self>],
+    ) -> io::Result<Self> {
         let asked = address.clone();
+        let mut lent = Vec::new();
         let (socket, address, file) = match address {
             Address::Tcp(address) => {
                 let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
                 socket.set_reuse_address(true)?;
                 // Its connections inherit it.
                 socket.set_tcp_notsent_lowat(UNSENT)?;
-                socket.bind(&SockAddr::from(*address))?;
+                if let Err(error) = socket.bind(&SockAddr::from(*address)) {
+                    lent = LentPort::all(going, address.port())?;
+                    if error.kind() != ErrorKind::AddrInUse || lent.is_empty() {
+                        return Err(error);
+                    }
+                    socket.set_reuse_port(true)?;
+                    socket.bind(&SockAddr::from(*address))?;
+                }
                 let real = socket.local_addr()?.as_socket();
                 (socket, Address::Tcp(real.unwrap_or(*address)), None)
             }
@@ -155,12 +131,13 @@ impl Listener {
         };
         socket.set_nonblocking(true)?;
         Ok(Self {
-            name: name.into(),
+            origin: Origin::new(name, false),
             asked,
             address,
             socket,
             file,
-            elsewhere: Elsewhere::new(false),
+            access,
+            lent,
         })
     }
 
@@ -176,16 +153,18 @@ impl Listener {
         }
         socket.set_nonblocking(true)?;
         Ok(Self {
-            name: name.into(),
+            origin: Origin::new(name, true),
             asked: asked.clone(),
             address,
             socket,
             file: None,
-            elsewhere: Elsewhere::new(true),
+            access: Access::Anyone,
+            lent: Vec::new(),
         })
     }
 
-    /// A listener whose socket another process has left: it listens already, and has its name.
+    /// A listener whose socket another has left, in this process or the one before: it listens
+    /// already, and has its name. It lives on elsewhere until its origin is told otherwise.
     ///
     /// # Errors
     /// Where it is no socket.
@@ -194,7 +173,6 @@ impl Listener {
         asked: &Address,
         bequest: Bequest,
         socket: OwnedFd,
-        elsewhere: Elsewhere,
     ) -> io::Result<Self> {
         let socket = Socket::from(socket);
         socket.set_nonblocking(true)?;
@@ -202,34 +180,41 @@ impl Listener {
             Address::Unix(path) => bequest.file.map(|file| SocketFile::inherited(path, file)),
             Address::Tcp(_) | Address::Systemd(_) => None,
         };
+        let origin = Origin::new(name, bequest.is_managed);
+        origin.passes(true);
         Ok(Self {
-            name: name.into(),
+            origin,
             asked: asked.clone(),
             address: bequest.address,
             socket,
             file,
-            elsewhere,
+            access: bequest.access,
+            lent: Vec::new(),
         })
     }
 
-    /// What another process needs to [`inherit`](Self::inherit) it.
+    /// What another listener needs to [`inherit`](Self::inherit) it.
     ///
     /// # Errors
     /// Where the descriptors are used up.
     pub(crate) fn bequeath(&self) -> io::Result<(Bequest, OwnedFd)> {
-        let bequest = Bequest {
-            name: self.name.clone(),
+        Ok((self.bequest(), self.socket.try_clone()?.into()))
+    }
+
+    pub(crate) fn bequest(&self) -> Bequest {
+        Bequest {
+            name: self.origin.name().clone(),
             asked: self.asked.clone(),
             address: self.address.clone(),
             file: self.file.as_ref().map(SocketFile::identity),
-            is_managed: self.elsewhere.is_managed,
-        };
-        Ok((bequest, self.socket.try_clone()?.into()))
+            access: self.access,
+            is_managed: self.origin.is_managed(),
+        }
     }
 
-    /// Where it is told that its socket lives on in another process.
-    pub(crate) fn elsewhere(&self) -> &Elsewhere {
-        &self.elsewhere
+    /// As its shares and connections know it.
+    pub(crate) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
     /// Begins to listen, and gives a path's socket its name.
@@ -238,15 +223,19 @@ impl Listener {
     /// Those of listen(2): [`ErrorKind::AddrInUse`] where another listens at the address already.
     /// For a path those of [`bind`](Self::bind) too, where somebody has come first.
     pub(crate) fn listen(&mut self) -> io::Result<()> {
-        if self.elsewhere.is_managed {
+        if self.origin.is_managed() {
             return Ok(());
         }
         self.socket.listen(BACKLOG)?;
+        if !self.lent.is_empty() {
+            self.socket.set_reuse_port(false)?;
+            self.lent.clear();
+        }
         self.file.as_mut().map_or(Ok(()), SocketFile::publish)
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
+        self.origin.name()
     }
 
     /// As settings have it.
@@ -266,22 +255,14 @@ impl Listener {
     pub(crate) fn share(&self, runtime: &Handle) -> io::Result<Share> {
         let socket = self.socket.try_clone()?;
         let _entered = runtime.enter();
-        let socket = match self.address.tcp() {
-            Some(_) => ShareSocket::Tcp(TcpListener::from_std(socket.into())?),
-            None => ShareSocket::Unix(UnixListener::from_std(socket.into())?),
-        };
-        Ok(Share {
-            name: self.name.clone(),
-            socket,
-            elsewhere: self.elsewhere.clone(),
-        })
+        Share::new(self.origin.clone(), socket, self.address.tcp().is_some())
     }
 
     /// Lets no new connection begin, while handshakes under way are completed and the queue stays:
     /// closing a listening socket resets them all. A client whose SYN is dropped sends it again a
     /// second later, and is then refused or served by whoever listens; on a path it is refused.
     pub(crate) fn refuse_handshakes(&self) {
-        if self.elsewhere.lives_on() {
+        if self.origin.lives_on() {
             return;
         }
         if self.file.is_some() {
@@ -289,14 +270,14 @@ impl Listener {
             let _ = self.socket.shutdown(std::net::Shutdown::Read);
         } else if let Err(error) = self.socket.attach_filter(&DROP_SYN) {
             // The listener is about to close anyway: without the filter it merely resets some.
-            log::debug!(target: "everup::server", "no filter on listener {}: {error}", self.name);
+            log::debug!(target: "everup::server", "no filter on listener {}: {error}", self.name());
         }
     }
 
     /// Ends listening for every share, also that of a worker that is blocked, and takes a path's
     /// name away. Of a socket that lives on elsewhere each worker closes its own share, no more.
     pub(crate) fn close(&self) {
-        if self.elsewhere.lives_on() {
+        if self.origin.lives_on() {
             return;
         }
         // Refused only where the socket does not listen.
@@ -307,9 +288,33 @@ impl Listener {
     }
 }
 
+/// Another may bind what overlaps with this listener's address, as long as this lives.
+struct LentPort(Arc<Listener>);
+
+impl LentPort {
+    /// Of all that listen at this port.
+    fn all(listeners: &[Arc<Listener>], port: u16) -> io::Result<Vec<Self>> {
+        let is_there = |it: &&Arc<Listener>| it.address.tcp().is_some_and(|at| at.port() == port);
+        let there = listeners.iter().filter(is_there);
+        let lend = |listener: &Arc<Listener>| {
+            let lent = Self(listener.clone());
+            listener.socket.set_reuse_port(true)?;
+            Ok(lent)
+        };
+        there.map(lend).collect()
+    }
+}
+
+impl Drop for LentPort {
+    fn drop(&mut self) {
+        // It was set before, so it can be set again.
+        let _ = self.0.socket.set_reuse_port(false);
+    }
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(file) = self.file.as_ref().filter(|_| !self.elsewhere.lives_on()) {
+        if let Some(file) = self.file.as_ref().filter(|_| !self.origin.lives_on()) {
             file.remove();
         }
     }
@@ -332,120 +337,3 @@ const DROP_SYN: [SockFilter; 5] = {
         SockFilter::new(RETURN, 0, 0, u32::MAX),
     ]
 };
-
-/// One worker's handle on a listening socket.
-pub(crate) struct Share {
-    name: Arc<str>,
-    socket: ShareSocket,
-    elsewhere: Elsewhere,
-}
-
-enum ShareSocket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-/// A connection just accepted, and who is at its other end.
-pub(crate) type Accepted = (socket::Socket, Option<SocketAddr>);
-
-impl Share {
-    pub(crate) fn listener(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// Whether its queue is another process's to empty.
-    pub(crate) fn lives_on_elsewhere(&self) -> bool {
-        self.elsewhere.lives_on()
-    }
-
-    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        match &self.socket {
-            ShareSocket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
-                // Refused only on a connection that is gone already.
-                let _ = stream.set_nodelay(true);
-                (socket::Socket::Tcp(stream), Some(peer))
-            }),
-            ShareSocket::Unix(socket) => socket
-                .poll_accept(cx)
-                .map_ok(|(stream, _)| (socket::Socket::Unix(stream), None)),
-        }
-    }
-
-    /// The same handle, to take what the queue holds without waiting for the runtime to notice it.
-    ///
-    /// # Errors
-    /// Where the runtime does not let go of it.
-    pub(crate) fn into_queue(self) -> io::Result<Queue> {
-        let socket = match self.socket {
-            ShareSocket::Tcp(socket) => socket.into_std().map(Socket::from),
-            ShareSocket::Unix(socket) => socket.into_std().map(Socket::from),
-        };
-        Ok(Queue {
-            name: self.name,
-            socket: socket?,
-        })
-    }
-}
-
-/// What is left in a listening socket's queue.
-pub(crate) struct Queue {
-    name: Arc<str>,
-    socket: Socket,
-}
-
-impl Queue {
-    pub(crate) fn listener(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// The next connection; `None` where the queue is empty.
-    ///
-    /// # Errors
-    /// Those of accept(2).
-    pub(crate) fn next(&self) -> io::Result<Option<Accepted>> {
-        match self.socket.accept() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock || is_shut(&error) => Ok(None),
-            accepted => {
-                let (socket, peer) = accepted?;
-                accepted_from(socket, &peer).map(Some)
-            }
-        }
-    }
-}
-
-/// A connection that another process has accepted. Must be called within a runtime.
-///
-/// # Errors
-/// Where it is gone, or the runtime does not take it.
-pub(crate) fn accepted_elsewhere(socket: OwnedFd) -> io::Result<Accepted> {
-    let socket = Socket::from(socket);
-    let peer = socket.peer_addr()?;
-    accepted_from(socket, &peer)
-}
-
-fn accepted_from(socket: Socket, peer: &SockAddr) -> io::Result<Accepted> {
-    socket.set_nonblocking(true)?;
-    let peer = peer.as_socket();
-    let stream = if peer.is_some() {
-        // Refused only on a connection that is gone already.
-        let _ = socket.set_tcp_nodelay(true);
-        socket::Socket::Tcp(tokio::net::TcpStream::from_std(socket.into())?)
-    } else {
-        socket::Socket::Unix(tokio::net::UnixStream::from_std(socket.into())?)
-    };
-    Ok((stream, peer))
-}
-
-/// Whether accept(2) failed because the socket does not listen any more ([`Listener::close`]).
-pub(crate) fn is_shut(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::InvalidInput
-}
-
-/// Whether accept(2) failed for a client that is gone, not for want of something.
-pub(crate) fn is_clients_fault(error: &io::Error) -> bool {
-    use ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut
-    )
-}

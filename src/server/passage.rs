@@ -1,6 +1,7 @@
-//! The way of idle connections to the process that serves afterwards: their clients notice nothing.
+//! The way of idle connections to whoever serves afterwards, the new process of an upgrade or, where
+//! workers become fewer, another of them: their clients notice nothing.
 //!
-//! A connection that is idle has nothing in this process: what its client sends next waits in the
+//! A connection that is idle has nothing of its own but its socket: what its client sends next waits in the
 //! kernel for whoever reads next. Owns the way from a worker to where the sockets are sent; which
 //! connection is idle is for [`Conn`](super::connection::Conn) to say.
 
@@ -11,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 /// A worker's way out; cloned for each.
 #[derive(Clone)]
 pub(crate) struct Passage {
-    /// The listeners whose sockets live on in the new process.
+    /// The listeners whose connections may go.
     listeners: Arc<[Arc<str>]>,
     /// Not bounded here: there are no more passengers than connections, and each waits.
     departures: mpsc::UnboundedSender<Passenger>,
@@ -21,24 +22,26 @@ pub(crate) struct Passage {
 pub(crate) struct Passenger {
     pub(crate) listener: Arc<str>,
     pub(crate) socket: OwnedFd,
-    /// Sent when the new process has it; dropped where it will not get it.
+    /// Sent when it is taken; dropped where nobody will take it.
     pub(crate) arrived: oneshot::Sender<()>,
 }
 
-/// A connection that the process before has passed on.
+/// A connection that was passed on.
 pub(crate) struct Arrival {
     pub(crate) listener: Arc<str>,
     pub(crate) socket: OwnedFd,
 }
 
 impl Passage {
-    pub(crate) fn new(listeners: Arc<[Arc<str>]>) -> (Self, mpsc::UnboundedReceiver<Passenger>) {
-        let (departures, passengers) = mpsc::unbounded_channel();
-        let passage = Self {
+    /// The way of these listeners' connections to whoever receives `departures`.
+    pub(crate) fn by(
+        listeners: Arc<[Arc<str>]>,
+        departures: mpsc::UnboundedSender<Passenger>,
+    ) -> Self {
+        Self {
             listeners,
             departures,
-        };
-        (passage, passengers)
+        }
     }
 
     pub(crate) fn listeners(&self) -> &[Arc<str>] {

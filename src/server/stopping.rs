@@ -7,14 +7,13 @@ use actix::{
     ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
     WrapFuture as _,
 };
-use futures_util::future::select_ok;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     actor::{ServerActor, totals},
     books::Requests,
+    closing::{HANDSHAKES, empty, handshakes_end},
     drain::{self, Phase, Step, Urge},
-    handshakes,
     worker::{self, CloseListeners, Cut, Delay, Worker},
 };
 use crate::telemetry::{Access, Event, emit};
@@ -57,13 +56,6 @@ const ADMIN_DRAIN: Duration = Duration::from_millis(250);
 /// How long a worker may take to cut what it has in flight; sooner than [`drain::CUT_LIMIT`].
 const CUT_PATIENCE: Duration = Duration::from_millis(100);
 
-/// How long handshakes under way are waited for, at the most: SYN-ACKs that nobody answers any
-/// more are sent again for a minute.
-const HANDSHAKES: Duration = Duration::from_secs(1);
-
-/// How often handshakes under way are looked for.
-const HANDSHAKES_TICK: Duration = Duration::from_millis(5);
-
 impl Handler<Stop> for ServerActor {
     type Result = ();
 
@@ -99,7 +91,7 @@ impl Handler<Stop> for ServerActor {
             self.before = totals(&self.books());
         }
         self.is_failure |= stop.is_failure;
-        let ids: Vec<usize> = self.workers().iter().map(|worker| worker.id).collect();
+        let ids: Vec<usize> = self.all_workers().map(|worker| worker.id).collect();
         let step = self.drain.ask(stop.urge, limits, ids, Instant::now());
         emit(&Event::StopAsked {
             by: &stop.by,
@@ -115,7 +107,7 @@ impl ServerActor {
         match step {
             None => {}
             Some(Step::Delay) => {
-                for worker in self.workers() {
+                for worker in self.all_workers() {
                     worker.address.do_send(Delay);
                 }
             }
@@ -153,71 +145,51 @@ impl ServerActor {
         })
     }
 
-    /// P5: first no handshake begins, then those under way end, then the queues are emptied, then
-    /// the listeners close.
+    /// P5: what has reached a socket is served.
     fn close_listeners(&mut self, ctx: &mut Context<Self>) {
         let Some(drain) = self.worker_drain() else {
             return;
         };
-        let listeners = self.listeners().to_vec();
+        let mut listeners: Vec<_> = self.open_listeners().collect();
+        // Those of a socket that has passed are let go of, and their connections go on there.
+        listeners.retain(|listener| !listener.origin().has_passed());
         for listener in &listeners {
+            listener.origin().closes();
             listener.refuse_handshakes();
         }
-        let addresses: Vec<_> = listeners
-            .iter()
-            .filter(|listener| !listener.elsewhere().lives_on())
-            .filter_map(|listener| listener.address().tcp())
-            .collect();
-        let limit = HANDSHAKES.min(drain.deadline - drain.since);
-        let limit = self.pulse.deadline(limit);
-        let handshakes = async move {
-            while handshakes::are_under_way(&addresses) && Instant::now() < limit.moment() {
-                tokio::time::sleep(HANDSHAKES_TICK).await;
-            }
-        };
         // At once, so that whoever is answered from now on is told to close; and what a full
         // descriptor table keeps in the queue needs others to leave.
-        for worker in self.workers() {
+        for worker in self.all_workers() {
             worker.address.do_send(drain.clone());
         }
+        let limit = self
+            .pulse
+            .deadline(HANDSHAKES.min(drain.deadline - drain.since));
+        let handshakes = {
+            let listeners = listeners.clone();
+            async move { handshakes_end(&listeners, limit).await }
+        };
         ctx.spawn(handshakes.into_actor(self).map(move |(), this, ctx| {
-            let mut closing = Vec::new();
             // Cutting already: that tells the workers itself.
             let Some(drain) = this.worker_drain() else {
                 return;
             };
-            for worker in this.workers().to_vec() {
+            let workers: Vec<Worker> = this.all_workers().cloned().collect();
+            let emptying = empty(listeners, &workers);
+            for (worker, emptied) in workers.into_iter().zip(emptying.workers) {
                 let drain = drain.clone();
-                let closed = worker.address.send(CloseListeners);
-                let (emptied, is_empty) = oneshot::channel();
-                closing.push(is_empty);
-                let emptying = async move {
-                    // A worker that is gone has no connections, and emptied nothing.
-                    if closed.await.is_ok() {
-                        let _ = emptied.send(());
-                    }
+                let draining = async move {
                     // The worker is empty when it is so after its queue.
+                    let _ = emptied.await;
                     let _ = worker.address.send(drain).await;
                     worker.id
                 };
                 ctx.spawn(
-                    emptying
+                    draining
                         .into_actor(this)
                         .map(|id, this, ctx| this.worker_is_drained(id, ctx)),
                 );
             }
-            // A worker that is blocked in a handler holds its share open: the first whose queue is
-            // empty speaks for all, for the queue is one.
-            let listeners = this.listeners().to_vec();
-            let shut = async move {
-                if !closing.is_empty() {
-                    let _ = select_ok(closing).await;
-                }
-                for listener in listeners {
-                    listener.close();
-                }
-            };
-            ctx.spawn(shut.into_actor(this));
         }));
     }
 
@@ -237,10 +209,11 @@ impl ServerActor {
     /// that moment. For one that is blocked in a handler it is done from here.
     fn cut(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        for listener in self.listeners() {
+        for listener in self.open_listeners() {
             listener.close();
         }
-        for worker in self.workers().to_vec() {
+        let workers: Vec<Worker> = self.all_workers().cloned().collect();
+        for worker in workers {
             let cutting = actix_rt::spawn(worker.address.send(Cut));
             let access = self.access.clone();
             let abandoned = self.abandoned.clone();
@@ -306,6 +279,7 @@ impl ServerActor {
         let finishing = async move {
             if let Some(admin) = admin {
                 // Its last answers, this stop's own among them.
+                admin.listener.origin().closes();
                 let _ = timeout(ADMIN_DRAIN, close_admin(&admin.worker, now)).await;
                 admin.listener.close();
             }

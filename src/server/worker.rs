@@ -1,7 +1,7 @@
 //! WorkerActor: one core's thread, its accept loop and its connections.
 //!
-//! Takes [`Adopt`], [`Receive`], [`Delay`], [`LetGo`], [`CloseListeners`], [`Drain`], [`CatchUp`] and
-//! [`Cut`], all from the ServerActor.
+//! Takes [`Adopt`], [`Receive`], [`Delay`], [`LetGo`], [`CloseListeners`], [`Retire`], [`Drain`],
+//! [`CatchUp`] and [`Cut`], all from the ServerActor.
 //! Knows no other actor. What it served is told by its books, which others may read at any time.
 
 use std::{
@@ -24,12 +24,13 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{
     books::{Books, Victim},
     connection::{self, Conn},
-    hub::{Crowd, Hub, Times},
-    listener::{Accepted, Queue, Share, accepted_elsewhere, is_clients_fault, is_shut},
+    hub::{Crowd, Farewell, Hub, Times},
+    origin::Origin,
     passage::{Arrival, Passage},
     pulse::Pulse,
     readiness::Readiness,
     serve::{NewServe, Serve, Speaks},
+    share::{Accepted, Queue, Share, accepted_elsewhere, is_clients_fault, is_shut},
 };
 use crate::{
     config::{Generation, Slot},
@@ -53,20 +54,30 @@ pub(crate) struct Adopted;
 #[rtype(result = "()")]
 pub(crate) struct Delay;
 
-/// Accept no more from sockets that live on in another process. Cannot fail.
+/// Accept no more from listeners whose sockets have passed. Cannot fail.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct LetGo;
 
-/// Serve these connections, which the process before has accepted. Cannot fail.
+/// Serve these connections, which another process or worker has accepted. Cannot fail.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Receive(pub(crate) Vec<Arrival>);
 
-/// Serve what the accept queues hold and close the listeners. Answered when the queues are empty.
+/// Serve what is queued at listeners that close, and let go of them. Answered when their queues are
+/// empty: whether there were any.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(crate) struct CloseListeners;
+
+/// Others go on without this worker: accept no more, pass idle connections on, finish what is in
+/// flight. Answered when no connection is left.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct CloseListeners;
+pub(crate) struct Retire {
+    pub(crate) linger: Duration,
+    pub(crate) passage: Option<Passage>,
+}
 
 /// Finish what is in flight. Answered when no connection is left. Sent again where it changes.
 #[derive(Clone, Message)]
@@ -250,19 +261,38 @@ impl Handler<Receive> for WorkerActor {
         for Arrival { listener, socket } in arrivals {
             // One that fails has ended meanwhile.
             if let Ok(accepted) = accepted_elsewhere(socket) {
+                let origin = self.acceptor.origin(&listener);
                 // It was in the clear there, whatever the listener's next ones are.
-                let speaks = self.acceptor.speaks(&listener).in_the_clear();
-                self.acceptor.open(&listener, accepted, speaks);
+                let speaks = self.acceptor.speaks(&origin).in_the_clear();
+                self.acceptor.open(&origin, accepted, speaks);
             }
         }
     }
 }
 
 impl Handler<CloseListeners> for WorkerActor {
-    type Result = ResponseFuture<()>;
+    type Result = ResponseFuture<bool>;
 
     fn handle(&mut self, _: CloseListeners, _: &mut Self::Context) -> Self::Result {
         Box::pin(self.acceptor.clone().empty())
+    }
+}
+
+impl Handler<Retire> for WorkerActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(
+        &mut self,
+        Retire { linger, passage }: Retire,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        self.acceptor.retire();
+        if let Some(passage) = passage {
+            self.hub.open_passage(passage);
+        }
+        let since = Instant::now();
+        self.hub.retire(Farewell { since, linger });
+        Box::pin(is_over(self.hub.clone()))
     }
 }
 
@@ -274,12 +304,13 @@ impl Handler<Drain> for WorkerActor {
             self.hub.open_passage(passage);
         }
         self.hub.drain(drain.since, drain.linger, drain.deadline);
-        let hub = self.hub.clone();
-        Box::pin(async move {
-            hub.is_empty().await;
-            hub.flush_access();
-        })
+        Box::pin(is_over(self.hub.clone()))
     }
+}
+
+async fn is_over(hub: Rc<Hub>) {
+    hub.is_empty().await;
+    hub.flush_access();
 }
 
 impl Handler<CatchUp> for WorkerActor {
@@ -327,9 +358,15 @@ impl Acceptor {
         self.shares.borrow_mut().clear();
     }
 
+    /// Leaves the queues to the other workers, but for those that are about to be emptied.
+    fn retire(&self) {
+        let mut shares = self.shares.borrow_mut();
+        shares.retain(|share| share.origin().closes_since().is_some());
+    }
+
     fn let_go(&self) {
         let mut shares = self.shares.borrow_mut();
-        shares.retain(|share| !share.lives_on_elsewhere());
+        shares.retain(|share| !share.origin().has_passed());
     }
 
     fn wake(&self) {
@@ -347,9 +384,9 @@ impl Acceptor {
             self.hub.has_room().await;
             turn += 1;
             match poll_fn(|cx| self.poll_accept(turn, cx)).await {
-                Ok((listener, accepted)) => {
+                Ok((origin, accepted)) => {
                     is_exhausted = false;
-                    self.open(&listener, accepted, self.speaks(&listener));
+                    self.open(&origin, accepted, self.speaks(&origin));
                     // Let the next worker take the next one.
                     tokio::task::yield_now().await;
                 }
@@ -369,7 +406,7 @@ impl Acceptor {
         &self,
         turn: usize,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(Arc<str>, Accepted)>> {
+    ) -> Poll<io::Result<(Arc<Origin>, Accepted)>> {
         self.waker.replace(Some(cx.waker().clone()));
         let mut shares = self.shares.borrow_mut();
         let mut tried = 0;
@@ -378,8 +415,8 @@ impl Acceptor {
             match shares[next].poll_accept(cx) {
                 Poll::Ready(Err(error)) if is_shut(&error) => drop(shares.swap_remove(next)),
                 Poll::Ready(accepted) => {
-                    let listener = shares[next].listener().clone();
-                    return Poll::Ready(accepted.map(|accepted| (listener, accepted)));
+                    let origin = shares[next].origin().clone();
+                    return Poll::Ready(accepted.map(|accepted| (origin, accepted)));
                 }
                 Poll::Pending => tried += 1,
             }
@@ -394,32 +431,47 @@ impl Acceptor {
     }
 
     /// P2: asked at each accept, so that no connection heeds an older generation.
-    fn speaks(&self, listener: &str) -> Speaks {
-        (self.speaks)(&self.slot.borrow_mut().pin(), listener)
+    fn speaks(&self, origin: &Origin) -> Speaks {
+        (self.speaks)(&self.slot.borrow_mut().pin(), origin.name())
     }
 
-    fn open(&self, listener: &Arc<str>, (socket, peer): Accepted, speaks: Speaks) {
-        let account = self.hub.books().account(listener);
+    /// Where a connection is from that another has accepted.
+    fn origin(&self, listener: &str) -> Arc<Origin> {
+        let shares = self.shares.borrow();
+        let mut origins = shares.iter().map(Share::origin);
+        let known = origins.find(|origin| **origin.name() == *listener);
+        // The listener is gone meanwhile, and the connection is served all the same.
+        known
+            .cloned()
+            .unwrap_or_else(|| Origin::new(listener, false))
+    }
+
+    fn open(&self, origin: &Arc<Origin>, (socket, peer): Accepted, speaks: Speaks) {
+        let account = self.hub.books().account(origin.name());
         let (stream, how) = speaks.begin(socket);
-        let conn = Conn::new(stream, self.hub.clone(), listener.clone(), account, peer);
+        let conn = Conn::new(stream, self.hub.clone(), origin.clone(), account, peer);
         let dispatcher = self.serve.serve(conn.clone(), how);
         actix_rt::spawn(connection::drive(conn, dispatcher));
     }
 
-    /// P5: serves what the queues hold, then closes them. What is queued at a socket that lives on
-    /// elsewhere is left to be served there.
-    async fn empty(self: Rc<Self>) {
-        let shares = self.shares.take();
-        for queue in shares
+    /// P5: serves what is queued at listeners that close, then lets go of them. What is queued at a
+    /// socket that lives on elsewhere is left to be served there.
+    async fn empty(self: Rc<Self>) -> bool {
+        let closes = |share: &mut Share| share.origin().closes_since().is_some();
+        let closing: Vec<Share> = self.shares.borrow_mut().extract_if(.., closes).collect();
+        let any = !closing.is_empty();
+        for queue in closing
             .into_iter()
-            .filter(|share| !share.lives_on_elsewhere())
+            .filter(|share| !share.origin().lives_on())
             .filter_map(|share| share.into_queue().ok())
         {
             while let Some(accepted) = self.next_of(&queue).await {
-                let listener = queue.listener();
-                self.open(listener, accepted, self.speaks(listener));
+                let origin = queue.origin();
+                self.open(origin, accepted, self.speaks(origin));
             }
         }
+        self.hub.wake_connections();
+        any
     }
 
     async fn next_of(&self, queue: &Queue) -> Option<Accepted> {

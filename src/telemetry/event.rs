@@ -7,7 +7,7 @@ use log::{Level, Record};
 use super::line;
 use crate::{
     config::{Attempt, Outcome, Snapshot, Upgraded},
-    server::{DrainReport, Requests, Step, Victim},
+    server::{DrainReport, Listener, Requests, Step, Victim},
     settings::LogFormat,
 };
 
@@ -38,6 +38,15 @@ pub(crate) enum Event<'a> {
     },
     /// Sockets that the service manager has passed, and no listener asks for.
     Unused(&'a [&'a str]),
+    /// A reload opened a listener.
+    Listening(&'a Listener),
+    /// A reload closes a listener.
+    Closing(&'a Listener),
+    /// A reload changed how many workers there are.
+    Workers {
+        from: usize,
+        to: usize,
+    },
     /// A signal that does nothing here.
     Unhandled(&'a str),
     /// A SIGHUP that means the end of the controlling terminal.
@@ -113,6 +122,7 @@ impl Event<'_> {
             Self::Attempt(attempt) if attempt.outcome != Outcome::Rejected => Level::Info,
             Self::Attempt(attempt) if attempt.refused.is_some() => Level::Info,
             Self::StopAsked { .. } | Self::Capped { .. } | Self::TerminalGone(_) => Level::Info,
+            Self::Listening(_) | Self::Closing(_) | Self::Workers { .. } => Level::Info,
             Self::UpgradeAsked(_) | Self::Upgraded(_) => Level::Info,
             Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) | Self::StoodStill(_) => {
                 Level::Warn
@@ -232,6 +242,16 @@ impl fmt::Display for Event<'_> {
                 "the service manager passed sockets that no listener asks for: {}",
                 names.join(", ")
             ),
+            Self::Listening(listener) => write!(
+                f,
+                "listening: {} on {}",
+                listener.name(),
+                listener.address()
+            ),
+            Self::Closing(listener) => {
+                write!(f, "closing: {} on {}", listener.name(), listener.address())
+            }
+            Self::Workers { from, to } => write!(f, "{to} workers instead of {from}"),
             Self::Unhandled(by) => write!(f, "{by}: unhandled, nothing is done"),
             Self::TerminalGone(by) => write!(f, "{by}: the controlling terminal has gone away"),
             Self::StoodStill(time) => write!(

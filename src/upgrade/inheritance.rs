@@ -3,11 +3,10 @@
 use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard},
 };
+
+use tokio::sync::watch;
 
 use super::{
     channel::Channel,
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Attempt, Trigger},
-    server::{Activation, Arrival, Bequest, Elsewhere, Listener},
+    server::{Access, Activation, Arrival, Bequest, Listener, Origin},
     settings::{Address, Diagnostic},
 };
 
@@ -31,7 +30,7 @@ pub(crate) struct Inheritance {
     pub(crate) activation: Arc<Activation>,
     channel: Channel,
     chest: Mutex<Chest>,
-    is_ours: AtomicBool,
+    is_ours: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -43,11 +42,10 @@ struct Chest {
 
 /// A socket that this process listens on now.
 struct Taken {
-    /// Its listener's name in the old process, and here.
+    /// Its listener's name in the old process.
     old_name: Arc<str>,
-    name: Arc<str>,
-    /// Until the commit it lives on in the old process.
-    elsewhere: Elsewhere,
+    /// Its listener here; until the commit it lives on in the old process.
+    origin: Arc<Origin>,
 }
 
 /// What the old process passes on after the commit.
@@ -107,7 +105,7 @@ impl Inheritance {
                 sockets,
                 taken: Vec::new(),
             }),
-            is_ours: AtomicBool::new(false),
+            is_ours: watch::Sender::new(false),
         })
     }
 
@@ -116,21 +114,26 @@ impl Inheritance {
     ///
     /// # Errors
     /// Where what was left is no such socket.
-    pub(crate) fn take(&self, name: &str, address: &Address) -> Option<io::Result<Listener>> {
+    pub(crate) fn take(
+        &self,
+        name: &str,
+        address: &Address,
+        access: Access,
+    ) -> Option<io::Result<Listener>> {
         let mut chest = self.chest();
-        let is_it = |bequest: &Bequest| bequest.is_of(name, address);
+        let is_it = |bequest: &Bequest| bequest.is_of(name, address, access);
         let found = chest
             .sockets
             .iter_mut()
             .find(|socket| socket.as_ref().is_some_and(|(bequest, _)| is_it(bequest)));
         let (bequest, socket) = found?.take()?;
-        let elsewhere = bequest.elsewhere();
-        chest.taken.push(Taken {
-            old_name: bequest.name().clone(),
-            name: name.into(),
-            elsewhere: elsewhere.clone(),
-        });
-        Some(Listener::inherit(name, address, bequest, socket, elsewhere))
+        let old_name = bequest.name().clone();
+        let listener = Listener::inherit(name, address, bequest, socket);
+        if let Ok(listener) = &listener {
+            let origin = listener.origin().clone();
+            chest.taken.push(Taken { old_name, origin });
+        }
+        Some(listener)
     }
 
     /// Says that this process serves, and closes what it has not taken.
@@ -193,7 +196,7 @@ impl Inheritance {
     fn arrival(&self, old_name: &Arc<str>, socket: OwnedFd) -> Option<Arrival> {
         let chest = self.chest();
         let taken = chest.taken.iter().find(|taken| taken.old_name == *old_name);
-        let listener = taken?.name.clone();
+        let listener = taken?.origin.name().clone();
         Some(Arrival { listener, socket })
     }
 
@@ -206,7 +209,13 @@ impl Inheritance {
 
     /// Whether the old process has let go.
     pub(crate) fn is_settled(&self) -> bool {
-        self.is_ours.load(Ordering::Acquire)
+        *self.is_ours.borrow()
+    }
+
+    /// Waits until it has.
+    pub(crate) async fn settles(&self) {
+        // The sender is here.
+        let _ = self.is_ours.subscribe().wait_for(|is_ours| *is_ours).await;
     }
 
     /// This process stops: where the old one has not let go by now, it will find that it cannot,
@@ -240,9 +249,9 @@ impl Inheritance {
     }
 
     fn settle(&self) {
-        if !self.is_ours.swap(true, Ordering::AcqRel) {
+        if !self.is_ours.send_replace(true) {
             for taken in &self.chest().taken {
-                taken.elsewhere.set(false);
+                taken.origin.passes(false);
             }
         }
     }
@@ -272,7 +281,7 @@ mod tests {
             activation: Arc::default(),
             channel: Channel::recognize::<Offer>(new.as_fd()).expect("it begins with an offer"),
             chest: Mutex::default(),
-            is_ours: AtomicBool::new(false),
+            is_ours: watch::Sender::new(false),
         };
         let received = inheritance.channel.receive::<Offer>();
         assert!(received.is_ok_and(|offer| offer.is_some()));

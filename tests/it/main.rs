@@ -11,6 +11,7 @@ mod framing;
 mod http2;
 mod library;
 mod limits;
+mod live;
 mod logging;
 mod rejected;
 mod reload;

@@ -264,48 +264,6 @@ fn over_hups_no_answer_is_older_than_the_log_line_before_its_request() {
 }
 
 #[test]
-fn listeners_workers_and_admin_are_not_changed_by_half() {
-    let program = Program::serve(&message("Before"));
-    let port = program.public().port();
-    let public = "[server.listeners.public]\naddress = \"127.0.0.1:0\"\n";
-    let other = format!("127.0.0.1:{}", program.admin().port());
-    for (what, text) in [
-        (
-            "workers",
-            "[server]\nworkers = 1\n[app]\nmessage = \"After\"\n".to_owned(),
-        ),
-        (
-            "listener",
-            format!(
-                "{}{public}[server.listeners.more]\naddress = \"127.0.0.1:0\"\n",
-                message("After")
-            ),
-        ),
-        (
-            "admin",
-            format!("{}[admin]\naddress = \"{other}\"\n", message("After")),
-        ),
-    ] {
-        program.edit(&text);
-        let (status, attempt) = program.reload();
-        assert_eq!(
-            (status, &attempt["outcome"]),
-            (422, &"rejected".into()),
-            "{what}: {attempt:#}"
-        );
-        assert_eq!(program.get("/").text(), "Before", "{what}");
-    }
-    let status = program.status();
-    assert_eq!(status["generation"], 1);
-    assert!(
-        status["listeners"][0]["address"]
-            .as_str()
-            .is_some_and(|at| at.ends_with(&format!(":{port}"))),
-        "{status:#}"
-    );
-}
-
-#[test]
 fn new_routes_are_live_on_a_kept_connection() {
     let program = Program::serve("[app]\nmessage = \"one\"\n");
     let mut kept = program.connect();

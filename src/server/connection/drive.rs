@@ -1,5 +1,5 @@
 //! The task of a connection, from accept to end: what serves it, its clock beside that, and its
-//! passing on to a new process.
+//! passing on.
 
 use std::{
     cell::RefCell,
@@ -47,7 +47,7 @@ pub(crate) fn drive(
 /// What a connection has come to.
 enum Turn {
     Over,
-    /// It is idle, and there is a new process to take it.
+    /// It is idle, and there is somebody else to take it.
     Moves,
 }
 

@@ -186,7 +186,9 @@ impl Driver {
         let since = told_at.max(session.idle_since());
         match hub.standing() {
             _ if session.has_acknowledged() => since.max(session.heard_at()) + QUIET,
-            Standing::Draining { linger, .. } => since + linger.max(ACKNOWLEDGES),
+            Standing::Draining(leave) | Standing::Retiring(leave) => {
+                since + leave.linger.max(ACKNOWLEDGES)
+            }
             Standing::Serving | Standing::Delaying => since + hub.times().write,
         }
     }

@@ -1,0 +1,220 @@
+//! The listeners of an attempt, one after the other: each is kept as it is served, gets the socket of one
+//! that goes or of the process before, or is bound. None of it is known to anybody yet.
+
+use std::{io, sync::Arc};
+
+use super::prepare::Job;
+use crate::{
+    server::{Access, Activation, Listener},
+    settings::{
+        Address, Admin, AdminAddress, Diagnostic, Effective, Fault, Server, Sources, Written,
+    },
+    upgrade::Inheritance,
+};
+
+/// A listener of the next snapshot.
+pub(super) enum Opening {
+    /// It is served already.
+    Kept(Arc<Listener>),
+    New(Listener),
+    /// On the socket of one that goes: the address is served before and after.
+    Moved {
+        from: Arc<Listener>,
+        to: Listener,
+    },
+}
+
+impl Opening {
+    /// Begins to listen, where it does not yet.
+    pub(super) fn listen(&mut self) -> io::Result<()> {
+        match self {
+            Self::Kept(_) => Ok(()),
+            Self::New(listener) | Self::Moved { to: listener, .. } => listener.listen(),
+        }
+    }
+
+    pub(super) fn listener(&self) -> &Listener {
+        match self {
+            Self::Kept(listener) => listener,
+            Self::New(listener) | Self::Moved { to: listener, .. } => listener,
+        }
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+}
+
+/// All listeners of the next snapshot.
+pub(super) struct Bound {
+    pub(super) listeners: Vec<Opening>,
+    pub(super) admin: Option<Opening>,
+}
+
+impl Bound {
+    /// Binds every address, or tells of every one that cannot be bound.
+    pub(super) fn all(
+        job: &Job,
+        effective: &Effective,
+        server: &Server,
+        admin: &Admin,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let listeners = server.listeners.iter().map(|(name, listener)| Wanted {
+            name,
+            key: key_of(name),
+            address: placed(&job.sources, listener.address.clone()),
+            access: Access::Anyone,
+        });
+        let address = match &admin.address {
+            AdminAddress::Off => None,
+            AdminAddress::Tcp(address) => Some(Address::Tcp(*address)),
+            AdminAddress::Unix(path) => Some(Address::Unix(path.clone())),
+        };
+        let admin = address.map(|address| Wanted {
+            name: ADMIN,
+            key: key_of(ADMIN),
+            address: placed(&job.sources, address),
+            access: Access::Owner,
+        });
+        let wanted: Vec<_> = listeners.chain(admin).collect();
+        let mut binding = Binding::of(job, effective, &wanted);
+        let openings = wanted.iter().filter_map(|wanted| binding.one(wanted));
+        let (admin, listeners): (Vec<_>, Vec<_>) =
+            openings.partition(|opening| **opening.listener().name() == *ADMIN);
+        if binding.errors.is_empty() {
+            let admin = admin.into_iter().next();
+            Ok(Self { listeners, admin })
+        } else {
+            Err(binding.errors)
+        }
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Opening> {
+        self.listeners.iter_mut().chain(&mut self.admin)
+    }
+}
+
+/// A listener that the settings ask for.
+struct Wanted<'a> {
+    name: &'a str,
+    key: String,
+    address: Address,
+    access: Access,
+}
+
+impl Wanted<'_> {
+    fn is_served_by(&self, listener: &Listener) -> bool {
+        **listener.name() == *self.name && *listener.asked() == self.address
+    }
+}
+
+struct Binding<'a> {
+    effective: &'a Effective,
+    inheritance: Option<&'a Inheritance>,
+    activation: &'a Activation,
+    kept: Vec<Arc<Listener>>,
+    /// Those that are served and will not be.
+    going: Vec<Arc<Listener>>,
+    /// The addresses so far, and the keys that ask for them.
+    taken: Vec<(Address, String)>,
+    errors: Vec<Diagnostic>,
+}
+
+impl<'a> Binding<'a> {
+    fn of(job: &'a Job, effective: &'a Effective, wanted: &[Wanted<'_>]) -> Self {
+        let served = job
+            .current
+            .iter()
+            .flat_map(|it| it.snapshot.all_listeners());
+        let (kept, going) = served
+            .cloned()
+            .partition(|listener| wanted.iter().any(|wanted| wanted.is_served_by(listener)));
+        Self {
+            effective,
+            inheritance: job.inheritance.as_deref(),
+            activation: &job.activation,
+            kept,
+            going,
+            taken: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    fn one(&mut self, wanted: &Wanted<'_>) -> Option<Opening> {
+        let Wanted { key, address, .. } = wanted;
+        let twice = self.taken.iter().find(|(other, _)| other == address);
+        if let Some((_, first)) = twice.filter(|_| !address.is_any_port()) {
+            let message = format!("{address} is the address of {first} already");
+            self.errors
+                .push(self.effective.diagnostic(Fault::Settings, key, &message));
+            return None;
+        }
+        let opened = self.open(wanted).map_err(|error| {
+            let fault = match address {
+                // No later try finds other sockets passed.
+                Address::Systemd(_) => Fault::of(&error),
+                Address::Tcp(_) | Address::Unix(_) => Fault::System,
+            };
+            let message = format!("cannot listen on {address}: {error}");
+            self.errors
+                .push(self.effective.diagnostic(fault, key, &message));
+        });
+        self.taken.push((address.clone(), key.clone()));
+        opened.ok()
+    }
+
+    fn open(&mut self, wanted: &Wanted<'_>) -> io::Result<Opening> {
+        let Wanted {
+            name,
+            address,
+            access,
+            ..
+        } = wanted;
+        if let Some(kept) = self.kept.iter().find(|kept| wanted.is_served_by(kept)) {
+            return Ok(Opening::Kept(kept.clone()));
+        }
+        let is_it = |going: &Arc<Listener>| going.bequest().is_of(name, address, *access);
+        if let Some(place) = self.going.iter().position(is_it) {
+            let from = self.going.swap_remove(place);
+            let (bequest, socket) = from.bequeath()?;
+            let to = Listener::inherit(name, address, bequest, socket)?;
+            return Ok(Opening::Moved { from, to });
+        }
+        let is_there = |it: &&Arc<Listener>| it.address() == address;
+        if let Some(other) = self.going.iter().find(is_there) {
+            // A path whose mode is another's: that says who may connect.
+            let name = other.name();
+            let why = format!("it is that of {name}, until a reload has closed it");
+            return Err(io::Error::other(why));
+        }
+        let inherited = self
+            .inheritance
+            .and_then(|left| left.take(name, address, *access));
+        let bound = inherited.unwrap_or_else(|| match address {
+            Address::Systemd(passed) => self.activation.listener(name, address, passed),
+            Address::Tcp(_) | Address::Unix(_) => {
+                Listener::bind(name, address, *access, &self.going)
+            }
+        });
+        bound.map(Opening::New)
+    }
+}
+
+/// Where a relative path starts.
+fn placed(sources: &Sources, address: Address) -> Address {
+    match address {
+        Address::Unix(path) => Address::Unix(sources.written(Written::Runtime, &path)),
+        Address::Tcp(_) | Address::Systemd(_) => address,
+    }
+}
+
+/// The admin listener's name, which no other listener can have: those have no space.
+const ADMIN: &str = "the admin API";
+
+/// The key that asks for a listener.
+pub(super) fn key_of(listener: &str) -> String {
+    match listener {
+        ADMIN => "admin.address".to_owned(),
+        name => format!("server.listeners.{name}.address"),
+    }
+}

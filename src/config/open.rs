@@ -1,0 +1,258 @@
+//! Opens a snapshot: what is served already is kept, the rest is opened beside it.
+//!
+//! All is bound before anything listens, and all listens when everything else has been started:
+//! what fails before that has been seen by no client. Dropping what was opened undoes it.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZero,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{
+    binding::{Bound, Opening, key_of},
+    descriptors::{Budget, Room},
+    generation::Generation,
+    prepare::{AdminServer, Job, Snapshot},
+};
+use crate::{
+    server::{Crowd, Listener, Move, NewWorker, Share, Speaks, Times, Worker},
+    settings::{Diagnostic, Effective, Fault, Loaded, Server},
+    telemetry::AccessSource,
+};
+
+/// A snapshot, and what is new for its workers.
+pub(super) struct Opened {
+    pub(super) snapshot: Snapshot,
+    /// What they are to listen on from now on, beside what they do.
+    pub(super) shares: Vec<Vec<Share>>,
+    pub(super) admin_share: Vec<Share>,
+    pub(super) moves: Vec<Move>,
+}
+
+/// Opens everything that is not open: binds all, starts the workers idle, then listens. For a dry run
+/// it only binds.
+pub(super) async fn open(
+    job: &Job,
+    generation: Arc<Generation>,
+    settings: &Loaded<()>,
+) -> Result<Opened, Vec<Diagnostic>> {
+    let (tables, effective) = (&settings.tables, &settings.effective);
+    let served = job.current.as_ref().map(|current| &current.snapshot);
+    let mut bound = Bound::all(job, effective, &tables.server, &tables.admin)?;
+    if let Some(served) = served.filter(|_| job.is_dry_run) {
+        return Ok(Opened::as_served(served, generation));
+    }
+    if let (Some(_), Some(inheritance)) = (served, &job.inheritance) {
+        // What becomes of a socket that the process before may still have is not for us to say.
+        inheritance.settles().await;
+    }
+    let count = worker_count(&tables.server);
+    let budget = served.map_or_else(Budget::measure, |served| served.budget);
+    let asked = tables.server.max_connections as usize;
+    let room = budget.room(asked, count, bound.listeners.len());
+    let room = room.map_err(system)?;
+
+    let published = match served {
+        Some(served) => served.published.clone(),
+        None => watch::Sender::new(generation.clone()),
+    };
+    let (mut workers, first) = match served {
+        Some(served) => (served.workers.clone(), served.next_worker),
+        None => (Vec::new(), 0),
+    };
+    workers.truncate(count);
+    let kept = workers.len();
+    let missing = first..first + (count - kept);
+    let next_worker = missing.end;
+    let starting = start_workers(job, missing, room, &published, &bound.listeners);
+    workers.extend(starting.await?);
+    let admin_worker = match (
+        &bound.admin,
+        served.and_then(|served| served.admin.as_ref()),
+    ) {
+        (None, _) => None,
+        (Some(_), Some(admin)) => Some(admin.worker.clone()),
+        (Some(admin), None) => {
+            Some(start_admin(job, admin.listener(), published.subscribe(), room).await?)
+        }
+    };
+
+    for opening in bound.iter_mut() {
+        opening
+            .listen()
+            .map_err(|error| vec![cannot_listen(effective, opening.listener(), error)])?;
+    }
+    let cannot_share = |error: io::Error| system(format!("cannot share a listener: {error}"));
+    let mut shares: Vec<Vec<Share>> = Vec::new();
+    for (place, worker) in workers.iter().enumerate() {
+        let has_it = |opening: &Opening| place < kept && opening.is_kept();
+        let new = bound.listeners.iter().filter(|opening| !has_it(opening));
+        let of_it: io::Result<_> = new
+            .map(|opening| opening.listener().share(&worker.runtime))
+            .collect();
+        shares.push(of_it.map_err(cannot_share)?);
+    }
+    let (mut moves, mut admin_share) = (Vec::new(), Vec::new());
+    let admin = match bound.admin.zip(admin_worker) {
+        None => None,
+        Some((opening, worker)) => {
+            if !opening.is_kept() {
+                let share = opening.listener().share(&worker.runtime);
+                admin_share.push(share.map_err(cannot_share)?);
+            }
+            Some(AdminServer {
+                listener: settle(opening, &mut moves),
+                worker,
+                max_connections: room.admin,
+            })
+        }
+    };
+    let listeners = bound.listeners.into_iter();
+    let snapshot = Snapshot {
+        generation,
+        published,
+        listeners: listeners
+            .map(|opening| settle(opening, &mut moves))
+            .collect(),
+        workers,
+        next_worker,
+        admin,
+        max_connections: room.per_worker,
+        budget,
+    };
+    Ok(Opened {
+        snapshot,
+        shares,
+        admin_share,
+        moves,
+    })
+}
+
+impl Opened {
+    /// What a dry run shows: nothing that is new was opened to stay.
+    fn as_served(served: &Snapshot, generation: Arc<Generation>) -> Self {
+        let served = served.clone();
+        Self {
+            snapshot: Snapshot {
+                generation,
+                ..served
+            },
+            shares: Vec::new(),
+            admin_share: Vec::new(),
+            moves: Vec::new(),
+        }
+    }
+}
+
+/// The listener, and where its socket comes from, where that is one of ours.
+fn settle(opening: Opening, moves: &mut Vec<Move>) -> Arc<Listener> {
+    match opening {
+        Opening::Kept(listener) => listener,
+        Opening::New(listener) => Arc::new(listener),
+        Opening::Moved { from, to } => {
+            let to = Arc::new(to);
+            moves.push(Move {
+                from,
+                to: to.clone(),
+            });
+            to
+        }
+    }
+}
+
+async fn start_workers(
+    job: &Job,
+    ids: std::ops::Range<usize>,
+    room: Room,
+    published: &watch::Sender<Arc<Generation>>,
+    listeners: &[Opening],
+) -> Result<Vec<Worker>, Vec<Diagnostic>> {
+    let serving_at = listeners
+        .iter()
+        .find_map(|opening| opening.listener().address().tcp());
+    let count = ids.len();
+    let starting = ids.map(|id| {
+        Worker::start(NewWorker {
+            id,
+            new_serve: job.author.new_serve(),
+            published: published.subscribe(),
+            address: serving_at.unwrap_or(NOWHERE),
+            times: Times::of,
+            speaks: Speaks::on,
+            max_connections: room.per_worker,
+            crowd: Crowd::Waits,
+            readiness: job.readiness.clone(),
+            pulse: job.pulse.clone(),
+            access: job.log.access(),
+        })
+    });
+    let workers = futures_util::future::join_all(starting).await;
+    let workers: io::Result<_> = workers.into_iter().collect();
+    workers.map_err(|error| system(format!("cannot start {count} workers: {error}")))
+}
+
+/// What an App is told of its address where it listens at none.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// The id of the admin listener's worker, which no worker of the service has.
+const ADMIN_ID: usize = usize::MAX;
+
+/// The times of admin connections; those of `[server]` are for the service's own clients.
+const ADMIN_TIMES: Times = Times {
+    keep_alive: Duration::from_secs(75),
+    // Who asks here has the whole head at hand.
+    request: Duration::from_secs(2),
+    body: Duration::from_secs(5),
+    write: Duration::from_secs(30),
+    handshake: Duration::from_secs(5),
+    linger: Duration::ZERO,
+};
+
+async fn start_admin(
+    job: &Job,
+    listener: &Listener,
+    published: watch::Receiver<Arc<Generation>>,
+    room: Room,
+) -> Result<Worker, Vec<Diagnostic>> {
+    let worker = Worker::start(NewWorker {
+        id: ADMIN_ID,
+        new_serve: job.admin.clone(),
+        published,
+        address: listener.address().tcp().unwrap_or(NOWHERE),
+        times: |_| ADMIN_TIMES,
+        speaks: |_, _| Speaks::Http1,
+        max_connections: room.admin,
+        // Whoever keeps connections open must not keep the operator out.
+        crowd: Crowd::MakesRoom,
+        readiness: job.readiness.clone(),
+        pulse: job.pulse.clone(),
+        access: AccessSource::none(),
+    });
+    worker
+        .await
+        .map_err(|error| system(format!("cannot start the admin listener: {error}")))
+}
+
+fn cannot_listen(effective: &Effective, listener: &Listener, error: io::Error) -> Diagnostic {
+    let key = key_of(listener.name());
+    let message = format!("cannot listen on {}: {error}", listener.address());
+    effective.diagnostic(Fault::System, &key, &message)
+}
+
+fn system(message: String) -> Vec<Diagnostic> {
+    vec![Diagnostic::new(Fault::System, "", message)]
+}
+
+/// `server.workers`, or as many as affinity and the cgroup's quota allow.
+fn worker_count(server: &Server) -> usize {
+    match server.workers {
+        0 => thread::available_parallelism().map_or(1, NonZero::get),
+        count => count.into(),
+    }
+}
