@@ -162,9 +162,9 @@ impl Conn {
         &self.hub
     }
 
-    /// The name of the listener that it came from.
-    pub(crate) fn listener(&self) -> &str {
-        self.origin.name()
+    /// The name that its listener has in this generation.
+    pub(crate) fn listener(&self, generation: u64) -> &str {
+        self.origin.at(generation).name()
     }
 
     /// Since when it has had nothing to do; `None` where it has, is about to end, or speaks HTTP/2,
@@ -287,7 +287,7 @@ impl Conn {
     fn may_move(&self) -> bool {
         !self.stays.get()
             && self.origin.closes_since().is_none()
-            && self.hub.has_passage(self.account)
+            && self.hub.has_passage(self.origin.newest().name())
     }
 
     /// Whether it can move right now: this process holds nothing of it, neither a byte that was
@@ -306,11 +306,11 @@ impl Conn {
 
     /// Passes it on. Whether somebody else has it now; it must not be read any more then.
     async fn pass_on(&self) -> bool {
-        let way = self.hub.passage(self.account);
         let socket = self.stream.borrow().try_clone();
-        let (Some((passage, listener)), Some(socket)) = (way, socket) else {
+        let (Some(passage), Some(socket)) = (self.hub.passage(), socket) else {
             return false;
         };
+        let listener = self.origin.newest().name().clone();
         passage.pass(listener, socket).await
     }
 

@@ -11,7 +11,7 @@ use slab::Slab;
 use tokio::sync::{Notify, watch};
 
 use super::{
-    books::{AccountId, Books, End, Ticket},
+    books::{Books, End, Ticket},
     connection::Conn,
     extract::Lifecycle,
     passage::Passage,
@@ -96,8 +96,8 @@ pub(crate) struct Hub {
     connections: RefCell<Slab<Rc<Conn>>>,
     /// A connection has ended, or there is room for more.
     room: Notify,
-    /// Where idle connections go instead of being closed, and the accounts of those that may.
-    passage: RefCell<Option<(Passage, Vec<AccountId>)>>,
+    /// Where idle connections go instead of being closed.
+    passage: RefCell<Option<Passage>>,
     /// Tells handlers of the drain. The worker's own, so that a request's copy of it touches no
     /// other worker's cache line.
     lifecycle: watch::Sender<Option<Instant>>,
@@ -270,24 +270,18 @@ impl Hub {
 
     /// From now on idle connections pass on, to the new process or to other workers.
     pub(crate) fn open_passage(&self, passage: Passage) {
-        let listeners = passage.listeners().iter();
-        let accounts = listeners.map(|name| self.books.account(name)).collect();
-        self.passage.replace(Some((passage, accounts)));
+        self.passage.replace(Some(passage));
     }
 
-    /// The way out for a connection of this account, and its listener's name.
-    pub(crate) fn passage(&self, account: AccountId) -> Option<(Passage, Arc<str>)> {
-        let passage = self.passage.borrow();
-        let (passage, accounts) = passage.as_ref()?;
-        let place = accounts.iter().position(|of| *of == account)?;
-        Some((passage.clone(), passage.listeners().get(place)?.clone()))
+    /// The way out.
+    pub(crate) fn passage(&self) -> Option<Passage> {
+        self.passage.borrow().clone()
     }
 
-    /// Whether there is a way out for connections of this account.
-    pub(crate) fn has_passage(&self, account: AccountId) -> bool {
+    /// Whether there is a way out for connections of this listener.
+    pub(crate) fn has_passage(&self, listener: &str) -> bool {
         let passage = self.passage.borrow();
-        let accounts = passage.as_ref().map(|(_, accounts)| accounts);
-        accounts.is_some_and(|accounts| accounts.contains(&account))
+        passage.as_ref().is_some_and(|it| it.is_of(listener))
     }
 
     /// What is in flight is finished until the deadline; idle connections linger.

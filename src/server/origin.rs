@@ -1,5 +1,5 @@
-//! Where connections come from: a listener as all know it who never touch its socket, and what is to
-//! become of it.
+//! Where connections come from: a listener as all know it who never touch its socket, and what becomes
+//! of it. Written when listeners change, never on a request's way.
 
 use std::{
     sync::{
@@ -9,14 +9,31 @@ use std::{
     time::Instant,
 };
 
-/// Told to a listener, its shares and its connections at once. Written when listeners change, never on
-/// a request's way.
+use super::serve::Speaks;
+use crate::config::Generation;
+
+/// Shared by a listener, its shares and its connections.
 pub(crate) struct Origin {
     name: Arc<str>,
     /// The service manager holds the socket too.
     is_managed: bool,
     has_passed: AtomicBool,
     closes_since: OnceLock<Instant>,
+    after: OnceLock<After>,
+}
+
+/// What a reload makes of a listener, in the generation that it publishes and all later ones: a worker
+/// that has not seen that yet goes by the name.
+struct After {
+    generation: u64,
+    then: Then,
+}
+
+enum Then {
+    /// Another listener has the socket.
+    Taken(Arc<Origin>),
+    /// What is accepted until it is closed speaks what it did.
+    Closes(Speaks),
 }
 
 impl Origin {
@@ -26,6 +43,7 @@ impl Origin {
             is_managed,
             has_passed: AtomicBool::new(false),
             closes_since: OnceLock::new(),
+            after: OnceLock::new(),
         })
     }
 
@@ -53,12 +71,75 @@ impl Origin {
         self.is_managed || self.has_passed()
     }
 
+    /// From this generation on, another listener has the socket.
+    pub(super) fn is_taken(&self, generation: u64, by: &Arc<Self>) {
+        let then = Then::Taken(by.clone());
+        // Once at the most: it is no listener of the snapshot any more.
+        let _ = self.after.set(After { generation, then });
+        by.passes(false);
+        self.passes(true);
+    }
+
+    /// From this generation on, nothing names the listener: it is about to close.
+    pub(super) fn goes(&self, generation: u64, speaks: Speaks) {
+        let then = Then::Closes(speaks);
+        // Once at the most: it is no listener of the snapshot any more.
+        let _ = self.after.set(After { generation, then });
+        self.closes();
+    }
+
     /// The listener is about to close: its connections are to end as soon as nothing is lost by it.
-    pub(crate) fn closes(&self) {
+    pub(super) fn closes(&self) {
         self.closes_since.get_or_init(Instant::now);
     }
 
     pub(crate) fn closes_since(&self) -> Option<Instant> {
         self.closes_since.get().copied()
+    }
+
+    /// The listener that has the socket in this generation.
+    pub(crate) fn at(self: &Arc<Self>, generation: u64) -> &Arc<Self> {
+        match self.then(generation) {
+            Some(Then::Taken(by)) => by.at(generation),
+            Some(Then::Closes(_)) | None => self,
+        }
+    }
+
+    /// The listener that has the socket now.
+    pub(crate) fn newest(self: &Arc<Self>) -> &Arc<Self> {
+        self.at(u64::MAX)
+    }
+
+    /// What its connections may speak in this generation, by its name where it is served.
+    pub(super) fn speaks(
+        &self,
+        generation: &Generation,
+        by: fn(&Generation, &str) -> Speaks,
+    ) -> Speaks {
+        match self.then(generation.number) {
+            Some(Then::Closes(speaks)) => speaks.clone(),
+            Some(Then::Taken(_)) | None => by(generation, &self.name),
+        }
+    }
+
+    fn then(&self, generation: u64) -> Option<&Then> {
+        let after = self.after.get()?;
+        (generation >= after.generation).then_some(&after.then)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_that_of_whoever_has_it_in_a_generation() {
+        let [first, second, third] = ["one", "two", "three"].map(|name| Origin::new(name, false));
+        first.is_taken(5, &second);
+        second.is_taken(7, &third);
+        let at = |generation| first.at(generation).name().to_string();
+        assert_eq!([4, 5, 6, 7].map(at), ["one", "two", "two", "three"]);
+        assert_eq!(**first.newest().name(), *"three");
+        assert!(first.has_passed() && second.has_passed() && !third.has_passed());
     }
 }

@@ -44,8 +44,9 @@ impl Passage {
         }
     }
 
-    pub(crate) fn listeners(&self) -> &[Arc<str>] {
-        &self.listeners
+    /// Whether connections of this listener may go.
+    pub(crate) fn is_of(&self, listener: &str) -> bool {
+        self.listeners.iter().any(|name| **name == *listener)
     }
 
     /// Passes a clone of a connection's socket on. Whether it has arrived.

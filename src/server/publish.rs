@@ -25,6 +25,7 @@ use super::{
     listener::Listener,
     passage::{Arrival, Passage, Passenger},
     pulse::Deadline,
+    serve::Speaks,
     share::Share,
     worker::{Adopt, Adopted, LetGo, Receive, Retire, Worker},
 };
@@ -55,13 +56,6 @@ pub(crate) struct Move {
     pub(crate) to: Arc<Listener>,
 }
 
-impl Move {
-    fn carry_out(&self) {
-        self.from.origin().passes(true);
-        self.to.origin().passes(false);
-    }
-}
-
 impl Handler<Publish> for ServerActor {
     type Result = ResponseFuture<Confirmations>;
 
@@ -73,10 +67,12 @@ impl Handler<Publish> for ServerActor {
             moves,
             patience,
         } = publish;
+        if let Some(before) = &self.snapshot {
+            foretell(before, &snapshot, &moves);
+        }
         // P2: from here on, whatever a worker pins is this generation.
         snapshot.published.send_replace(snapshot.generation.clone());
         self.readiness.serves();
-        moves.iter().for_each(Move::carry_out);
         let before = self.snapshot.replace(snapshot);
         let total = self.workers().len();
         let waits = shares.iter().any(|shares| !shares.is_empty());
@@ -100,6 +96,18 @@ impl Handler<Publish> for ServerActor {
             let confirming = confirmations(adopting, total, patience.clone());
             join(confirming, closing).await.0
         })
+    }
+}
+
+/// Tells all that know listeners of before what becomes of them, before a worker can see `next`.
+fn foretell(before: &Snapshot, next: &Snapshot, moves: &[Move]) {
+    let generation = next.generation.number;
+    for Move { from, to } in moves {
+        from.origin().is_taken(generation, to.origin());
+    }
+    for gone in without(before, next).filter(|it| !it.origin().has_passed()) {
+        let speaks = Speaks::on(&before.generation, gone.name());
+        gone.origin().goes(generation, speaks);
     }
 }
 
@@ -188,7 +196,6 @@ impl ServerActor {
             let closing: Vec<_> = listeners.iter().filter(is_closing).cloned().collect();
             for listener in &closing {
                 emit(&Event::Closing(listener));
-                listener.origin().closes();
                 listener.refuse_handshakes();
             }
             self.closing.extend(closing.iter().map(Arc::downgrade));

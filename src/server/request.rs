@@ -60,7 +60,7 @@ impl<S> Track<S> {
     where
         S: Service<Request>,
     {
-        let asked = pin.probe(conn.listener(), request.path());
+        let asked = pin.probe(conn.listener(pin.number), request.path());
         let probe =
             asked.and_then(|asked| probes::answer(asked, request.method(), conn.hub().readiness()));
         let broken = limits.as_ref().and_then(|limits| limits.broken());

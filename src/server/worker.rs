@@ -6,6 +6,7 @@
 
 use std::{
     cell::RefCell,
+    convert::identity,
     future::poll_fn,
     io,
     rc::Rc,
@@ -263,8 +264,7 @@ impl Handler<Receive> for WorkerActor {
             if let Ok(accepted) = accepted_elsewhere(socket) {
                 let origin = self.acceptor.origin(&listener);
                 // It was in the clear there, whatever the listener's next ones are.
-                let speaks = self.acceptor.speaks(&origin).in_the_clear();
-                self.acceptor.open(&origin, accepted, speaks);
+                self.acceptor.open(&origin, accepted, Speaks::in_the_clear);
             }
         }
     }
@@ -386,7 +386,7 @@ impl Acceptor {
             match poll_fn(|cx| self.poll_accept(turn, cx)).await {
                 Ok((origin, accepted)) => {
                     is_exhausted = false;
-                    self.open(&origin, accepted, self.speaks(&origin));
+                    self.open(&origin, accepted, identity);
                     // Let the next worker take the next one.
                     tokio::task::yield_now().await;
                 }
@@ -430,11 +430,6 @@ impl Acceptor {
         let _ = tokio::time::timeout(EXHAUSTED, self.hub.one_ended()).await;
     }
 
-    /// P2: asked at each accept, so that no connection heeds an older generation.
-    fn speaks(&self, origin: &Origin) -> Speaks {
-        (self.speaks)(&self.slot.borrow_mut().pin(), origin.name())
-    }
-
     /// Where a connection is from that another has accepted.
     fn origin(&self, listener: &str) -> Arc<Origin> {
         let shares = self.shares.borrow();
@@ -446,7 +441,16 @@ impl Acceptor {
             .unwrap_or_else(|| Origin::new(listener, false))
     }
 
-    fn open(&self, origin: &Arc<Origin>, (socket, peer): Accepted, speaks: Speaks) {
+    fn open(
+        &self,
+        origin: &Arc<Origin>,
+        (socket, peer): Accepted,
+        but: impl FnOnce(Speaks) -> Speaks,
+    ) {
+        // P2: asked at each accept, so that no connection heeds an older generation.
+        let pin = self.slot.borrow_mut().pin();
+        let origin = origin.at(pin.number);
+        let speaks = but(origin.speaks(&pin, self.speaks));
         let account = self.hub.books().account(origin.name());
         let (stream, how) = speaks.begin(socket);
         let conn = Conn::new(stream, self.hub.clone(), origin.clone(), account, peer);
@@ -466,8 +470,7 @@ impl Acceptor {
             .filter_map(|share| share.into_queue().ok())
         {
             while let Some(accepted) = self.next_of(&queue).await {
-                let origin = queue.origin();
-                self.open(origin, accepted, self.speaks(origin));
+                self.open(queue.origin(), accepted, identity);
             }
         }
         self.hub.wake_connections();

@@ -1,6 +1,6 @@
 //! The examples that stream, as their users run them: neither loses anything over a stop.
-use crate::support::{Books, Conn, H2, eventually, request, start_h2c};
-use everup::{Running, Service, Settings, StopMode};
+use crate::support::{Books, Conn, H2, eventually, replace, request, start_h2c};
+use everup::{Running, Service, Settings, Sources, StopMode};
 use std::time::Duration;
 
 // Its `main` is for those who run it.
@@ -89,6 +89,38 @@ fn websockets_are_closed_with_1001_and_lose_nothing_that_was_sent() {
         conn.closed();
     }
     stop_answers_all(running, 4);
+}
+
+#[test]
+fn a_websocket_outlives_its_worker_and_hears_of_the_stop_that_comes_later() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("default.toml");
+    let settings = |workers: usize| {
+        let text = format!(
+            "[server]\nworkers = {workers}\n[server.listeners.public]\naddress = \"127.0.0.1:0\"\n\
+             [admin]\naddress = \"\"\n[app]\nprefix = \"you said \"\n"
+        );
+        replace(&file, text);
+    };
+    settings(4);
+    let running = websocket::service().start(Sources::at(folder.path()));
+    let running = running.unwrap_or_else(|_| panic!("the service does not start"));
+    let mut conns: Vec<_> = (0..16).map(|_| websocket(&running)).collect();
+    settings(1);
+    let control = running.control();
+    let attempt = actix_web::rt::System::new().block_on(control.reload());
+    let attempt = attempt.expect("it is answered");
+    assert_eq!(attempt.workers.total, 1);
+    for conn in &mut conns {
+        conn.send(&text("hello"));
+        assert_eq!(conn.bytes(16), b"\x81\x0eyou said hello");
+    }
+    running.control().stop(StopMode::Graceful);
+    for conn in &mut conns {
+        assert_eq!(conn.bytes(4), AWAY);
+        conn.closed();
+    }
+    stop_answers_all(running, 16);
 }
 
 #[test]

@@ -444,6 +444,33 @@ fn upgrades_under_load_lose_nothing_with_tls_in_both_or_in_one_of_the_two() {
     );
 }
 
+#[test]
+fn workers_and_names_that_change_under_load_lose_nothing_in_tls() {
+    let rest =
+        |workers: usize| format!("[server]\nworkers = {workers}\n[shutdown]\nlinger = \"200ms\"");
+    let (mut program, _) = serve(&rest(2));
+    let port = program.public().port();
+    let to = program.public().tls();
+    let load = Load::kept_alive(8, 20).and(4, Kind::PerRequest).start(&to);
+    let http2 = H2Load::start(&to, (4, 4), "/", b"", b"Before hot reload");
+    for (workers, name) in [(1, "public"), (3, "other"), (2, "public"), (1, "third")] {
+        load.wait_answered(load.answered() + 100);
+        let settings =
+            settings(&rest(workers)).replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+        program.edit(&settings.replace("listeners.public", &format!("listeners.{name}")));
+        program.reload_applied();
+    }
+    load.wait_answered(load.answered() + 100);
+    let (books, http2) = (load.stop(), http2.end());
+    books.assert_nothing_lost();
+    assert_eq!(http2.lost, 0, "{:#?}", http2.complaints);
+    let report = program.stop();
+    assert_eq!(
+        (report.in_all.answered, report.in_all.aborted),
+        (books.answered + http2.answered, 0)
+    );
+}
+
 fn upgrade(program: &mut Program) {
     let mark = program.mark();
     let answer = program.post("/upgrade?wait=true");

@@ -2,6 +2,7 @@
 mod builds;
 mod handlers;
 mod history;
+mod late;
 mod logs;
 mod services;
 mod sources;
