@@ -2,6 +2,7 @@
 //!
 //! As in the tests, clients count, and their books are held against the program's.
 
+mod changes;
 mod kills;
 mod stops;
 #[path = "../it/support/mod.rs"]
