@@ -25,7 +25,7 @@ use super::{
 use crate::{
     server::{Listener, NewServe, Pulse, Readiness, Share, Worker},
     settings::{
-        Address, Build, Change, Diagnostic, Facts, Fault, Findings, Loaded, Server, Shadowed,
+        Address, Build, Changes, Diagnostic, Facts, Fault, Findings, Loaded, Server, Shadowed,
         Sources,
     },
     telemetry::{LogHandle, OpenedLog},
@@ -148,7 +148,7 @@ pub(crate) enum Prepared {
 /// The next snapshot, and what is to be said of it.
 pub(crate) struct Candidate {
     pub(crate) current: Current,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) changes: Changes,
     pub(crate) shadowed: Vec<Shadowed>,
     pub(crate) shares: Vec<Vec<Share>>,
     pub(crate) admin_share: Vec<Share>,

@@ -45,7 +45,7 @@ pub use text::Excerpt;
 pub use units::duration;
 
 pub(crate) use author::ReadFiles;
-pub(crate) use changes::{changes, shadowed};
+pub(crate) use changes::{Changes, changes, shadowed};
 pub(crate) use check::found_by_build;
 pub(crate) use gather::Facts;
 

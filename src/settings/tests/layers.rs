@@ -206,6 +206,7 @@ fn a_change_that_a_variable_or_an_override_hides_is_told() {
     );
     assert_eq!(lines(&after, &after), [""; 0]);
     let keys: Vec<String> = changes(&before, &after)
+        .told
         .into_iter()
         .map(|it| it.key)
         .collect();

@@ -110,7 +110,11 @@ fn nothing_shows_a_secret() {
     folder.write("token", "hunter6");
     let after = safe(&folder);
     let changes = changes(&before.effective, &after.effective);
-    let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+    let keys: Vec<&str> = changes
+        .told
+        .iter()
+        .map(|change| change.key.as_str())
+        .collect();
     assert_eq!(keys, ["app.password", "app.tokens.c"]);
     let shown = [
         format!("{changes:?}"),
@@ -151,7 +155,11 @@ fn a_secret_that_comes_or_goes_is_a_change() {
     for (from, to) in [(&none, &some), (&some, &none)] {
         assert!(!to.has_secrets_of(from));
         let changes = changes(from, to);
-        let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+        let keys: Vec<&str> = changes
+            .told
+            .iter()
+            .map(|change| change.key.as_str())
+            .collect();
         assert_eq!(keys, ["app.password", "app.tokens.a"]);
     }
 }
