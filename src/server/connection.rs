@@ -67,7 +67,9 @@ pub(crate) struct Conn {
     write_blocked_since: Cell<Option<Instant>>,
     /// Our end is closed: late bytes are read away until then.
     discarding: Cell<Option<Instant>>,
-    /// The stream's end was reported to actix-http by us.
+    /// The response under way says that it is the last.
+    is_last: Cell<bool>,
+    /// Nothing more is read: for actix-http, the stream ends here.
     ended: Cell<bool>,
     verdict: Cell<Option<Verdict>>,
 
@@ -127,6 +129,7 @@ impl Conn {
             idle_since: Cell::new(now),
             write_blocked_since: Cell::default(),
             discarding: Cell::default(),
+            is_last: Cell::default(),
             ended: Cell::default(),
             verdict: Cell::default(),
             shaking_since: Cell::new(is_tls.then_some(now)),
@@ -370,9 +373,18 @@ impl Conn {
         self.verdict.take()
     }
 
-    /// We have told actix-http that nothing more will be read.
+    /// The response under way has said `Connection: close`.
+    pub(crate) fn answers_last(&self) {
+        self.is_last.set(true);
+    }
+
+    /// Nothing more is to be read.
     pub(crate) fn ends(&self) {
         self.ended.set(true);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get()
     }
 
     // Within.
@@ -394,7 +406,12 @@ impl Conn {
     fn reopen(&self) {
         self.gate.set(self.gate.get().reopen());
         self.head_since.set(None);
-        if self.has_more.get() {
+        // Chunks that nobody reads may go on for ever, and actix-http would read them all away.
+        let ends_amid_body = self.is_last.get() && !self.gate.get().is_at_head();
+        if ends_amid_body {
+            self.ends();
+        }
+        if ends_amid_body || self.has_more.get() {
             self.wake();
         }
     }

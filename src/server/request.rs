@@ -252,6 +252,9 @@ fn finish<B: MessageBody + 'static>(
             .head_mut()
             .set_connection_type(ConnectionType::Close);
     }
+    if response.head().connection_type() == ConnectionType::Close {
+        entry.conn.answers_last();
+    }
     entry.begins(response.status());
     response.map_body(|_, body| Tracked::new(body, entry))
 }

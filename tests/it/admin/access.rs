@@ -189,6 +189,7 @@ fn a_body_that_nobody_reads_is_read_away_or_refused() {
     conn.send(b"POST /stop HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     conn.send(&chunk.repeat(3));
     assert_eq!(conn.answer().status, 413);
+    conn.closed();
     assert_eq!(program.status()["state"], "serving");
 }
 

@@ -265,6 +265,19 @@ fn a_body_that_stalls_is_408_and_the_connection_goes_on() {
 }
 
 #[test]
+fn a_body_that_never_ends_is_413_and_not_read_away_for_ever() {
+    let shop = Shop::open(&[("server.max_body", "10B")]);
+    let mut endless = Conn::open(&shop.address());
+    let head = "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    endless.send(format!("{head}b\r\n0123456789a\r\n").as_bytes());
+    let answer = endless.answer();
+    assert_eq!((answer.status, answer.closes()), (413, true));
+    endless.closed();
+    let books = shop.settled();
+    assert_eq!((books.received, books.answered), (1, 1), "{books:?}");
+}
+
+#[test]
 fn a_body_that_is_too_large_is_413_on_both_protocols() {
     let shop = Shop::open(&[("server.max_body", "10B")]);
     let mut two = shop.connect();
