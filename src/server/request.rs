@@ -30,7 +30,7 @@ use super::{
     gate::Framing,
     probes,
 };
-use crate::config::{Generation, Pin as GenerationPin, Slot, Stamp};
+use crate::config::{Pin as GenerationPin, Slot, Stamp};
 
 /// The outermost service of a worker, whatever its connections speak.
 pub(crate) struct Track<S> {
@@ -54,7 +54,7 @@ impl<S> Track<S> {
         &self,
         request: Request,
         conn: &Conn,
-        pin: &Generation,
+        pin: &GenerationPin,
         limits: Option<Rc<Limits>>,
     ) -> Handling<S::Future>
     where
