@@ -141,6 +141,10 @@ impl Answer {
 impl BodyFile {
     /// Reads the body. One that is not UTF-8 has no names in it.
     pub(super) fn read(self, with: &Build) -> Result<Answer, String> {
+        if with.is_secret(&self.path) {
+            let name = self.path.display();
+            return Err(format!("`{name}` is a secret file, which would be served"));
+        }
         let content = with
             .read(&self.path)
             .map_err(|error| format!("cannot read `{}`: {error}", self.path.display()))?;
