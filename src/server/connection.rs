@@ -60,6 +60,8 @@ pub(crate) struct Conn {
     gate: Cell<Gate>,
     /// More has arrived than may pass.
     has_more: Cell<bool>,
+    /// Bytes that may still pass of a body that nobody reads.
+    unread: Cell<u64>,
 
     /// When the first byte of a head that is not complete arrived.
     head_since: Cell<Option<Instant>>,
@@ -125,6 +127,7 @@ impl Conn {
             encoded: RefCell::default(),
             gate: Cell::new(Gate::AT_HEAD),
             has_more: Cell::default(),
+            unread: Cell::default(),
             head_since: Cell::default(),
             idle_since: Cell::new(now),
             write_blocked_since: Cell::default(),
@@ -317,8 +320,15 @@ impl Conn {
     /// How many of the bytes that have arrived may pass.
     pub(crate) fn admit(&self, bytes: &[u8]) -> usize {
         let was_at_head = self.open.get() == 0 && self.gate.get().is_at_head();
+        let is_unread = self.open.get() == 0 && !self.gate.get().is_at_head();
         let (passes, gate) = self.gate.get().admit(bytes);
         self.gate.set(gate);
+        if is_unread {
+            match self.unread.get().checked_sub(passes as u64) {
+                Some(left) => self.unread.set(left),
+                None => self.ends(),
+            }
+        }
         // Line breaks behind a request begin no head.
         if was_at_head && gate != Gate::AT_HEAD {
             self.head_begins();
@@ -397,7 +407,9 @@ impl Conn {
             return;
         }
         // An idle connection keeps nothing of yesterday.
-        self.pin.take();
+        if let Some(pin) = self.pin.take() {
+            self.unread.set(pin.server.max_body.0);
+        }
         self.idle_since.set(self.now.get());
         self.reopen();
     }
@@ -406,7 +418,7 @@ impl Conn {
     fn reopen(&self) {
         self.gate.set(self.gate.get().reopen());
         self.head_since.set(None);
-        // Chunks that nobody reads may go on for ever, and actix-http would read them all away.
+        // actix-http would read chunks away for as long as they come.
         let ends_amid_body = self.is_last.get() && !self.gate.get().is_at_head();
         if ends_amid_body {
             self.ends();
