@@ -327,3 +327,20 @@ fn a_body_that_is_too_large_is_413_on_both_protocols() {
     let books = shop.settled();
     assert_eq!((books.received, books.answered), (8, 8), "{books:?}");
 }
+
+#[test]
+fn connect_is_answered_on_both_protocols() {
+    let program = program("", "");
+    let head = frames::fields(&[(":method", "CONNECT"), (":authority", "example.com:80")]);
+    let mut raw = RawH2::open(program.public());
+    raw.frame(HEADERS, frames::END_HEADERS, 1, &head);
+    raw.answered(1);
+    raw.get(3, "/");
+    raw.answered(3);
+    let mut one = program.connect();
+    one.send(b"CONNECT example.com:80 HTTP/1.1\r\nHost: example.com\r\n\r\n");
+    let answer = one.answer();
+    assert_eq!((answer.status, answer.closes()), (404, true));
+    one.closed();
+    assert_eq!(program.books().received, 3);
+}
