@@ -104,8 +104,8 @@ impl Control {
         self.ask(Errand::rollback(generation), trigger).await
     }
 
-    /// The newest attempts, newest first: 100, or fewer where they changed more than 10,000
-    /// settings together.
+    /// The newest attempts, newest first: 100, or fewer where they tell of more than
+    /// 10,000 changes together.
     ///
     /// # Errors
     /// [`Stopped`] where the service is gone.

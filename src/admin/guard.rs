@@ -66,6 +66,12 @@ fn refusal(request: &ServiceRequest) -> Option<HttpResponse> {
 
 /// Reads a body that nobody will read, so that the connection can go on; not without bound.
 async fn read_away(request: &mut ServiceRequest) -> Result<Option<HttpResponse>, Error> {
+    let has = |name| request.headers().contains_key(name);
+    let has_body = has(header::CONTENT_LENGTH) || has(header::TRANSFER_ENCODING);
+    // actix-http hands over another protocol's bytes, which may never end, as a body too.
+    if !has_body || request.head().upgrade() {
+        return Ok(None);
+    }
     let mut body = request.take_payload();
     let mut length = 0;
     while let Some(piece) = body.next().await {

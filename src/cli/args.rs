@@ -158,7 +158,6 @@ fn clap(name: &'static str) -> Clap {
         env!("CARGO_PKG_NAME") => env!("CARGO_PKG_VERSION"),
         _ => concat!("(everup ", env!("CARGO_PKG_VERSION"), ")"),
     };
-    let told = format!("{layers}\n\n{}", exit::HELP);
     let clap = with_settings(Line::command())
         .name(name)
         .bin_name(name)
@@ -168,18 +167,28 @@ fn clap(name: &'static str) -> Clap {
             "{}\n\n`{name} signals` prints what each signal does, `{name} --help` tells more",
             exit::HELP
         ))
-        .after_long_help(format!("{layers}\n\n{}\n\n{}", examples(name), exit::HELP))
-        .mut_subcommand("signals", |signals| signals.long_about(SIGNALS))
-        .mut_subcommand("schema", |schema| schema.long_about(SCHEMA));
-    let of_settings = [("serve", SERVE), ("check", CHECK), ("show", SHOW)];
-    of_settings.into_iter().fold(clap, |clap, (name, about)| {
+        .after_long_help(format!("{layers}\n\n{}\n\n{}", examples(name), exit::HELP));
+    let prints = [("signals", SIGNALS), ("schema", SCHEMA)];
+    let clap = prints.into_iter().fold(clap, |clap, (name, about)| {
         clap.mut_subcommand(name, |command| {
-            with_settings(command)
-                .long_about(about)
-                .after_help(exit::HELP)
-                .after_long_help(told.clone())
+            command.long_about(about).after_help(exit::OF_PRINTS)
         })
-    })
+    });
+    let of_settings = [
+        ("serve", SERVE, exit::OF_SERVE),
+        ("check", CHECK, exit::OF_CHECK),
+        ("show", SHOW, exit::OF_SHOW),
+    ];
+    of_settings
+        .into_iter()
+        .fold(clap, |clap, (name, about, codes)| {
+            clap.mut_subcommand(name, |command| {
+                with_settings(command)
+                    .long_about(about)
+                    .after_help(codes)
+                    .after_long_help(format!("{layers}\n\n{codes}"))
+            })
+        })
 }
 
 const SERVE: &str = "\

@@ -7,7 +7,7 @@ use crate::{
     settings::{Diagnostic, Fault},
 };
 
-/// The table of exit codes, as every help text shows it.
+/// The table of exit codes, as the help of the whole shows it.
 pub(super) const HELP: &str = "\
 Exit codes:
   0   success; serve: stopped, every request answered
@@ -15,6 +15,38 @@ Exit codes:
   2   wrong usage
   3   serve: stopped, but requests were cut
   78  settings that no retry mends";
+
+/// As `serve` shows its own.
+pub(super) const OF_SERVE: &str = "\
+Exit codes:
+  0   stopped, every request answered
+  1   could not start, or a limit of the system was reached
+  2   wrong usage
+  3   stopped, but requests were cut
+  78  settings that no retry mends";
+
+/// As `check` does.
+pub(super) const OF_CHECK: &str = "\
+Exit codes:
+  0   all is sound
+  1   failed, and a retry may mend it: the system, or a build
+  2   wrong usage
+  78  settings that no retry mends";
+
+/// As `show` does.
+pub(super) const OF_SHOW: &str = "\
+Exit codes:
+  0   printed
+  1   failed, and a retry may mend it: the system, or nobody to print to
+  2   wrong usage
+  78  settings that no retry mends";
+
+/// As the commands do that print and read nothing.
+pub(super) const OF_PRINTS: &str = "\
+Exit codes:
+  0   printed
+  1   nobody to print to
+  2   wrong usage";
 
 pub(super) const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     server::{Activation, NewServe, Publish, Pulse, Readiness, ServerActor},
-    settings::{Diagnostic, Fault, Sources},
+    settings::{Changes, Diagnostic, Fault, Shadowed, Sources},
     telemetry::{Event, LogHandle, emit},
     upgrade::Inheritance,
 };
@@ -79,8 +79,8 @@ struct Begun {
 /// What an attempt came to.
 struct Verdict {
     outcome: Outcome,
-    changes: Vec<crate::settings::Change>,
-    shadowed: Vec<crate::settings::Shadowed>,
+    changes: Changes,
+    shadowed: Vec<Shadowed>,
     errors: Vec<Diagnostic>,
     workers: Confirmations,
     refused: Option<Refused>,
@@ -105,7 +105,7 @@ impl Verdict {
     fn of(outcome: Outcome) -> Self {
         Self {
             outcome,
-            changes: Vec::new(),
+            changes: Changes::default(),
             shadowed: Vec::new(),
             errors: Vec::new(),
             workers: Confirmations::default(),
@@ -342,7 +342,8 @@ impl ConfigActor {
             outcome: verdict.outcome,
             generation: self.generation(),
             digest: self.digest(),
-            changes: verdict.changes,
+            changes: verdict.changes.told,
+            changes_omitted: verdict.changes.omitted,
             shadowed: verdict.shadowed,
             errors: verdict.errors,
             trigger: triggers.next().expect("an order has a trigger"),

@@ -49,7 +49,10 @@ pub struct Attempt {
     pub generation: u64,
     /// The digest of what is served; empty where nothing is yet.
     pub digest: Arc<str>,
+    /// 1,000 at the most, in the order of their keys.
     pub changes: Vec<Change>,
+    /// How many more there are.
+    pub changes_omitted: usize,
     /// What files say anew and is not in force, since the environment or `--set` hides it.
     pub shadowed: Vec<Shadowed>,
     #[serde(serialize_with = "errors", deserialize_with = "told_errors")]
@@ -218,20 +221,16 @@ impl fmt::Display for Attempt {
             write!(f, ", digest {}", self.digest)?;
         }
         if matches!(self.outcome, Outcome::Applied | Outcome::WouldApply) {
-            let keys: Vec<&str> = self
-                .changes
-                .iter()
-                .map(|change| change.key.as_str())
-                .collect();
-            write!(f, ", {}", Named("change", &keys))?;
+            let keys = self.changes.iter().map(|change| change.key.as_str());
+            write!(f, ", {}", Named(self.changes_omitted, keys.collect()))?;
         }
         if !self.shadowed.is_empty() {
             let hidden = self.shadowed.iter();
             let hidden: Vec<String> = hidden
                 .map(|it| format!("{} by {}", it.key, it.by))
                 .collect();
-            let hidden: Vec<&str> = hidden.iter().map(String::as_str).collect();
-            write!(f, ", shadowed: {}", Named("change", &hidden))?;
+            let hidden = hidden.iter().map(String::as_str).collect();
+            write!(f, ", shadowed: {}", Named(0, hidden))?;
         }
         if !self.errors.is_empty() {
             let errors: Vec<String> = self.errors.iter().map(ToString::to_string).collect();
@@ -255,20 +254,18 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// How many of something, and the first few of them.
-struct Named<'a>(&'a str, &'a [&'a str]);
+/// How many changes, and the first few of them; so many more have no name here.
+struct Named<'a>(usize, Vec<&'a str>);
 
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 5;
-        let Self(what, names) = self;
-        write!(f, "{} {what}", names.len())?;
-        if names.len() != 1 {
-            f.write_str("s")?;
-        }
+        let Self(nameless, names) = self;
+        let count = names.len() + nameless;
+        write!(f, "{count} change{}", if count == 1 { "" } else { "s" })?;
         if !names.is_empty() {
             write!(f, " ({}", names[..names.len().min(SHOWN)].join(", "))?;
-            f.write_str(if names.len() > SHOWN { ", …)" } else { ")" })?;
+            f.write_str(if count > SHOWN { ", …)" } else { ")" })?;
         }
         Ok(())
     }

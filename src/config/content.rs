@@ -15,7 +15,7 @@ use super::{
 };
 use crate::server::Deadline;
 use crate::settings::{
-    Build, Change, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources, changes,
+    Build, Changes, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources, changes,
     found_by_build, shadowed,
 };
 
@@ -54,7 +54,7 @@ pub(crate) enum Task {
 pub(super) struct Made {
     pub(super) content: Content,
     pub(super) facts: Facts,
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Changes,
     pub(super) shadowed: Vec<Shadowed>,
 }
 
@@ -329,13 +329,13 @@ fn token(settings: &Loaded<()>, with: &Build) -> Result<Option<Token>, Vec<Diagn
 }
 
 /// What differs from what is served.
-fn compare(current: Option<&Current>, next: &Loaded<()>) -> Vec<Change> {
+fn compare(current: Option<&Current>, next: &Loaded<()>) -> Changes {
     let Some(current) = current else {
-        return Vec::new();
+        return Changes::default();
     };
     let served = &current.content.settings;
     let mut changes = changes(&served.effective, &next.effective);
-    for change in &mut changes {
+    for change in &mut changes.told {
         shorten(&mut change.from);
         shorten(&mut change.to);
     }
@@ -343,18 +343,18 @@ fn compare(current: Option<&Current>, next: &Loaded<()>) -> Vec<Change> {
 }
 
 /// Bytes that a value has at the most where a change is told: every status repeats it.
-const TOLD: usize = 1024;
+const VALUE: usize = 1024;
 
 /// A value that is too long becomes the beginning of its text, and says how long it was.
 fn shorten(value: &mut Json) {
     let text = match &*value {
-        Json::String(text) if text.len() <= TOLD => return,
+        Json::String(text) if text.len() <= VALUE => return,
         Json::String(text) => text.clone(),
         Json::Null | Json::Bool(_) | Json::Number(_) => return,
         other => other.to_string(),
     };
-    if text.len() > TOLD {
-        let beginning = &text[..text.floor_char_boundary(TOLD)];
+    if text.len() > VALUE {
+        let beginning = &text[..text.floor_char_boundary(VALUE)];
         *value = format!("{beginning}… ({} bytes)", text.len()).into();
     }
 }
@@ -365,12 +365,12 @@ mod tests {
 
     #[test]
     fn long_values_are_told_by_their_beginning() {
-        let mut short = Json::from("a".repeat(TOLD));
+        let mut short = Json::from("a".repeat(VALUE));
         let before = short.clone();
         shorten(&mut short);
         assert_eq!(short, before);
 
-        let mut long = Json::from("ä".repeat(TOLD));
+        let mut long = Json::from("ä".repeat(VALUE));
         shorten(&mut long);
         let text = long.as_str().expect("a text");
         assert!(text.ends_with("ä… (2048 bytes)"), "{text}");

@@ -36,8 +36,6 @@ pub(crate) struct Generation {
     insides: Arc<Insides>,
     /// The prefixes of those listeners that answer probes.
     probes: Vec<(String, String)>,
-    /// `server.generation_header`, where it names one.
-    stamp: Option<Stamp>,
 }
 
 /// A header that tells a response's generation.
@@ -65,9 +63,6 @@ impl Generation {
         Self {
             number,
             probes: probes.collect(),
-            stamp: HeaderName::from_bytes(tables.server.generation_header.as_bytes())
-                .ok()
-                .map(|name| (name, number.into())),
             server: tables.server.clone(),
             shutdown: tables.shutdown.clone(),
             access: Access {
@@ -83,11 +78,6 @@ impl Generation {
     pub(crate) fn find<T: 'static>(&self) -> Option<&T> {
         let Insides { settings, state } = &*self.insides;
         settings.downcast_ref().or_else(|| state.downcast_ref())
-    }
-
-    /// What each of its responses is to carry.
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
-        self.stamp.clone()
     }
 
     /// What a path asks of a listener beneath its prefix for probes, where it has one.
@@ -160,7 +150,40 @@ impl<T: Send + 'static> Drop for Reaped<T> {
 }
 
 /// A request's hold on its generation. Not `Send`: counting on one worker touches no other's cache.
-pub(crate) type Pin = Rc<Arc<Generation>>;
+pub(crate) type Pin = Rc<Held>;
+
+/// A generation as one worker holds it, with what it would else count references to beside others.
+pub(crate) struct Held {
+    generation: Arc<Generation>,
+    /// `server.generation_header`, where it names one.
+    stamp: Option<Stamp>,
+}
+
+impl Held {
+    fn new(generation: Arc<Generation>) -> Rc<Self> {
+        let name = HeaderName::from_bytes(generation.server.generation_header.as_bytes());
+        let stamp = name.ok().map(|name| (name, generation.number.into()));
+        Rc::new(Self { generation, stamp })
+    }
+
+    /// What each response of the generation is to carry.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stamp.clone()
+    }
+
+    /// A hold that may leave the worker.
+    pub(crate) fn share(&self) -> Arc<Generation> {
+        self.generation.clone()
+    }
+}
+
+impl Deref for Held {
+    type Target = Generation;
+
+    fn deref(&self) -> &Generation {
+        &self.generation
+    }
+}
 
 /// One worker's view of the newest generation.
 pub(crate) struct Slot {
@@ -170,7 +193,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new(mut published: watch::Receiver<Arc<Generation>>) -> Self {
-        let pin = Rc::new(published.borrow_and_update().clone());
+        let pin = Held::new(published.borrow_and_update().clone());
         Self { published, pin }
     }
 
@@ -178,8 +201,39 @@ impl Slot {
     /// blocked while a reload was reported applied cannot serve an older one.
     pub(crate) fn pin(&mut self) -> Pin {
         if self.published.has_changed().unwrap_or(false) {
-            self.pin = Rc::new(self.published.borrow_and_update().clone());
+            self.pin = Held::new(self.published.borrow_and_update().clone());
         }
         self.pin.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_count_references_to_no_header_together() {
+        let mut tables = Tables::<()>::default();
+        tables.server.generation_header = "x-config-generation".to_owned();
+        let reaper = Reaper::start().expect("a thread");
+        let nothing = || Reaped::new(Box::new(()) as Box<dyn Any + Send + Sync>, &reaper);
+        let insides = Arc::new(Insides {
+            settings: nothing(),
+            state: nothing(),
+        });
+        let generation = Generation::new(7, &tables, None, Arc::default(), insides);
+        let published = watch::Sender::new(Arc::new(generation));
+        let mut workers = [(); 2].map(|()| Slot::new(published.subscribe()));
+        let [one, other] = workers.each_mut().map(|slot| {
+            let (first, second) = (slot.pin().stamp(), slot.pin().stamp());
+            assert_eq!(first, second);
+            let (name, value) = first.expect("the settings name one");
+            assert_eq!(
+                (name.as_str(), value.to_str().ok()),
+                ("x-config-generation", Some("7"))
+            );
+            (name.as_str().as_ptr(), value.as_bytes().as_ptr())
+        });
+        assert!(one.0 != other.0 && one.1 != other.1);
     }
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     server::{Activation, Listener, Move, NewServe, Pulse, Readiness, Share, Worker},
-    settings::{Build, Change, Diagnostic, Facts, Fault, Findings, Loaded, Shadowed, Sources},
+    settings::{Build, Changes, Diagnostic, Facts, Fault, Findings, Loaded, Shadowed, Sources},
     telemetry::{LogHandle, OpenedLog},
     upgrade::Inheritance,
 };
@@ -157,7 +157,7 @@ pub(crate) enum Prepared {
 /// The next snapshot, and what is to be said of it.
 pub(crate) struct Candidate {
     pub(crate) current: Current,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) changes: Changes,
     pub(crate) shadowed: Vec<Shadowed>,
     pub(crate) shares: Vec<Vec<Share>>,
     pub(crate) admin_share: Vec<Share>,

@@ -61,6 +61,8 @@ pub(crate) struct Conn {
     gate: Cell<Gate>,
     /// More has arrived than may pass.
     has_more: Cell<bool>,
+    /// Bytes that may still pass of a body that nobody reads.
+    unread: Cell<u64>,
 
     /// When the first byte of a head that is not complete arrived.
     head_since: Cell<Option<Instant>>,
@@ -68,7 +70,9 @@ pub(crate) struct Conn {
     write_blocked_since: Cell<Option<Instant>>,
     /// Our end is closed: late bytes are read away until then.
     discarding: Cell<Option<Instant>>,
-    /// The stream's end was reported to actix-http by us.
+    /// The response under way says that it is the last.
+    is_last: Cell<bool>,
+    /// Nothing more is read: for actix-http, the stream ends here.
     ended: Cell<bool>,
     verdict: Cell<Option<Verdict>>,
 
@@ -124,10 +128,12 @@ impl Conn {
             encoded: RefCell::default(),
             gate: Cell::new(Gate::AT_HEAD),
             has_more: Cell::default(),
+            unread: Cell::default(),
             head_since: Cell::default(),
             idle_since: Cell::new(now),
             write_blocked_since: Cell::default(),
             discarding: Cell::default(),
+            is_last: Cell::default(),
             ended: Cell::default(),
             verdict: Cell::default(),
             shaking_since: Cell::new(is_tls.then_some(now)),
@@ -319,8 +325,15 @@ impl Conn {
     /// How many of the bytes that have arrived may pass.
     pub(crate) fn admit(&self, bytes: &[u8]) -> usize {
         let was_at_head = self.open.get() == 0 && self.gate.get().is_at_head();
+        let is_unread = self.open.get() == 0 && !self.gate.get().is_at_head();
         let (passes, gate) = self.gate.get().admit(bytes);
         self.gate.set(gate);
+        if is_unread {
+            match self.unread.get().checked_sub(passes as u64) {
+                Some(left) => self.unread.set(left),
+                None => self.ends(),
+            }
+        }
         // Line breaks behind a request begin no head.
         if was_at_head && gate != Gate::AT_HEAD {
             self.head_begins();
@@ -375,9 +388,18 @@ impl Conn {
         self.verdict.take()
     }
 
-    /// We have told actix-http that nothing more will be read.
+    /// The response under way has said `Connection: close`.
+    pub(crate) fn answers_last(&self) {
+        self.is_last.set(true);
+    }
+
+    /// Nothing more is to be read.
     pub(crate) fn ends(&self) {
         self.ended.set(true);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get()
     }
 
     // Within.
@@ -390,7 +412,9 @@ impl Conn {
             return;
         }
         // An idle connection keeps nothing of yesterday.
-        self.pin.take();
+        if let Some(pin) = self.pin.take() {
+            self.unread.set(pin.server.max_body.0);
+        }
         self.idle_since.set(self.now.get());
         self.reopen();
     }
@@ -399,7 +423,12 @@ impl Conn {
     fn reopen(&self) {
         self.gate.set(self.gate.get().reopen());
         self.head_since.set(None);
-        if self.has_more.get() {
+        // actix-http would read chunks away for as long as they come.
+        let ends_amid_body = self.is_last.get() && !self.gate.get().is_at_head();
+        if ends_amid_body {
+            self.ends();
+        }
+        if ends_amid_body || self.has_more.get() {
             self.wake();
         }
     }

@@ -41,7 +41,7 @@ impl<T: 'static> Live<T> {
     /// The same, to be carried into [`web::block`](actix_web::web::block) or another thread.
     pub fn share(&self) -> Shared<T> {
         Shared {
-            generation: Arc::clone(&self.pin),
+            generation: self.pin.share(),
             of: PhantomData,
         }
     }

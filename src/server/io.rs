@@ -151,8 +151,6 @@ pub(crate) struct Io {
     held: BytesMut,
     /// The client sends nothing more.
     has_hung_up: bool,
-    /// The end of the stream is ours: nothing more is read.
-    ended: bool,
 }
 
 /// Bytes held at the most, but for one read more.
@@ -167,7 +165,6 @@ impl Io {
             conn,
             held: BytesMut::new(),
             has_hung_up: false,
-            ended: false,
         }
     }
 
@@ -228,7 +225,6 @@ impl Io {
                 let _ = self.conn.stream().poll_write(cx, REQUEST_TIMEOUT);
             }
         }
-        self.ended = true;
         self.conn.ends();
         Poll::Ready(Ok(()))
     }
@@ -273,7 +269,7 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ended {
+        if self.conn.has_ended() {
             return Poll::Ready(Ok(()));
         }
         if self.conn.admits_nothing() {

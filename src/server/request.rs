@@ -30,7 +30,7 @@ use super::{
     gate::Framing,
     probes,
 };
-use crate::config::{Generation, Pin as GenerationPin, Slot, Stamp};
+use crate::config::{Pin as GenerationPin, Slot, Stamp};
 
 /// The outermost service of a worker, whatever its connections speak.
 pub(crate) struct Track<S> {
@@ -54,7 +54,7 @@ impl<S> Track<S> {
         &self,
         request: Request,
         conn: &Conn,
-        pin: &Generation,
+        pin: &GenerationPin,
         limits: Option<Rc<Limits>>,
     ) -> Handling<S::Future>
     where
@@ -251,6 +251,9 @@ fn finish<B: MessageBody + 'static>(
         response
             .head_mut()
             .set_connection_type(ConnectionType::Close);
+    }
+    if response.head().connection_type() == ConnectionType::Close {
+        entry.conn.answers_last();
     }
     entry.begins(response.status());
     response.map_body(|_, body| Tracked::new(body, entry))

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -217,6 +218,17 @@ impl Build {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let read = secrets.keys().map(|path| self.base.join(path));
         read.chain(self.known_secrets.iter().cloned()).collect()
+    }
+
+    /// Whether a file, by whatever name, is one of those.
+    pub(crate) fn is_secret(&self, path: &Path) -> bool {
+        let identity = |path: &Path| {
+            let found = path.metadata().ok()?;
+            Some((found.dev(), found.ino()))
+        };
+        let found = identity(&self.base.join(path));
+        let mut secrets = self.secrets().into_iter();
+        found.is_some() && secrets.any(|secret| identity(&secret) == found)
     }
 
     /// What has been read until now.

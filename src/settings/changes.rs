@@ -21,6 +21,18 @@ pub struct Change {
     pub origin: Option<String>,
 }
 
+/// The settings that differ, as far as they are told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Changes {
+    /// In the order of their keys, [`TOLD`] at the most.
+    pub(crate) told: Vec<Change>,
+    /// How many more there are.
+    pub(crate) omitted: usize,
+}
+
+/// Changes that are told of one reload: its record is kept, and every status repeats it.
+const TOLD: usize = 1000;
+
 /// A file's value that differs from the one before and is not in force: the environment or `--set`
 /// hides it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,16 +45,16 @@ pub struct Shadowed {
     pub by: String,
 }
 
-/// The settings that differ, in the order of their keys; a list is one setting. A secret that
-/// differs is told, and neither of its texts.
-pub(crate) fn changes(from: &Effective, to: &Effective) -> Vec<Change> {
-    let mut changes = Changes {
+/// The settings that differ; a list is one setting. A secret that differs is told, and neither of
+/// its texts.
+pub(crate) fn changes(from: &Effective, to: &Effective) -> Changes {
+    let mut comparison = Comparison {
         path: Vec::new(),
         to,
         found: Vec::new(),
     };
-    changes.between(Some(from.json()), Some(to.json()));
-    let mut found = changes.found;
+    comparison.between(Some(from.json()), Some(to.json()));
+    let mut found = comparison.found;
     for path in to.other_secrets(from).chain(from.other_secrets(to)) {
         found.push(Change {
             key: key::join(path),
@@ -54,7 +66,12 @@ pub(crate) fn changes(from: &Effective, to: &Effective) -> Vec<Change> {
     found.sort_by(|one, other| one.key.cmp(&other.key));
     // A secret that came or went may have been told by the table that it is in.
     found.dedup_by(|one, other| one.key == other.key);
-    found
+    let omitted = found.len().saturating_sub(TOLD);
+    found.truncate(TOLD);
+    Changes {
+        told: found,
+        omitted,
+    }
 }
 
 /// What files say anew and the environment or `--set` hides.
@@ -73,13 +90,13 @@ pub(crate) fn shadowed(from: &Effective, to: &Effective) -> Vec<Shadowed> {
     .collect()
 }
 
-struct Changes<'a> {
+struct Comparison<'a> {
     path: Vec<&'a str>,
     to: &'a Effective,
     found: Vec<Change>,
 }
 
-impl<'a> Changes<'a> {
+impl<'a> Comparison<'a> {
     fn between(&mut self, from: Option<&'a Json>, to: Option<&'a Json>) {
         if from == to {
             return;

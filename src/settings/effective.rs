@@ -4,13 +4,14 @@
 use super::author::ReadFiles;
 use super::diagnostic::{self, Diagnostic, Fault, Place};
 use super::key;
-use super::secret::Kept;
+use super::secret::{Kept, REDACTED};
 use super::show;
 use super::text::{Discretion, SourceText};
 use super::tree::{At, Hidden, Tree};
-use config::Value;
+use config::{Value, ValueKind};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -45,6 +46,21 @@ impl Effective {
             json,
             tree,
             secrets,
+        }
+    }
+
+    /// Takes down the secrets that were not known for such as they were read. They show themselves
+    /// redacted, by which they are found.
+    pub(super) fn find_secrets(&mut self) {
+        let mut found = Vec::new();
+        redacted(&self.json, &mut Vec::new(), &mut found);
+        for path in found {
+            let text = match self.tree.get(&path).map(|value| &value.kind) {
+                Some(ValueKind::String(text)) if !self.is_secret(&path) => text,
+                _ => continue,
+            };
+            let kept = Kept::plain(text);
+            self.secrets.insert(path, kept);
         }
     }
 
@@ -218,6 +234,31 @@ impl Effective {
             Json::String(text) => diagnostic::found_text(text),
             scalar => scalar.to_string(),
         })
+    }
+}
+
+/// Adds the path of each text that stands in a secret's place.
+fn redacted<'j>(json: &'j Json, path: &mut Vec<Cow<'j, str>>, found: &mut Vec<Vec<String>>) {
+    let mut within = |key, value| {
+        path.push(key);
+        redacted(value, path, found);
+        path.pop();
+    };
+    match json {
+        Json::String(text) if text == REDACTED => {
+            found.push(path.iter().map(|key| key.to_string()).collect());
+        }
+        Json::Object(table) => {
+            for (key, value) in table {
+                within(Cow::from(key), value);
+            }
+        }
+        Json::Array(list) => {
+            for (index, value) in list.iter().enumerate() {
+                within(Cow::from(index.to_string()), value);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -46,6 +46,19 @@ impl Environment {
         })
     }
 
+    /// The variables that would be settings if there were one `_` more behind the prefix: the whole
+    /// name, the first key in it, and the name that it would have.
+    pub(super) fn nearly_settings(&self) -> impl Iterator<Item = (Cow<'_, str>, String, String)> {
+        let prefix = format!("{}_", self.prefix);
+        let names = self.variables.keys().map(|name| name.to_string_lossy());
+        names.filter_map(move |name| {
+            let rest = name.strip_prefix(&prefix)?;
+            let (first, _) = rest.split_once("__")?;
+            let (first, meant) = (first.to_owned(), format!("{prefix}_{rest}"));
+            Some((name, first, meant))
+        })
+    }
+
     /// Any variable.
     pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
         self.variables

@@ -45,7 +45,7 @@ pub use text::Excerpt;
 pub use units::duration;
 
 pub(crate) use author::ReadFiles;
-pub(crate) use changes::{changes, shadowed};
+pub(crate) use changes::{Changes, changes, shadowed};
 pub(crate) use check::found_by_build;
 pub(crate) use gather::Facts;
 
@@ -137,6 +137,7 @@ pub(crate) fn load<S: Settings>(
         value,
         problems,
         secrets,
+        reads_ahead,
     } = de::typed::<Tables<S>>(&tree, &vault);
     // What stands behind a syntax error may be misread, and what lacks may stand there.
     let sound = diagnostics.is_empty();
@@ -167,7 +168,10 @@ pub(crate) fn load<S: Settings>(
             return Err(report(diagnostics, &tree.sources));
         }
     };
-    let effective = Effective::new(json, tree, secrets);
+    let mut effective = Effective::new(json, tree, secrets);
+    if reads_ahead {
+        effective.find_secrets();
+    }
     check::check(&tables, &effective, &mut diagnostics);
     if diagnostics.is_empty() {
         Ok(Loaded {

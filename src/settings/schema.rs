@@ -202,7 +202,7 @@ pub struct Logging {
     #[schemars(with = "String")]
     pub level: LevelFilter,
     /// Levels of single targets and all beneath them, such as `"everup::http" = "warn"`; default:
-    /// none, but that `actix_http` is off unless it is named.
+    /// none, but that `actix_http` and `h2` are off unless they are named.
     #[serde(with = "levels")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub targets: BTreeMap<String, LevelFilter>,

@@ -24,6 +24,9 @@ pub(super) const MARK: &str = "$everup::Secret";
 /// It is written as the text itself, as `{ env = "NAME" }`, a variable, or as
 /// `{ file = "PATH" }`, a file whose last line's end is left away; a relative path starts at the
 /// settings directory. Another text under the same name is a change of the settings.
+///
+/// Beneath `#[serde(flatten)]`, and in enums that are untagged or have their tag within, it is
+/// always the text itself.
 #[derive(Clone, Default)]
 pub struct Secret(SecretString);
 
@@ -166,6 +169,14 @@ impl Vault<'_> {
 }
 
 impl Kept {
+    /// One that stands in the settings as it is.
+    pub(super) fn plain(text: &str) -> Self {
+        Kept {
+            sum: sum(text.as_bytes()),
+            file: None,
+        }
+    }
+
     /// The file that it is in, where it is in one.
     pub(super) fn file(&self) -> Option<&Path> {
         self.file.as_deref()

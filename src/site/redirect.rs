@@ -24,9 +24,6 @@ pub(super) struct Redirect {
     is_local: bool,
 }
 
-/// What a redirect may say: others mean something else, or nothing to a client.
-const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
-
 impl Redirect {
     /// From its settings; what is wrong with them is added.
     pub(super) fn new(
@@ -35,12 +32,8 @@ impl Redirect {
         names: &[String],
         wrong: &mut Vec<Complaint>,
     ) -> Option<Self> {
-        let status = Some(status.unwrap_or(308))
-            .filter(|status| STATUSES.contains(status))
-            .and_then(|status| StatusCode::from_u16(status).ok());
-        if status.is_none() {
-            wrong.push(Complaint::new(".status", "301, 302, 303, 307 or 308"));
-        }
+        let status = StatusCode::from_u16(status.unwrap_or(308));
+        let status = status.expect("`schema` reads none but those of redirects");
         let (path, query) = to.split_at(to.find(['?', '#']).unwrap_or(to.len()));
         let is_local = path.starts_with('/') && !path.starts_with("//") && !path.starts_with("/\\");
         let is_sound = to.bytes().all(|byte| byte.is_ascii_graphic());
@@ -52,7 +45,7 @@ impl Redirect {
             return None;
         }
         Some(Self {
-            status: status?,
+            status,
             path: Template::new(path, names),
             query: Template::new(query, names),
             is_local,
@@ -127,9 +120,6 @@ mod tests {
             );
             assert_eq!(wrong.len(), 1, "{bad}");
         }
-        let mut wrong = Vec::new();
-        assert!(Redirect::new("/new", Some(304), &names, &mut wrong).is_none());
-        assert_eq!(wrong.len(), 1);
     }
 
     #[test]

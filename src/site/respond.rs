@@ -71,18 +71,11 @@ impl Answer {
             let expected = "at most one of `body`, `json` and `body_file`";
             wrong.push(Complaint::new(".respond", expected));
         }
-        let status = StatusCode::from_u16(respond.status).ok();
-        let status = status.filter(|status| (200..600).contains(&status.as_u16()));
+        let status = StatusCode::from_u16(respond.status);
+        let status = status.expect("`schema` reads none but those from 200 to 599");
         let is_empty = json.is_none()
             && body_file.is_none()
             && body.as_ref().is_none_or(|body| body.is_empty());
-        let status = status.unwrap_or_else(|| {
-            wrong.push(Complaint::new(
-                ".respond.status",
-                "a number from 200 to 599",
-            ));
-            StatusCode::OK
-        });
         if !is_empty && !route::has_body(status) {
             let expected = "a status that comes with a body, as there is one";
             wrong.push(Complaint::new(".respond.status", expected));
@@ -148,6 +141,10 @@ impl Answer {
 impl BodyFile {
     /// Reads the body. One that is not UTF-8 has no names in it.
     pub(super) fn read(self, with: &Build) -> Result<Answer, String> {
+        if with.is_secret(&self.path) {
+            let name = self.path.display();
+            return Err(format!("`{name}` is a secret file, which would be served"));
+        }
         let content = with
             .read(&self.path)
             .map_err(|error| format!("cannot read `{}`: {error}", self.path.display()))?;

@@ -152,20 +152,12 @@ impl Methods {
         }
         let mut methods = Vec::with_capacity(names.len() + 1);
         for (index, name) in names.iter().enumerate() {
-            let expected = if only_read {
-                "\"GET\" or \"HEAD\", which files take"
-            } else {
-                "a method in upper case, such as \"GET\""
-            };
-            let is_upper = !name.bytes().any(|byte| byte.is_ascii_lowercase());
-            let method = Method::from_bytes(name.as_bytes()).ok();
-            let method = method.filter(|method| {
-                is_upper && (!only_read || matches!(*method, Method::GET | Method::HEAD))
-            });
-            match method {
-                Some(method) if methods.contains(&method) => {}
-                Some(method) => methods.push(method),
-                None => wrong.push(Complaint::new(&format!(".methods.{index}"), expected)),
+            match method(name, only_read) {
+                Ok(method) if methods.contains(&method) => {}
+                Ok(method) => methods.push(method),
+                Err(expected) => {
+                    wrong.push(Complaint::new(&format!(".methods.{index}"), &expected));
+                }
             }
         }
         if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
@@ -190,6 +182,40 @@ impl Methods {
         }
     }
 }
+
+/// A method by its name, or what was expected instead. Any name may be one that clients use, but
+/// for those that are one slip away from a usual one.
+fn method(name: &str, only_read: bool) -> Result<Method, String> {
+    let method = Method::from_bytes(name.as_bytes()).ok();
+    let is_upper = !name.bytes().any(|byte| byte.is_ascii_lowercase());
+    match method {
+        Some(method @ (Method::GET | Method::HEAD)) => Ok(method),
+        _ if only_read => Err("\"GET\" or \"HEAD\", which files take".to_owned()),
+        Some(method) if is_upper => match meant(name) {
+            Some(usual) => Err(format!("a method (did you mean \"{usual}\"?)")),
+            None => Ok(method),
+        },
+        _ => Err("a method in upper case, such as \"GET\"".to_owned()),
+    }
+}
+
+/// The usual method that a name was to be, where it is not one itself.
+fn meant(name: &str) -> Option<&'static str> {
+    let is_slip = |usual: &&str| {
+        // `BATCH` and `WATCH` are no `PATCH`: hardly anybody misses the first letter.
+        name.as_bytes().first() == usual.as_bytes().first()
+            // The distance costs as much as both lengths multiplied.
+            && name.len() <= usual.len() + 1
+            && strsim::damerau_levenshtein(name, usual) == 1
+    };
+    let is_usual = USUAL.contains(&name);
+    USUAL.into_iter().find(is_slip).filter(|_| !is_usual)
+}
+
+/// Of RFC 9110 §9.3, and RFC 5789.
+const USUAL: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+];
 
 /// The headers of an answer.
 pub(super) fn headers(
@@ -231,4 +257,52 @@ pub(super) fn has_body(status: StatusCode) -> bool {
         status,
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_in_a_usual_method_is_told_and_every_other_name_is_a_method() {
+        for (name, usual) in [
+            ("GTE", "GET"),
+            ("GE", "GET"),
+            ("POSTS", "POST"),
+            ("PSOT", "POST"),
+            ("DELTE", "DELETE"),
+            ("OPTOINS", "OPTIONS"),
+        ] {
+            let expected = format!("a method (did you mean \"{usual}\"?)");
+            assert_eq!(method(name, false), Err(expected));
+        }
+        let others = [
+            "PROPFIND",
+            "PROPPATCH",
+            "MKCOL",
+            "COPY",
+            "MOVE",
+            "LOCK",
+            "UNLOCK",
+            "PURGE",
+            "BAN",
+            "LIST",
+            "QUERY",
+            "SEARCH",
+            "REPORT",
+            "LINK",
+            "ACL",
+            "BIND",
+            "BATCH",
+            "WATCH",
+            "PUSH",
+            "PRI",
+            "SET",
+            "M-SEARCH",
+        ];
+        let long = "A".repeat(100_000);
+        for name in USUAL.into_iter().chain(others).chain([&*long]) {
+            assert!(method(name, false).is_ok(), "{name}");
+        }
+    }
 }

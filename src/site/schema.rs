@@ -41,7 +41,11 @@ pub struct Route {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) files: Option<PathBuf>,
     /// Of a redirect: 301, 302, 303, 307 or 308; default 308.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "status::of_redirect"
+    )]
+    #[schemars(extend("enum" = status::REDIRECTS))]
     pub(super) status: Option<u16>,
     /// Such as `["GET"]`, which HEAD goes with; others are answered with 405, OPTIONS with what is
     /// allowed. Default: every method; of `files`, GET.
@@ -55,6 +59,8 @@ pub struct Route {
 #[serde(default)]
 pub struct Respond {
     /// From 200 to 599; default 200.
+    #[serde(deserialize_with = "status::of_answer")]
+    #[schemars(range(min = 200, max = 599))]
     pub(super) status: u16,
     /// `{name}` stands for what the pattern's `{name}` matched, escaped as the content type
     /// demands; other braces stay. Default: empty.
@@ -74,6 +80,58 @@ pub struct Respond {
     #[serde(with = "duration")]
     #[schemars(with = "String")]
     pub(super) delay: Duration,
+}
+
+/// Which statuses there are. Read as what they may be, so that whoever writes no number at all is
+/// told of these too.
+mod status {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Unexpected, Visitor};
+
+    /// What a redirect may say: others mean something else, or nothing to a client.
+    pub(super) const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
+
+    pub(super) fn of_answer<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+        from.deserialize_u16(Status {
+            expected: "a number from 200 to 599",
+            is_one: |status| (200..600).contains(status),
+        })
+    }
+
+    pub(super) fn of_redirect<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+        let read = from.deserialize_u16(Status {
+            expected: "301, 302, 303, 307 or 308",
+            is_one: |status| REDIRECTS.contains(status),
+        });
+        read.map(Some)
+    }
+
+    struct Status {
+        expected: &'static str,
+        is_one: fn(&u16) -> bool,
+    }
+
+    impl Visitor<'_> for Status {
+        type Value = u16;
+
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str(self.expected)
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<u16, E> {
+            let status = u16::try_from(number).ok().filter(self.is_one);
+            status.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+        }
+
+        // As formats have it whose numbers all have a sign.
+        fn visit_i64<E: Error>(self, number: i64) -> Result<u16, E> {
+            match u64::try_from(number) {
+                Ok(number) => self.visit_u64(number),
+                Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
+            }
+        }
+    }
 }
 
 /// The plan that `check` has made, for the `build` that follows it: a hundred thousand routes are
@@ -145,5 +203,32 @@ impl Settings for Site {
             None => Plan::new(self).map_err(|_| "the routes were checked, and yet are wrong")?,
         };
         Ok(plan.open(with)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_one_that_can_be_sent() {
+        let is_read = |route: &str| toml::from_str::<Route>(route).is_ok();
+        for (status, of_answer, of_redirect) in [
+            ("-1", false, false),
+            ("199", false, false),
+            ("200", true, false),
+            ("301", true, true),
+            ("304", true, false),
+            ("308", true, true),
+            ("599", true, false),
+            ("600", false, false),
+            ("65736", false, false),
+            ("\"200\"", false, false),
+        ] {
+            let answer = format!("respond.status = {status}");
+            assert_eq!(is_read(&answer), of_answer, "{answer}");
+            let redirect = format!("redirect = \"/\"\nstatus = {status}");
+            assert_eq!(is_read(&redirect), of_redirect, "{redirect}");
+        }
     }
 }

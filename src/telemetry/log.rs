@@ -36,8 +36,9 @@ const STALL: Duration = Duration::from_millis(250);
 
 const APPENDER: &str = "log";
 
-/// It logs each malformed request as an error of ours: off, unless settings name it.
-const NOISY: &str = "actix_http";
+/// They log as a fault of ours what a client may do as often as it likes, malformed requests and
+/// PINGs that nobody sent among it: off, unless settings name them.
+const NOISY: [&str; 2] = ["actix_http", "h2"];
 
 /// A service's log.
 #[derive(Clone)]
@@ -260,7 +261,9 @@ fn config(sink: &Sink, logging: &Logging) -> log4rs::Config {
         sink: sink.clone(),
     };
     let mut targets = logging.targets.clone();
-    targets.entry(NOISY.into()).or_insert(LevelFilter::Off);
+    for noisy in NOISY {
+        targets.entry(noisy.into()).or_insert(LevelFilter::Off);
+    }
     let targets = targets.into_iter();
     log4rs::Config::builder()
         .appender(Appender::builder().build(APPENDER, Box::new(appender)))

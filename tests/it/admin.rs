@@ -84,6 +84,7 @@ fn a_wrong_method_is_405_and_says_which_is_right() {
     let program = Program::serve(TEXT);
     for (path, wrong, right) in [
         ("/reload", "GET", "POST"),
+        ("/reload", "CONNECT", "POST"),
         ("/stop", "GET", "POST"),
         ("/status", "POST", "GET"),
         ("/livez", "DELETE", "GET"),
@@ -98,6 +99,23 @@ fn a_wrong_method_is_405_and_says_which_is_right() {
         );
     }
     assert_eq!(program.readyz(), 200, "GET /stop stops nothing");
+}
+
+#[test]
+fn another_protocol_is_not_waited_for() {
+    let program = Program::serve(TEXT);
+    for headers in [
+        "Upgrade: websocket\r\n",
+        "Upgrade: websocket\r\nContent-Length: 3\r\n",
+    ] {
+        let (status, text) = raw(
+            &program,
+            &format!(
+                "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n{headers}\r\n"
+            ),
+        );
+        assert_eq!((status, text.as_str()), (200, r#"{"ok":true}"#));
+    }
 }
 
 #[test]

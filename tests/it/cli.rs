@@ -71,6 +71,29 @@ fn help_is_a_result_and_tells_commands_exit_codes_and_where_settings_come_from()
 }
 
 #[test]
+fn each_command_s_help_tells_its_own_exit_codes() {
+    for (command, codes) in [
+        ("serve", vec!["0", "1", "2", "3", "78"]),
+        ("check", vec!["0", "1", "2", "78"]),
+        ("show", vec!["0", "1", "2", "78"]),
+        ("signals", vec!["0", "1", "2"]),
+        ("schema", vec!["0", "1", "2"]),
+    ] {
+        for help in ["-h", "--help"] {
+            let ran = Setup::empty().ask(&[command, help]);
+            let (_, told) = ran.out.split_once("Exit codes:\n").expect("there are some");
+            let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
+            let told: Vec<_> = told.lines().filter_map(first).collect();
+            assert_eq!(told, codes, "{command} {help}");
+            assert_eq!(
+                command == "serve",
+                ran.out.contains("every request answered")
+            );
+        }
+    }
+}
+
+#[test]
 fn check_says_in_a_line_that_all_is_well_and_where_it_looked() {
     let ran = Setup::new(SOUND).ask(&["check"]);
     assert_eq!((ran.code, &*ran.err), (0, ""));

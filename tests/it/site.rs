@@ -156,7 +156,10 @@ fn what_cannot_be_opened_is_told_at_its_place() {
 fn routes_that_are_wrong_are_told_at_their_place() {
     let text = "[app.routes.\"/a\"]\nrespond = {}\nredirect = \"/b\"\n\
                 [app.routes.\"/c\"]\nredirect = \"/d\"\nstatus = 200\n\
-                [app.routes.\"/e\"]\nrespond = { status = 99 }\nmethods = [\"get\"]\n";
+                [app.routes.\"/e\"]\nrespond = { status = 99 }\nmethods = [\"get\", \"GTE\"]\n\
+                [app.routes.\"/f\"]\nredirect = \"/d\"\nstatus = \"many\"\n\
+                [app.routes.\"/g\"]\nrespond.status = \"many\"\n\
+                [app.routes.\"/h\"]\nrespond.status = -1\n";
     let (code, log) = Setup::new(text).run();
     assert_eq!(code, 78, "{log}");
     for part in [
@@ -164,6 +167,10 @@ fn routes_that_are_wrong_are_told_at_their_place() {
         "default.toml:6:10: app.routes.\"/c\".status: expected 301, 302, 303, 307 or 308, found 200",
         "default.toml:8:22: app.routes.\"/e\".respond.status: expected a number from 200 to 599",
         "default.toml:9:12: app.routes.\"/e\".methods.0: expected a method in upper case",
+        "default.toml:9:19: app.routes.\"/e\".methods.1: expected a method (did you mean \"GET\"?), found \"GTE\"",
+        "default.toml:12:10: app.routes.\"/f\".status: expected 301, 302, 303, 307 or 308, found \"many\"",
+        "default.toml:14:18: app.routes.\"/g\".respond.status: expected a number from 200 to 599, found \"many\"",
+        "default.toml:16:18: app.routes.\"/h\".respond.status: expected a number from 200 to 599, found -1",
     ] {
         assert!(log.contains(part), "{part:?} is not in\n{log}");
     }

@@ -20,7 +20,7 @@ use super::tree::{At, Tree};
 use config::{Value, ValueKind};
 use node::Node;
 use serde::de::DeserializeOwned;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What became of a tree.
@@ -30,6 +30,10 @@ pub(super) struct Typed<T> {
     pub(super) problems: Vec<Problem>,
     /// Where secrets are, without their texts.
     pub(super) secrets: BTreeMap<Vec<String>, Kept>,
+    /// Whether serde has read values before it knew what was wanted, as it does for
+    /// `#[serde(flatten)]` and enums that are told apart by what is in them: there may be secrets
+    /// among those.
+    pub(super) reads_ahead: bool,
 }
 
 /// Reads a tree as a type.
@@ -42,6 +46,7 @@ pub(super) fn typed<T: DeserializeOwned>(tree: &Tree, vault: &Vault<'_>) -> Type
         read: RefCell::default(),
         unknown: RefCell::default(),
         secret: RefCell::default(),
+        reads_ahead: Cell::default(),
     };
     let mut problems = Vec::new();
     let value = loop {
@@ -76,6 +81,7 @@ pub(super) fn typed<T: DeserializeOwned>(tree: &Tree, vault: &Vault<'_>) -> Type
         value,
         problems,
         secrets: pass.secret.into_inner().kept,
+        reads_ahead: pass.reads_ahead.get(),
     }
 }
 
@@ -91,6 +97,7 @@ struct Pass<'t> {
     read: RefCell<HashMap<*const Value, usize>>,
     unknown: RefCell<Unknown>,
     secret: RefCell<Secrets>,
+    reads_ahead: Cell<bool>,
 }
 
 /// Values that a type took for a secret: no message quotes them.

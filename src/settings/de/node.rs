@@ -122,6 +122,7 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
 
     /// For types that look at the value before they decide.
     fn deserialize_any<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        self.pass.reads_ahead.set(true);
         let guess;
         let kind = match (&self.structure().kind, self.tree().bare_text(self.value)) {
             (ValueKind::String(text), Some(_)) => {

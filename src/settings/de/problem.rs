@@ -56,7 +56,11 @@ impl Problem {
 impl<'t> Error<'t> {
     /// What a visitor expects.
     pub(super) fn expected(expected: &dyn Expected) -> Self {
-        Error::new(What::Expected(plain(&expected.to_string())))
+        let what = plain(&expected.to_string());
+        Error::new(match &*what {
+            "a list" | "a table" => What::Structure(what),
+            _ => What::Expected(what),
+        })
     }
 
     /// What a visitor expects, a list or a table.
@@ -110,12 +114,13 @@ impl<'t> Error<'t> {
                 Problem::new(node, at, format!("expected {what}, found {found}"))
             }
             What::Structure(what) => {
-                let found = match &node.value.kind {
+                let (found, at) = match &node.value.kind {
                     ValueKind::String(_) if node.pass.tree.bare_text(node.value).is_some() => {
-                        "a text that is no table or list in TOML"
+                        ("a text that is no table or list in TOML", at)
                     }
-                    ValueKind::String(_) => "a text",
-                    _ => &found,
+                    // Likewise.
+                    ValueKind::String(_) => ("a text", At::Key),
+                    _ => (&*found, at),
                 };
                 Problem::new(node, at, format!("expected {what}, found {found}"))
             }
@@ -143,7 +148,12 @@ impl<'t> Error<'t> {
 
 impl de::Error for Error<'_> {
     fn custom<T: fmt::Display>(words: T) -> Self {
-        Error::new(What::Said(words.to_string()))
+        let words = words.to_string();
+        let is_of_enum = words.starts_with("data did not match any variant of untagged enum");
+        Error::new(match is_of_enum {
+            true => What::Structure("one of the forms that the schema tells".to_owned()),
+            false => What::Said(words),
+        })
     }
 
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -194,6 +204,14 @@ pub(super) fn one_of(known: &[&str]) -> String {
     }
 }
 
+/// How serde's own visitors begin that expect a table.
+const TABLES: [&str; 4] = [
+    "struct ",
+    "unit struct ",
+    "internally tagged enum ",
+    "adjacently tagged enum ",
+];
+
 /// What serde's own visitors expect, in an operator's words; all others speak for themselves.
 fn plain(expected: &str) -> String {
     let words = match expected {
@@ -212,7 +230,7 @@ fn plain(expected: &str) -> String {
         "a string" | "a borrowed string" => "a text",
         "a sequence" => "a list",
         "a map" | "unit" => "a table",
-        other if other.starts_with("struct ") || other.starts_with("unit struct ") => "a table",
+        other if TABLES.iter().any(|table| other.starts_with(table)) => "a table",
         other => other,
     };
     words.to_owned()

@@ -126,6 +126,10 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
             ("DEMO__SERVER__WROKERS", "4"),
             ("DEMO__APP____X", "4"),
             ("DEMO__", "4"),
+            ("DEMO_SERVER__WORKERS", "4"),
+            ("DEMO_TWO__SERVER__WORKERS", "4"),
+            ("DEMO_SERVER_PORT", "4"),
+            ("DEMO_PROFILE", "a"),
             ("DEMO__APP__FRIENDS", "[1,"),
             (
                 "DEMO__APP__ROUTES",
@@ -138,6 +142,7 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
     DEMO__: expected keys with `__` between them
     DEMO__APP____X: expected keys with `__` between them
     DEMO__server__WORKERS: sets the same as DEMO__SERVER__WORKERS
+    DEMO_SERVER__WORKERS: sets nothing (did you mean DEMO__SERVER__WORKERS?)
     DEMO__APP__ROUTES: app.routes."/a".body: expected a text, found 1
     DEMO__APP__ROUTES: app.routes."/a".bdy: unknown key (did you mean body?)
     DEMO__SERVER__LISTENERS__A b__ADDRESS: server.listeners."A b": expected a listener's name of at most 64 characters from a-z, 0-9, - and _, found "A b"
@@ -206,6 +211,7 @@ fn a_change_that_a_variable_or_an_override_hides_is_told() {
     );
     assert_eq!(lines(&after, &after), [""; 0]);
     let keys: Vec<String> = changes(&before, &after)
+        .told
         .into_iter()
         .map(|it| it.key)
         .collect();

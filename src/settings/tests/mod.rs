@@ -262,6 +262,7 @@ fn changes_name_each_value_that_differs_and_where_it_comes_from() {
     let after = folder.loaded();
     let changes = changes(&before.effective, &after.effective);
     let lines: Vec<_> = changes
+        .told
         .iter()
         .map(|change| {
             let origin = change
@@ -290,7 +291,7 @@ fn changes_name_each_value_that_differs_and_where_it_comes_from() {
     );
     assert_eq!(
         super::changes(&after.effective, &folder.loaded().effective),
-        []
+        Changes::default()
     );
 }
 

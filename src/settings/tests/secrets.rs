@@ -110,7 +110,11 @@ fn nothing_shows_a_secret() {
     folder.write("token", "hunter6");
     let after = safe(&folder);
     let changes = changes(&before.effective, &after.effective);
-    let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+    let keys: Vec<&str> = changes
+        .told
+        .iter()
+        .map(|change| change.key.as_str())
+        .collect();
     assert_eq!(keys, ["app.password", "app.tokens.c"]);
     let shown = [
         format!("{changes:?}"),
@@ -151,7 +155,11 @@ fn a_secret_that_comes_or_goes_is_a_change() {
     for (from, to) in [(&none, &some), (&some, &none)] {
         assert!(!to.has_secrets_of(from));
         let changes = changes(from, to);
-        let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+        let keys: Vec<&str> = changes
+            .told
+            .iter()
+            .map(|change| change.key.as_str())
+            .collect();
         assert_eq!(keys, ["app.password", "app.tokens.a"]);
     }
 }
@@ -228,4 +236,95 @@ fn errors_name_the_place_and_quote_nothing() {
         "[app]\npassword = \"hunter\\q2\"\nuser = \"x\n",
     );
     wrong(&folder);
+}
+
+/// Where serde reads before it knows that a secret is wanted.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Ahead {
+    #[serde(flatten)]
+    within: Account,
+    tagged: Option<Tagged>,
+    untagged: Option<Untagged>,
+    list: Vec<Secret>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Account {
+    password: Secret,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Tagged {
+    Bearer { token: Secret },
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Untagged {
+    Basic { password: Secret },
+    Many(Vec<Secret>),
+}
+
+impl Settings for Ahead {
+    const NAME: &'static str = "ahead";
+    type State = ();
+    fn check(&self, found: &mut Findings) {
+        if self.within.password.expose().ends_with('!') {
+            for key in ["password", "tagged.token", "untagged.1"] {
+                found.at(key, "another one");
+            }
+        }
+    }
+    async fn build(&self, _: &Build) -> Result<(), Box<dyn std::error::Error>> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_secret_that_is_read_ahead_is_one_too() {
+    let text = "[app]\npassword = \"hunter1\"\ntagged = { kind = \"bearer\", token = \"hunter2\" }\n\
+                untagged = [\"hunter3\", \"hunter4\"]\n";
+    let folder = Folder::new(text);
+    let read = || load::<Ahead>(&folder.sources(), None, soon());
+    let before = read().expect("right settings").effective;
+    for (old, key) in [
+        ("hunter1", "app.password"),
+        ("hunter2", "app.tagged.token"),
+        ("hunter4", "app.untagged.1"),
+    ] {
+        folder.write("default.toml", text.replace(old, "hunter9"));
+        let after = read().expect("right settings").effective;
+        assert!(!after.has_secrets_of(&before), "{key}");
+        let changes = changes(&before, &after).told;
+        let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+        assert_eq!(keys, [key]);
+        assert!(!format!("{changes:?}{after:?}").contains("hunter"), "{key}");
+    }
+    folder.write("default.toml", text.replace("hunter1", "hunter!"));
+    let errors = read().expect_err("its check finds everything wrong");
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    for error in &errors {
+        assert_eq!(error.message, "expected another one");
+        assert!(!format!("{error:?}").contains("hunter"), "{error:?}");
+    }
+}
+
+#[test]
+fn a_text_where_secrets_must_be_within_is_not_quoted() {
+    let folder =
+        Folder::new("[app]\ntagged = \"hunter1\"\nuntagged = \"hunter2\"\nlist = \"hunter3\"\n");
+    let errors = load::<Ahead>(&folder.sources(), None, soon()).expect_err("wrong settings");
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let path = format!("{}/", folder.0.path().display());
+    insta::assert_snapshot!(lines.join("\n").replace(&path, ""), @r"
+    default.toml:2:1: app.tagged: expected a table, found a text
+    default.toml:3:1: app.untagged: expected one of the forms that the schema tells, found a text
+    default.toml:4:1: app.list: expected a list, found a text
+    ");
+    for error in &errors {
+        assert!(!format!("{error:?}").contains("hunter"), "{error:?}");
+    }
 }

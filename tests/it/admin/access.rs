@@ -137,6 +137,24 @@ fn a_directory_that_holds_the_token_is_not_served() {
 }
 
 #[test]
+fn a_body_that_is_the_token_is_not_served_by_whatever_name() {
+    for body in ["token", "link", "hard"] {
+        let setup = Setup::new(&format!(
+            "[admin]\naddress = \"127.0.0.1:0\"\ntoken_file = \"token\"\n\
+             [app.routes.\"/x\"]\nrespond.body_file = \"{body}\"\n"
+        ))
+        .file("token", TOKEN);
+        let token = setup.settings().join("token");
+        std::os::unix::fs::symlink("token", setup.settings().join("link")).expect("a link");
+        std::fs::hard_link(token, setup.settings().join("hard")).expect("a link");
+        let (code, log) = setup.run();
+        assert_ne!(code, 0, "{log}");
+        let told = format!("app.routes.\"/x\".respond.body_file: `{body}` is a secret file");
+        assert!(log.contains(&told), "{log}");
+    }
+}
+
+#[test]
 fn hosts_that_the_settings_name_may_ask() {
     let program = Program::serve(&with_admin(
         "address = \"127.0.0.1:0\"\nhosts = [\"Admin.Example\"]",
@@ -189,6 +207,7 @@ fn a_body_that_nobody_reads_is_read_away_or_refused() {
     conn.send(b"POST /stop HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     conn.send(&chunk.repeat(3));
     assert_eq!(conn.answer().status, 413);
+    conn.closed();
     assert_eq!(program.status()["state"], "serving");
 }
 

@@ -49,6 +49,7 @@ fn every_answer_has_every_key() {
             "generation",
             "digest",
             "changes",
+            "changes_omitted",
             "shadowed",
             "errors",
             "trigger",
@@ -330,6 +331,32 @@ fn a_long_value_is_told_by_its_beginning() {
     assert!(to.len() < 1100 && to.ends_with("… (200000 bytes)"), "{to}");
     assert_eq!(program.status()["last_reload"]["changes"][0]["to"], to);
     assert_eq!(program.get("/").body.len(), 200_000);
+}
+
+#[test]
+fn of_very_many_changes_the_first_are_told_and_the_rest_counted() {
+    let program = Program::serve(TEXT);
+    let routes: String = (0..1200)
+        .map(|number| format!("[app.routes.\"/{number:04}\"]\nredirect = \"/\"\n"))
+        .collect();
+    program.edit(&format!("{TEXT}{routes}"));
+    let dry = post(&program, "/reload?dry_run=true", &[]).1;
+    let applied = program.reload_applied();
+    let back = post(&program, "/rollback?generation=1", &[]).1;
+    for attempt in [&dry, &applied, &back] {
+        let told = attempt["changes"].as_array().expect("a list");
+        assert_eq!(
+            (told.len(), &attempt["changes_omitted"]),
+            (1000, &200.into())
+        );
+        assert_eq!(told[999]["key"], "app.routes.\"/0999\".redirect");
+    }
+    assert_eq!(program.status()["last_reload"], back);
+    program.wait_log("generation 3, digest");
+    assert_eq!(
+        program.count_log(", 1200 changes (app.routes.\"/0000\".redirect, "),
+        3
+    );
 }
 
 #[test]

@@ -68,6 +68,23 @@ fn floods_of_frames_that_bring_nothing_end_their_connection() {
 }
 
 #[test]
+fn what_a_client_does_wrong_fills_no_log_unless_that_is_asked_for() {
+    let told = "PING ack that we never sent";
+    for (tables, is_told) in [("", false), ("[logging]\ntargets.h2 = \"warn\"\n", true)] {
+        let mut program = program("", tables);
+        let mut raw = RawH2::open(program.public());
+        for _ in 0..10 {
+            raw.pong(b"whatever");
+        }
+        raw.get(1, "/");
+        raw.answered(1);
+        drop(raw);
+        program.stop();
+        assert_eq!(program.count_log(told), if is_told { 10 } else { 0 });
+    }
+}
+
+#[test]
 fn a_head_without_end_ends_its_connection() {
     let program = program("", "");
     let block = get("/");

@@ -265,6 +265,39 @@ fn a_body_that_stalls_is_408_and_the_connection_goes_on() {
 }
 
 #[test]
+fn a_body_that_never_ends_is_413_and_not_read_away_for_ever() {
+    let shop = Shop::open(&[("server.max_body", "10B")]);
+    let mut endless = Conn::open(&shop.address());
+    let head = "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    endless.send(format!("{head}b\r\n0123456789a\r\n").as_bytes());
+    let answer = endless.answer();
+    assert_eq!((answer.status, answer.closes()), (413, true));
+    endless.closed();
+    let books = shop.settled();
+    assert_eq!((books.received, books.answered), (1, 1), "{books:?}");
+}
+
+#[test]
+fn a_body_that_no_handler_reads_is_read_away_as_far_as_one_might_be_read() {
+    let shop = Shop::open(&[("server.max_body", "100B")]);
+    let mut conn = Conn::open(&shop.address());
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for _ in 0..3 {
+        conn.send(head.as_bytes());
+        let answer = conn.answer();
+        assert_eq!((answer.text().as_str(), answer.closes()), ("here", false));
+        conn.send(b"3\r\nabc\r\n");
+        conn.send(b"0\r\n\r\n");
+    }
+    conn.send(head.as_bytes());
+    assert_eq!(conn.answer().text(), "here");
+    conn.send(&b"10\r\n0123456789abcdef\r\n".repeat(5));
+    conn.closed();
+    let books = shop.settled();
+    assert_eq!((books.received, books.answered), (4, 4), "{books:?}");
+}
+
+#[test]
 fn a_body_that_is_too_large_is_413_on_both_protocols() {
     let shop = Shop::open(&[("server.max_body", "10B")]);
     let mut two = shop.connect();
@@ -293,4 +326,21 @@ fn a_body_that_is_too_large_is_413_on_both_protocols() {
     }
     let books = shop.settled();
     assert_eq!((books.received, books.answered), (8, 8), "{books:?}");
+}
+
+#[test]
+fn connect_is_answered_on_both_protocols() {
+    let program = program("", "");
+    let head = frames::fields(&[(":method", "CONNECT"), (":authority", "example.com:80")]);
+    let mut raw = RawH2::open(program.public());
+    raw.frame(HEADERS, frames::END_HEADERS, 1, &head);
+    raw.answered(1);
+    raw.get(3, "/");
+    raw.answered(3);
+    let mut one = program.connect();
+    one.send(b"CONNECT example.com:80 HTTP/1.1\r\nHost: example.com\r\n\r\n");
+    let answer = one.answer();
+    assert_eq!((answer.status, answer.closes()), (404, true));
+    one.closed();
+    assert_eq!(program.books().received, 3);
 }
