@@ -16,7 +16,8 @@ use tokio::runtime::Handle;
 use super::{
     activation::address_of,
     origin::Origin,
-    share::Share,
+    share::{Share, is_clients_fault},
+    socket::has_received,
     socket_file::{FileIdentity, SocketFile},
 };
 use crate::settings::Address;
@@ -285,6 +286,25 @@ impl Listener {
         if let Some(file) = &self.file {
             file.remove();
         }
+    }
+
+    /// As [`close`](Self::close), whatever waits in its queue. How many of those connections had brought
+    /// something, which nobody reads now.
+    pub(crate) fn give_up(&self) -> u64 {
+        let mut unread = 0;
+        if !self.origin.lives_on() {
+            // Not without bound: more may come as fast as they are taken.
+            for _ in 0..BACKLOG {
+                match self.socket.accept() {
+                    Ok((socket, _)) => unread += u64::from(has_received(&socket)),
+                    Err(error) if is_clients_fault(&error) => {}
+                    // There are none, or no descriptors to look at them.
+                    Err(_) => break,
+                }
+            }
+        }
+        self.close();
+        unread
     }
 }
 

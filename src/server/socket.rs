@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -33,10 +33,7 @@ impl Socket {
     /// Whether anything lies in the receive buffer right now. Asks the kernel: what the runtime
     /// has not been told of yet counts.
     pub(super) fn has_received(&self) -> bool {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let mut byte = [0_u8];
-        let looked = either!(self, it => rustix::net::recv(it, &mut byte, flags));
-        matches!(looked, Ok((_, received)) if received > 0)
+        either!(self, it => has_received(it))
     }
 
     /// Another handle on the socket.
@@ -46,6 +43,14 @@ impl Socket {
     pub(super) fn try_clone(&self) -> io::Result<OwnedFd> {
         either!(self, it => it.as_fd().try_clone_to_owned())
     }
+}
+
+/// Whether anything lies in a socket's receive buffer.
+pub(super) fn has_received(socket: impl AsFd) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let mut byte = [0_u8];
+    let looked = rustix::net::recv(socket, &mut byte, flags);
+    matches!(looked, Ok((_, received)) if received > 0)
 }
 
 impl AsyncRead for Socket {

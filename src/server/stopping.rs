@@ -39,8 +39,8 @@ pub struct DrainReport {
     pub aborted: u64,
     /// Requests cut, by the deadline or by force.
     pub cut: u64,
-    /// Connections, beside those of requests that were cut, whose worker was blocked to the end:
-    /// what had arrived on them was not read.
+    /// Connections, beside those of requests that were cut, on which something had arrived that was
+    /// not read: their worker was blocked to the end, or they still waited to be accepted.
     pub abandoned: u64,
     /// From the stop to the end.
     pub took: Duration,
@@ -210,7 +210,12 @@ impl ServerActor {
     fn cut(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         for listener in self.open_listeners() {
-            listener.close();
+            let open = listener.give_up();
+            if open > 0 {
+                let listener = listener.name();
+                emit(&Event::NotAccepted { listener, open });
+            }
+            self.abandoned.set(self.abandoned.get() + open);
         }
         let workers: Vec<Worker> = self.all_workers().cloned().collect();
         for worker in workers {

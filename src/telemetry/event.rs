@@ -58,6 +58,11 @@ pub(crate) enum Event<'a> {
         worker: usize,
         open: u64,
     },
+    /// Connections that brought something still waited to be accepted at the end of a stop.
+    NotAccepted {
+        listener: &'a str,
+        open: u64,
+    },
     /// A bug: what was received is not all accounted for.
     BooksDiffer(Requests),
     /// A reload was asked for by a changed file, and where links lead now cannot be watched.
@@ -129,7 +134,8 @@ impl Event<'_> {
             }
             Self::LogMoves { .. } | Self::LogReopened { .. } => Level::Info,
             Self::LogNotAFile { .. } => Level::Info,
-            Self::LinesLost { .. } | Self::Abandoned { .. } | Self::Unused(_) => Level::Warn,
+            Self::LinesLost { .. } | Self::Unused(_) => Level::Warn,
+            Self::Abandoned { .. } | Self::NotAccepted { .. } => Level::Warn,
             Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
             Self::LinksNotFollowed(_) => Level::Error,
             Self::LogNotReopened { .. } | Self::LogNotRolled { .. } => Level::Error,
@@ -263,6 +269,11 @@ impl fmt::Display for Event<'_> {
                 f,
                 "worker {worker} was blocked to the end: what had arrived on {open} connections \
                  was not read"
+            ),
+            Self::NotAccepted { listener, open } => write!(
+                f,
+                "what had arrived on {open} connections that waited to be accepted by {listener} was \
+                 not read"
             ),
             Self::BooksDiffer(requests) => {
                 write!(

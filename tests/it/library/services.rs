@@ -139,6 +139,23 @@ fn connections_whose_worker_is_blocked_to_the_end_are_counted_and_told() {
 }
 
 #[test]
+fn requests_that_waited_to_be_accepted_to_the_end_are_counted_and_told() {
+    let stand = Stand::open("here", "shutdown.timeout = \"300ms\"");
+    let mut hangs = stand.connect();
+    hangs.send(&request("GET", "/gate", &[], b""));
+    stand.gate.wait_for(1);
+    // Nobody accepts these; one has nothing to say.
+    let mut waiting: Vec<_> = (0..3).map(|_| stand.connect()).collect();
+    for conn in &mut waiting[1..] {
+        conn.send(&request("GET", "/", &[], b""));
+    }
+    stand.running.control().stop(StopMode::Graceful);
+    let report = wait(stand.running.finished());
+    assert_eq!((report.cut, report.abandoned), (1, 2), "{report:?}");
+    stand.gate.open();
+}
+
+#[test]
 fn a_stop_now_cuts_and_reports_it() {
     let stand = Stand::open("here", "shutdown.timeout = \"60s\"");
     let mut conn = stand.connect();
