@@ -1,4 +1,4 @@
-//! What reloads, stops and upgrades cost under load, everup beside stock actix-web on this machine:
+//! What reloads, changes of listeners and workers, stops and upgrades cost under load, everup beside stock actix-web on this machine:
 //! `cargo bench --bench lost`, less than a minute.
 //!
 //! The clients are those of the tests: each counts what it sent and what became of it, never sends
@@ -27,6 +27,7 @@ use self::{
 };
 
 const RELOADS: usize = 20;
+const CHANGES: usize = 20;
 const STOPS: u64 = 8;
 const UPGRADES: usize = 8;
 
@@ -50,8 +51,13 @@ fn main() -> ExitCode {
         "{:28}{:>22}{:>22}",
         "under load", "everup", "stock actix-web"
     );
-    let rows: [(String, Scenario, Scenario); 3] = [
+    let rows: [(String, Scenario, Scenario); 4] = [
         (format!("{RELOADS} reloads"), reload_everup, reload_stock),
+        (
+            format!("{CHANGES} changes of workers"),
+            change_everup,
+            Vec::new,
+        ),
         (format!("{STOPS} graceful stops"), stop_everup, stop_stock),
         (format!("{UPGRADES} upgrades"), upgrade_everup, Vec::new),
     ];
@@ -94,6 +100,30 @@ fn reload_everup() -> Vec<LoadBooks> {
     for message in 1..=RELOADS {
         thread::sleep(PAUSE);
         program.edit(&settings(message));
+        let mark = program.mark();
+        program.signal(Signal::HUP);
+        program.wait_attempt(mark, "applied");
+    }
+    let books = load.stop();
+    program.stop();
+    vec![books]
+}
+
+/// More and fewer workers, and the listener under another name each time.
+fn change_everup() -> Vec<LoadBooks> {
+    let settings = |round: usize, port: u16| {
+        let (workers, name) = ([2, 1, 4][round % 3], ["public", "other"][round % 2]);
+        format!(
+            "[server]\nworkers = {workers}\n\
+             [server.listeners.{name}]\naddress = \"127.0.0.1:{port}\"\n"
+        )
+    };
+    let mut program = Program::serve(&settings(0, 0));
+    let port = program.public().port();
+    let load = clients(0).start(program.public());
+    for round in 1..=CHANGES {
+        thread::sleep(PAUSE);
+        program.edit(&settings(round, port));
         let mark = program.mark();
         program.signal(Signal::HUP);
         program.wait_attempt(mark, "applied");
