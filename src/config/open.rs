@@ -45,6 +45,11 @@ pub(super) async fn open(
     let (tables, effective) = (&settings.tables, &settings.effective);
     let served = job.current.as_ref().map(|current| &current.snapshot);
     let mut bound = Bound::all(job, effective, &tables.server, &tables.admin)?;
+    let count = worker_count(&tables.server);
+    let budget = served.map_or_else(Budget::measure, |served| served.budget);
+    let asked = tables.server.max_connections as usize;
+    let room = budget.room(asked, count, bound.listeners.len());
+    let room = room.map_err(system)?;
     if let Some(served) = served.filter(|_| job.is_dry_run) {
         return Ok(Opened::as_served(served, generation));
     }
@@ -52,59 +57,33 @@ pub(super) async fn open(
         // What becomes of a socket that the process before may still have is not for us to say.
         inheritance.settles().await;
     }
-    let count = worker_count(&tables.server);
-    let budget = served.map_or_else(Budget::measure, |served| served.budget);
-    let asked = tables.server.max_connections as usize;
-    let room = budget.room(asked, count, bound.listeners.len());
-    let room = room.map_err(system)?;
 
     let published = match served {
         Some(served) => served.published.clone(),
         None => watch::Sender::new(generation.clone()),
     };
-    let (mut workers, first) = match served {
-        Some(served) => (served.workers.clone(), served.next_worker),
-        None => (Vec::new(), 0),
-    };
-    workers.truncate(count);
-    let kept = workers.len();
-    let missing = first..first + (count - kept);
-    let next_worker = missing.end;
-    let starting = start_workers(job, missing, room, &published, &bound.listeners);
-    workers.extend(starting.await?);
-    let admin_worker = match (
-        &bound.admin,
-        served.and_then(|served| served.admin.as_ref()),
-    ) {
+    let staff = Staff::of(job, served, count, room, &published, &bound).await?;
+    let known = served.and_then(|served| served.admin.as_ref());
+    let admin_worker = match (&bound.admin, known) {
         (None, _) => None,
         (Some(_), Some(admin)) => Some(admin.worker.clone()),
         (Some(admin), None) => {
             Some(start_admin(job, admin.listener(), published.subscribe(), room).await?)
         }
     };
-
     for opening in bound.iter_mut() {
         opening
             .listen()
             .map_err(|error| vec![cannot_listen(effective, opening.listener(), error)])?;
     }
-    let cannot_share = |error: io::Error| system(format!("cannot share a listener: {error}"));
-    let mut shares: Vec<Vec<Share>> = Vec::new();
-    for (place, worker) in workers.iter().enumerate() {
-        let has_it = |opening: &Opening| place < kept && opening.is_kept();
-        let new = bound.listeners.iter().filter(|opening| !has_it(opening));
-        let of_it: io::Result<_> = new
-            .map(|opening| opening.listener().share(&worker.runtime))
-            .collect();
-        shares.push(of_it.map_err(cannot_share)?);
-    }
+
+    let shares = staff.shares(&bound.listeners)?;
     let (mut moves, mut admin_share) = (Vec::new(), Vec::new());
     let admin = match bound.admin.zip(admin_worker) {
         None => None,
         Some((opening, worker)) => {
             if !opening.is_kept() {
-                let share = opening.listener().share(&worker.runtime);
-                admin_share.push(share.map_err(cannot_share)?);
+                admin_share.push(share(&opening, &worker)?);
             }
             Some(AdminServer {
                 listener: settle(opening, &mut moves),
@@ -114,14 +93,13 @@ pub(super) async fn open(
         }
     };
     let listeners = bound.listeners.into_iter();
+    let listeners = listeners.map(|opening| settle(opening, &mut moves));
     let snapshot = Snapshot {
         generation,
         published,
-        listeners: listeners
-            .map(|opening| settle(opening, &mut moves))
-            .collect(),
-        workers,
-        next_worker,
+        listeners: listeners.collect(),
+        workers: staff.workers,
+        next_worker: staff.next,
         admin,
         max_connections: room.per_worker,
         budget,
@@ -132,6 +110,60 @@ pub(super) async fn open(
         admin_share,
         moves,
     })
+}
+
+/// The workers of the next snapshot.
+struct Staff {
+    workers: Vec<Worker>,
+    /// How many of them, the first, serve already.
+    kept: usize,
+    /// The id of the next one after them.
+    next: usize,
+}
+
+impl Staff {
+    /// Keeps those that serve, as many as are wanted, and starts those that are missing.
+    async fn of(
+        job: &Job,
+        served: Option<&Snapshot>,
+        count: usize,
+        room: Room,
+        published: &watch::Sender<Arc<Generation>>,
+        bound: &Bound,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let (mut workers, first) = match served {
+            Some(served) => (served.workers.clone(), served.next_worker),
+            None => (Vec::new(), 0),
+        };
+        workers.truncate(count);
+        let kept = workers.len();
+        let missing = first..first + (count - kept);
+        let next = missing.end;
+        let started = start_workers(job, missing, room, published, &bound.listeners).await?;
+        workers.extend(started);
+        Ok(Self {
+            workers,
+            kept,
+            next,
+        })
+    }
+
+    /// What each is to listen on, beside what it does.
+    fn shares(&self, listeners: &[Opening]) -> Result<Vec<Vec<Share>>, Vec<Diagnostic>> {
+        let workers = self.workers.iter().enumerate();
+        workers
+            .map(|(place, worker)| {
+                let has_it = |opening: &&Opening| place < self.kept && opening.is_kept();
+                let new = listeners.iter().filter(|opening| !has_it(opening));
+                new.map(|opening| share(opening, worker)).collect()
+            })
+            .collect()
+    }
+}
+
+fn share(opening: &Opening, worker: &Worker) -> Result<Share, Vec<Diagnostic>> {
+    let shared = opening.listener().share(&worker.runtime);
+    shared.map_err(|error| system(format!("cannot share a listener: {error}")))
 }
 
 impl Opened {
