@@ -98,15 +98,20 @@ fn reload_everup() -> Vec<LoadBooks> {
     let mut program = Program::serve(&settings(0));
     let load = clients(0).start(program.public());
     for message in 1..=RELOADS {
-        thread::sleep(PAUSE);
-        program.edit(&settings(message));
-        let mark = program.mark();
-        program.signal(Signal::HUP);
-        program.wait_attempt(mark, "applied");
+        apply(&program, &settings(message));
     }
     let books = load.stop();
     program.stop();
     vec![books]
+}
+
+/// After a pause.
+fn apply(program: &Program, settings: &str) {
+    thread::sleep(PAUSE);
+    program.edit(settings);
+    let mark = program.mark();
+    program.signal(Signal::HUP);
+    program.wait_attempt(mark, "applied");
 }
 
 /// More and fewer workers, and the listener under another name each time.
@@ -122,11 +127,7 @@ fn change_everup() -> Vec<LoadBooks> {
     let port = program.public().port();
     let load = clients(0).start(program.public());
     for round in 1..=CHANGES {
-        thread::sleep(PAUSE);
-        program.edit(&settings(round, port));
-        let mark = program.mark();
-        program.signal(Signal::HUP);
-        program.wait_attempt(mark, "applied");
+        apply(&program, &settings(round, port));
     }
     let books = load.stop();
     program.stop();

@@ -250,9 +250,7 @@ impl ConfigActor {
         self.new.log.apply(candidate.log);
         let published = self.new.server.send(Publish {
             snapshot: candidate.current.snapshot.clone(),
-            shares: candidate.shares,
-            admin: candidate.admin_share,
-            moves: candidate.moves,
+            intake: candidate.intake,
             patience: candidate.current.content.settings.tables.reload.timeout,
         });
         let (current, changes, shadowed) =

@@ -21,19 +21,10 @@ use super::{
     prepare::{AdminServer, Job, Snapshot},
 };
 use crate::{
-    server::{Crowd, Listener, Move, NewWorker, Share, Speaks, Times, Worker},
+    server::{Crowd, Intake, Listener, Move, NewWorker, Share, Speaks, Times, Worker},
     settings::{Diagnostic, Effective, Fault, Loaded, Server},
     telemetry::AccessSource,
 };
-
-/// A snapshot, and what is new for its workers.
-pub(super) struct Opened {
-    pub(super) snapshot: Snapshot,
-    /// What they are to listen on from now on, beside what they do.
-    pub(super) shares: Vec<Vec<Share>>,
-    pub(super) admin_share: Vec<Share>,
-    pub(super) moves: Vec<Move>,
-}
 
 /// Opens everything that is not open: binds all, starts the workers idle, then listens. For a dry run
 /// it only binds.
@@ -41,7 +32,7 @@ pub(super) async fn open(
     job: &Job,
     generation: Arc<Generation>,
     settings: &Loaded<()>,
-) -> Result<Opened, Vec<Diagnostic>> {
+) -> Result<(Snapshot, Intake), Vec<Diagnostic>> {
     let (tables, effective) = (&settings.tables, &settings.effective);
     let served = job.current.as_ref().map(|current| &current.snapshot);
     let mut bound = Bound::all(job, effective, &tables.server, &tables.admin)?;
@@ -51,7 +42,12 @@ pub(super) async fn open(
     let room = budget.room(asked, count, bound.listeners.len());
     let room = room.map_err(system)?;
     if let Some(served) = served.filter(|_| job.is_dry_run) {
-        return Ok(Opened::as_served(served, generation));
+        let served = served.clone();
+        let as_served = Snapshot {
+            generation,
+            ..served
+        };
+        return Ok((as_served, Intake::default()));
     }
     if let (Some(_), Some(inheritance)) = (served, &job.inheritance) {
         // What becomes of a socket that the process before may still have is not for us to say.
@@ -77,23 +73,25 @@ pub(super) async fn open(
             .map_err(|error| vec![cannot_listen(effective, opening.listener(), error)])?;
     }
 
-    let shares = staff.shares(&bound.listeners)?;
-    let (mut moves, mut admin_share) = (Vec::new(), Vec::new());
+    let mut intake = Intake {
+        shares: staff.shares(&bound.listeners)?,
+        ..Intake::default()
+    };
     let admin = match bound.admin.zip(admin_worker) {
         None => None,
         Some((opening, worker)) => {
             if !opening.is_kept() {
-                admin_share.push(share(&opening, &worker)?);
+                intake.admin.push(share(&opening, &worker)?);
             }
             Some(AdminServer {
-                listener: settle(opening, &mut moves),
+                listener: settle(opening, &mut intake.moves),
                 worker,
                 max_connections: room.admin,
             })
         }
     };
     let listeners = bound.listeners.into_iter();
-    let listeners = listeners.map(|opening| settle(opening, &mut moves));
+    let listeners = listeners.map(|opening| settle(opening, &mut intake.moves));
     let snapshot = Snapshot {
         generation,
         published,
@@ -104,12 +102,7 @@ pub(super) async fn open(
         max_connections: room.per_worker,
         budget,
     };
-    Ok(Opened {
-        snapshot,
-        shares,
-        admin_share,
-        moves,
-    })
+    Ok((snapshot, intake))
 }
 
 /// The workers of the next snapshot.
@@ -164,22 +157,6 @@ impl Staff {
 fn share(opening: &Opening, worker: &Worker) -> Result<Share, Vec<Diagnostic>> {
     let shared = opening.listener().share(&worker.runtime);
     shared.map_err(|error| system(format!("cannot share a listener: {error}")))
-}
-
-impl Opened {
-    /// What a dry run shows: nothing that is new was opened to stay.
-    fn as_served(served: &Snapshot, generation: Arc<Generation>) -> Self {
-        let served = served.clone();
-        Self {
-            snapshot: Snapshot {
-                generation,
-                ..served
-            },
-            shares: Vec::new(),
-            admin_share: Vec::new(),
-            moves: Vec::new(),
-        }
-    }
 }
 
 /// The listener, and where its socket comes from, where that is one of ours.

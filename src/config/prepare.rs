@@ -18,11 +18,11 @@ use super::{
     descriptors::Budget,
     generation::{Generation, Reaper},
     logging::open_log,
-    open::{Opened, open},
+    open::open,
     watch::{Watched, open_watch},
 };
 use crate::{
-    server::{Activation, Listener, Move, NewServe, Pulse, Readiness, Share, Worker},
+    server::{Activation, Intake, Listener, NewServe, Pulse, Readiness, Worker},
     settings::{Build, Changes, Diagnostic, Facts, Fault, Findings, Loaded, Shadowed, Sources},
     telemetry::{LogHandle, OpenedLog},
     upgrade::Inheritance,
@@ -159,9 +159,7 @@ pub(crate) struct Candidate {
     pub(crate) current: Current,
     pub(crate) changes: Changes,
     pub(crate) shadowed: Vec<Shadowed>,
-    pub(crate) shares: Vec<Vec<Share>>,
-    pub(crate) admin_share: Vec<Share>,
-    pub(crate) moves: Vec<Move>,
+    pub(crate) intake: Intake,
     pub(crate) log: OpenedLog,
 }
 
@@ -245,12 +243,7 @@ async fn candidate(
         content.certificates.clone(),
         content.insides.clone(),
     ));
-    let Opened {
-        snapshot,
-        shares,
-        admin_share,
-        moves,
-    } = open(job, generation, &content.settings).await?;
+    let (snapshot, intake) = open(job, generation, &content.settings).await?;
     Ok(Candidate {
         current: Current {
             snapshot,
@@ -260,9 +253,7 @@ async fn candidate(
         },
         changes,
         shadowed,
-        shares,
-        admin_share,
-        moves,
+        intake,
         log,
     })
 }

@@ -56,7 +56,7 @@ pub use inspection::{Inspection, ListenerStatus, State, WorkerStatus};
 pub(crate) use listener::{Access, Bequest, Listener};
 pub(crate) use origin::Origin;
 pub(crate) use passage::{Arrival, Passenger};
-pub(crate) use publish::{Move, Publish};
+pub(crate) use publish::{Intake, Move, Publish};
 pub(crate) use pulse::{Deadline, Pulse};
 pub(crate) use readiness::Readiness;
 pub(crate) use serve::{NewServe, Speaks, new_serve};

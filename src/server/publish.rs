@@ -41,13 +41,19 @@ use crate::{
 #[rtype(result = "Confirmations")]
 pub(crate) struct Publish {
     pub(crate) snapshot: Snapshot,
-    /// What the workers, by their place in the snapshot, are to listen on from now on.
-    pub(crate) shares: Vec<Vec<Share>>,
-    /// What the admin listener's worker is to listen on from now on.
-    pub(crate) admin: Vec<Share>,
-    pub(crate) moves: Vec<Move>,
+    pub(crate) intake: Intake,
     /// How long a worker may take before it counts as late.
     pub(crate) patience: Duration,
+}
+
+/// What a snapshot has beside that which was served before.
+#[derive(Default)]
+pub(crate) struct Intake {
+    /// What the workers, by their place in the snapshot, are to listen on too.
+    pub(crate) shares: Vec<Vec<Share>>,
+    /// What the admin listener's worker is to listen on too.
+    pub(crate) admin: Vec<Share>,
+    pub(crate) moves: Vec<Move>,
 }
 
 /// A listener that gets another's socket: its address is served before and after.
@@ -62,11 +68,14 @@ impl Handler<Publish> for ServerActor {
     fn handle(&mut self, publish: Publish, ctx: &mut Context<Self>) -> Self::Result {
         let Publish {
             snapshot,
+            intake,
+            patience,
+        } = publish;
+        let Intake {
             shares,
             admin,
             moves,
-            patience,
-        } = publish;
+        } = intake;
         if let Some(before) = &self.snapshot {
             foretell(before, &snapshot, &moves);
         }
