@@ -33,7 +33,7 @@ fn a_listener_comes_and_goes() {
 #[test]
 fn connections_of_a_listener_that_goes_linger_and_what_is_in_flight_is_answered() {
     let rest = "[shutdown]\nlinger = \"50ms\"\n\
-                [app.routes.\"/slow\"]\nrespond = { body = \"slow\", delay = \"400ms\" }\n";
+                [app.routes.\"/slow\"]\nrespond = { body = \"slow\", delay = \"2s\" }\n";
     let both =
         format!("{PUBLIC}[server.listeners.more]\naddress = \"127.0.0.1:0\"\nh2c = true\n{rest}");
     let program = Program::serve(&both);
