@@ -37,7 +37,8 @@ use crate::{
         DrainReport, NewServe, NewServer, Pulse, Readiness, ServerActor, Upgrades, new_serve,
     },
     settings::{
-        Build, Diagnostic, Facts, Fault, Findings, Loaded, Settings, Sources, load, schema,
+        Build, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded, Settings, Sources, load,
+        schema,
     },
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
@@ -146,7 +147,7 @@ impl<S: Settings> Author for Service<S> {
         sources: &Sources,
         previous: Option<&Facts>,
         deadline: Instant,
-    ) -> Result<(Loaded<()>, AnySettings), Vec<Diagnostic>> {
+    ) -> Result<(Loaded<()>, AnySettings), NotLoaded> {
         let (tables, app) = load::<S>(sources, previous, deadline)?.split();
         Ok((tables, Box::new(app)))
     }

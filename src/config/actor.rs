@@ -230,7 +230,7 @@ impl ConfigActor {
                 };
                 self.conclude(verdict, took, ctx);
             }
-            Prepared::Rejected(Rejected { errors, stuck }) => {
+            Prepared::Rejected(Rejected { errors, stuck, .. }) => {
                 if let Some(stuck) = stuck {
                     self.stuck = Some((self.begun.number, Instant::now()));
                     ctx.spawn(stuck.into_actor(self).map(|_, this, _| this.stuck = None));
@@ -259,6 +259,9 @@ impl ConfigActor {
                 return this.conclude(Verdict::refused(Refused::Stopping), took, ctx);
             };
             let kept = current.content.settings.tables.reload.history;
+            if let Some(watching) = &current.watching {
+                watching.settle();
+            }
             this.new.watched.send_replace(current.watching.clone());
             let before = this.current.replace(current);
             // Before the next attempt begins: it may be a rollback to just this one.

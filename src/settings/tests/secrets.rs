@@ -63,7 +63,9 @@ fn safe(folder: &Folder) -> Loaded<Safe> {
 }
 
 fn wrong(folder: &Folder) -> Vec<Diagnostic> {
-    let errors = load::<Safe>(&sources(folder), None, soon()).expect_err("wrong settings");
+    let errors = load::<Safe>(&sources(folder), None, soon())
+        .expect_err("wrong settings")
+        .errors;
     for error in &errors {
         let all = format!("{error} {error:?}");
         assert!(!all.contains("hunter"), "{all}");
