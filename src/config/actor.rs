@@ -259,9 +259,6 @@ impl ConfigActor {
                 return this.conclude(Verdict::refused(Refused::Stopping), took, ctx);
             };
             let kept = current.content.settings.tables.reload.history;
-            if let Some(watching) = &current.watching {
-                watching.settle();
-            }
             this.new.watched.send_replace(current.watching.clone());
             let before = this.current.replace(current);
             // Before the next attempt begins: it may be a rollback to just this one.

@@ -29,11 +29,9 @@ use crate::{
 /// What is watched for the generation that is served, where anything is.
 pub(crate) type Watched = Option<Watching>;
 
-/// The watcher of what generations are read from, as one of them wants it.
+/// The watcher of what the sources name, as a generation wants it.
 #[derive(Clone)]
 pub(crate) struct Watching {
-    /// What its settings name.
-    named: BTreeSet<PathBuf>,
     debounce: Duration,
     /// The next generation's too: no change is lost between the two. The kernel takes its time to let
     /// go of one.
@@ -57,11 +55,6 @@ impl Watching {
             emit(&Event::NotWatched(&error.to_string()));
         }
     }
-
-    /// The settings that name these are served: what others named counts no more.
-    pub(super) fn settle(&self) {
-        self.watcher.keep_only(self.named.clone());
-    }
 }
 
 /// What these settings, and what was built of them, name beside the sources.
@@ -70,7 +63,8 @@ pub(super) fn named(settings: &Effective, files: &ReadFiles) -> BTreeSet<PathBuf
     secrets.chain(files.paths()).collect()
 }
 
-/// What the next generation's settings want watched, from here on; `None` where they want nothing.
+/// Watches what the next generation's settings name, from here on, since it is what the sources name,
+/// whatever becomes of it; `None` where they want nothing watched.
 pub(super) async fn open_watch(
     job: &Job,
     content: &Content,
@@ -89,34 +83,34 @@ pub(super) async fn open_watch(
         ),
         stuck: None,
     };
-    let watcher = match job.watching() {
+    let served = job.watching();
+    let watcher = match served {
         Some(served) => served.watcher.clone(),
         None => {
             let watcher = Watcher::new(job.sources.clone()).map_err(fail)?;
             Arc::new(Reaped::new(watcher, &job.reaper))
         }
     };
-    let mut named = named(effective, &content.files);
-    if !job.reads_sources() {
-        // A rollback lasts until the next reload: what that will read counts on.
-        named.append(&mut watcher.known());
-    }
     let watching = Watching {
-        named,
         debounce: reload.debounce,
         watcher,
     };
-    if job.watching().is_some() && watching.watcher.knows(&watching.named) {
+    let is_read = job.reads_sources();
+    if served.is_some() && !is_read {
+        // A rollback lasts until the next reload: what that will read counts on.
         return Ok(Some(watching));
     }
-    let (next, sources) = (watching.clone(), job.sources.clone());
+    let named = named(effective, &content.files);
+    if watching.watcher.watches(&named) {
+        return Ok(Some(watching));
+    }
+    let (watcher, sources) = (watching.watcher.clone(), job.sources.clone());
     let (settings, files) = (content.settings.clone(), content.files.clone());
-    let is_read = job.reads_sources();
     let opening = blocking(move || {
-        next.watcher.add(&next.named)?;
+        watcher.watch(named)?;
         // P4: what changed before it was watched; a rollback was not read from there at all.
         if is_read && !(settings.stands_still(&sources) && files.unchanged()) {
-            next.watcher.mark();
+            watcher.mark();
         }
         Ok(())
     });
@@ -136,7 +130,7 @@ pub(super) async fn watch_too(
         return Ok(false);
     };
     let watcher = watching.watcher.clone();
-    let adding = blocking(move || watcher.add(&named));
+    let adding = blocking(move || watcher.watch_too(named));
     let added = bounded(deadline, WATCHING, adding).await?;
     if let Err(error) = added {
         emit(&Event::NotWatched(&error.to_string()));

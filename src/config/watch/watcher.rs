@@ -6,7 +6,10 @@ use std::{
     ffi::OsString,
     fmt, io, mem,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures_util::StreamExt as _;
@@ -26,10 +29,12 @@ pub(super) struct Watcher {
     /// WatchActor's alone.
     events: tokio::sync::Mutex<EventStream<[u8; EVENTS]>>,
     sources: Arc<Sources>,
-    /// What the settings name, those that were rejected since too. Held for a moment only.
+    /// What the sources name, as far as the newest readings tell. Held for a moment only.
     named: Mutex<BTreeSet<PathBuf>>,
     /// What is heeded. Held for a moment only.
     heeded: Mutex<Heeded>,
+    /// Whether all of it could be watched when it was last looked for.
+    is_whole: AtomicBool,
     /// Something has changed that no event will tell.
     mark: Notify,
     /// One at a time looks for folders, however long that takes.
@@ -59,30 +64,32 @@ impl Watcher {
             sources,
             named: Mutex::default(),
             heeded: Mutex::default(),
+            is_whole: AtomicBool::new(false),
             mark: Notify::new(),
             looking: Mutex::default(),
         })
     }
 
-    /// What it watches beside the sources, wherever that is.
-    pub(super) fn known(&self) -> BTreeSet<PathBuf> {
-        lock(&self.named).clone()
+    /// Whether it watches these beside the sources, and no others.
+    pub(super) fn watches(&self, files: &BTreeSet<PathBuf>) -> bool {
+        self.is_whole.load(Ordering::Relaxed) && *files == *lock(&self.named)
     }
 
-    /// Whether it watches these too.
+    /// Whether these are among what it watches, as far as it can.
     pub(super) fn knows(&self, files: &BTreeSet<PathBuf>) -> bool {
         files.is_subset(&lock(&self.named))
     }
 
-    /// Watches these too. Blocks.
-    pub(super) fn add(&self, files: &BTreeSet<PathBuf>) -> Result<(), NotWatched> {
-        lock(&self.named).extend(files.iter().cloned());
+    /// Watches these beside the sources, and no others. Blocks.
+    pub(super) fn watch(&self, files: BTreeSet<PathBuf>) -> Result<(), NotWatched> {
+        *lock(&self.named) = files;
         self.follow()
     }
 
-    /// Heeds no others from the next [`follow`](Self::follow) on.
-    pub(super) fn keep_only(&self, files: BTreeSet<PathBuf>) {
-        *lock(&self.named) = files;
+    /// Watches these too. Blocks.
+    pub(super) fn watch_too(&self, files: BTreeSet<PathBuf>) -> Result<(), NotWatched> {
+        lock(&self.named).extend(files);
+        self.follow()
     }
 
     /// Looks anew where all of them are now: links may lead elsewhere, folders may have come. Watches
@@ -111,17 +118,16 @@ impl Watcher {
                 Err(error) => wrong = wrong.and(Err(NotWatched::folder(path, error))),
             }
         }
-        let gone = {
-            let mut now = lock(&self.heeded);
-            let mut before = mem::replace(&mut *now, heeded);
-            before.retain(|watch, _| !now.contains_key(watch));
-            if wrong.is_err() {
-                // What cannot be watched anew is watched as it was.
-                now.append(&mut before);
-            }
-            before
-        };
-        for watch in gone.into_keys() {
+        let now: BTreeSet<WatchDescriptor> = heeded.keys().cloned().collect();
+        let before = mem::replace(&mut *lock(&self.heeded), heeded);
+        let rest = before.into_iter().filter(|(watch, _)| !now.contains(watch));
+        self.is_whole.store(wrong.is_ok(), Ordering::Relaxed);
+        if wrong.is_err() {
+            // What cannot be watched anew is watched as it was.
+            lock(&self.heeded).extend(rest);
+            return wrong;
+        }
+        for (watch, _) in rest {
             // The kernel has done so where the folder is gone.
             let _gone = watches.remove(watch);
         }
@@ -129,7 +135,7 @@ impl Watcher {
         if find()? != places {
             self.mark();
         }
-        wrong
+        Ok(())
     }
 
     /// Something has changed.
