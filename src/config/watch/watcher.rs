@@ -240,3 +240,59 @@ impl fmt::Display for NotWatched {
         f.write_str(&self.why)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn settings() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("default.toml");
+        fs::write(&file, "").expect("written");
+        (folder, file)
+    }
+
+    fn watcher(folder: &Path) -> Watcher {
+        let watcher = Watcher::new(Arc::new(Sources::at(folder))).expect("an inotify instance");
+        watcher.watch(BTreeSet::new()).expect("watched");
+        watcher
+    }
+
+    #[tokio::test]
+    async fn reading_wakes_nobody() {
+        let (folder, file) = settings();
+        let watcher = watcher(folder.path());
+        assert_eq!(fs::read(&file).expect("read"), b"");
+        assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 1);
+        fs::write(folder.path().join("first"), "").expect("written");
+        let told = watcher.events.lock().await.next().await;
+        let told = told.expect("events do not end").expect("read");
+        assert_eq!(told.name, Some("first".into()));
+    }
+
+    #[tokio::test]
+    async fn what_was_watched_goes_on_where_more_cannot_be() {
+        let (folder, file) = settings();
+        let watcher = watcher(folder.path());
+        // No folder can have this name.
+        let named = BTreeSet::from([folder.path().join("a".repeat(300)).join("page")]);
+        let error = watcher.watch(named.clone()).expect_err("not watched");
+        assert_eq!(error.fault, Fault::Settings);
+        assert!(watcher.knows(&named) && !watcher.watches(&named));
+        fs::write(file, "# new").expect("written");
+        watcher.changed().await;
+    }
+
+    #[test]
+    fn limits_of_the_system_are_named_and_no_fault_of_the_settings() {
+        for (errno, hint) in [
+            (Errno::MFILE, "fs.inotify.max_user_instances"),
+            (Errno::NOSPC, "fs.inotify.max_user_watches"),
+        ] {
+            let error = NotWatched::folder(Path::new("/a"), errno.into());
+            assert_eq!(error.fault, Fault::System);
+            assert!(error.to_string().contains(hint), "{error}");
+        }
+    }
+}
