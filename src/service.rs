@@ -38,7 +38,8 @@ use crate::{
         new_serve,
     },
     settings::{
-        Build, Diagnostic, Facts, Fault, Findings, Loaded, Settings, Sources, load, schema,
+        Build, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded, Settings, Sources, load,
+        schema,
     },
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
@@ -147,7 +148,7 @@ impl<S: Settings> Author for Service<S> {
         sources: &Sources,
         previous: Option<&Facts>,
         deadline: Instant,
-    ) -> Result<(Loaded<()>, AnySettings), Vec<Diagnostic>> {
+    ) -> Result<(Loaded<()>, AnySettings), NotLoaded> {
         let (tables, app) = load::<S>(sources, previous, deadline)?.split();
         Ok((tables, Box::new(app)))
     }

@@ -13,7 +13,7 @@ use super::{
     args::{Format, Show},
     diagnostics, exit, output,
 };
-use crate::{config::Author, signals::TABLE};
+use crate::{config::Author, settings::NotLoaded, signals::TABLE};
 
 /// How long `show` waits for files that keep changing.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ pub(super) fn show(author: &Arc<dyn Author>, show: &Show, found: &Found) -> Exit
     let read = author.load(&found.sources, None, Instant::now() + PATIENCE);
     let effective = match read {
         Ok((loaded, _)) => loaded.effective,
-        Err(errors) => {
+        Err(NotLoaded { errors, .. }) => {
             output::complain(&diagnostics::render(&errors));
             return exit::of_errors(&errors);
         }

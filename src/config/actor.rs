@@ -234,7 +234,7 @@ impl ConfigActor {
                 };
                 self.conclude(verdict, took, ctx);
             }
-            Prepared::Rejected(Rejected { errors, stuck }) => {
+            Prepared::Rejected(Rejected { errors, stuck, .. }) => {
                 if let Some(stuck) = stuck {
                     self.stuck = Some((self.begun.number, Instant::now()));
                     ctx.spawn(stuck.into_actor(self).map(|_, this, _| this.stuck = None));

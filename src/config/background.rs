@@ -152,7 +152,7 @@ fn work_on(mut work: Work, waiting: &Weak<Mutex<Option<mpsc::Sender<Work>>>>) {
 }
 
 /// Whoever panicked with it had nothing half done.
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -12,6 +12,7 @@ use super::{
     certificates::Certificates,
     generation::{Insides, Reaped, Reaper},
     prepare::{AnySettings, Author, Current, Failed, Job, Prepared, Rejected, START_TIMEOUT},
+    watch::named,
 };
 use crate::server::Deadline;
 use crate::settings::{
@@ -114,7 +115,7 @@ pub(super) async fn make(
         let loaded = bounded(deadline, "reading the settings", loading).await;
         took.load = job.begun.elapsed().saturating_sub(took.prepare);
         let found = loaded.map_err(Rejected::from)?;
-        let read = match found.map_err(Rejected::from)? {
+        let read = match found? {
             Found::New(read) => read,
             Found::Same { settings, shadowed } => {
                 return Err(Prepared::Unchanged { settings, shadowed });
@@ -145,7 +146,8 @@ pub(crate) async fn rehearse(
         let load = move || reader.load(&from, None, moment);
         let loading = loader.run(Claim::Full, load);
         let loaded = bounded(&deadline, "reading the settings", loading).await;
-        let (settings, app) = loaded.map_err(|undone| vec![undone.error])??;
+        let loaded = loaded.map_err(|undone| vec![undone.error])?;
+        let (settings, app) = loaded.map_err(|not| not.errors)?;
         let read = Read {
             settings: Arc::new(Reaped::new(settings, &reaper)),
             app: Reaped::new(app, &reaper),
@@ -161,14 +163,14 @@ pub(crate) async fn rehearse(
 }
 
 /// Reads and checks the settings.
-fn load(
-    job: &Job,
-    deadline: Instant,
-) -> impl FnOnce() -> Result<Found, Vec<Diagnostic>> + Send + 'static {
+fn load(job: &Job, deadline: Instant) -> impl FnOnce() -> Result<Found, Rejected> + Send + 'static {
     let (author, sources) = (job.author.clone(), job.sources.clone());
     let (current, reaper) = (job.current.clone(), job.reaper.clone());
     let is_forced = matches!(job.task, Task::Read { is_forced: true });
     move || {
+        if let Some(watching) = current.as_ref().and_then(|it| it.watching.as_ref()) {
+            watching.follow();
+        }
         let previous = current.as_ref().map(|current| &current.facts);
         let (settings, app) = author.load(&sources, previous, deadline)?;
         let read = Read {
@@ -279,7 +281,11 @@ async fn build(
         if !stands_still && !is_late {
             return Ok(None);
         }
-        let ((token, certificates), state) = state?;
+        let ((token, certificates), state) = state.map_err(|errors| Rejected {
+            errors,
+            named: named(&settings.effective, &files),
+            ..Rejected::default()
+        })?;
         if is_stable && stands_still {
             let insides = Insides {
                 settings: same,

@@ -35,4 +35,4 @@ pub(crate) use handover::Upgrade;
 pub use handover::{NotUpgraded, Upgraded};
 pub(crate) use messages::{Consult, Consulted, End, Recall, Reload, ReopenLogs, Review};
 pub(crate) use prepare::{AdminServer, AnySettings, Author, Failed, Snapshot};
-pub(crate) use watch::{Watched, Watching};
+pub(crate) use watch::Watched;

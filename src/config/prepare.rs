@@ -5,6 +5,8 @@
 
 use std::{
     any::Any,
+    collections::BTreeSet,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,11 +21,13 @@ use super::{
     generation::{Generation, Reaper},
     logging::open_log,
     open::open,
-    watch::{Watched, open_watch},
+    watch::{Watched, Watching, open_watch, watch_too},
 };
 use crate::{
     server::{Activation, Intake, Listener, NewServe, Pulse, Readiness, Worker},
-    settings::{Build, Changes, Diagnostic, Facts, Fault, Findings, Loaded, Shadowed, Sources},
+    settings::{
+        Build, Changes, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded, Shadowed, Sources,
+    },
     telemetry::{LogHandle, OpenedLog},
     upgrade::Inheritance,
 };
@@ -36,7 +40,7 @@ pub(crate) trait Author: Send + Sync {
         sources: &Sources,
         previous: Option<&Facts>,
         deadline: Instant,
-    ) -> Result<(Loaded<()>, AnySettings), Vec<Diagnostic>>;
+    ) -> Result<(Loaded<()>, AnySettings), NotLoaded>;
 
     /// Builds the state of a generation. Blocks; needs a runtime's context; may panic.
     fn build(
@@ -127,6 +131,11 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// What is watched for the generation that is served.
+    pub(super) fn watching(&self) -> Option<&Watching> {
+        self.current.as_ref()?.watching.as_ref()
+    }
+
     /// Whether the next generation is made of what the sources hold now.
     pub(super) fn reads_sources(&self) -> bool {
         matches!(self.task, Task::Read { .. })
@@ -163,23 +172,59 @@ pub(crate) struct Candidate {
     pub(crate) log: OpenedLog,
 }
 
-/// What is wrong, and a thread that did not come back in time.
+impl Prepared {
+    /// The files that were looked for, where no candidate tells of them.
+    fn named(&self) -> BTreeSet<PathBuf> {
+        match self {
+            Self::Ready(_) => BTreeSet::new(),
+            Self::Unchanged { settings, .. } => {
+                let secrets = settings.effective.secret_files();
+                secrets.map(Path::to_owned).collect()
+            }
+            Self::Rejected(rejected) => rejected.named.clone(),
+        }
+    }
+}
+
+/// What is wrong, the files that were looked for, and a thread that did not come back in time.
+#[derive(Default)]
 pub(crate) struct Rejected {
     pub(super) errors: Vec<Diagnostic>,
+    pub(super) named: BTreeSet<PathBuf>,
     pub(super) stuck: Option<JoinHandle<()>>,
 }
 
 impl From<Undone> for Rejected {
     fn from(Undone { error, stuck }: Undone) -> Self {
-        let errors = vec![error];
-        Self { errors, stuck }
+        Self {
+            errors: vec![error],
+            stuck,
+            ..Self::default()
+        }
     }
 }
 
 impl From<Vec<Diagnostic>> for Rejected {
     fn from(errors: Vec<Diagnostic>) -> Self {
-        let stuck = None;
-        Self { errors, stuck }
+        Self {
+            errors,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<NotLoaded> for Rejected {
+    fn from(
+        NotLoaded {
+            errors,
+            secret_files,
+        }: NotLoaded,
+    ) -> Self {
+        Self {
+            errors,
+            named: secret_files,
+            ..Self::default()
+        }
     }
 }
 
@@ -198,9 +243,17 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
         current.content.settings.tables.reload.timeout
     });
     let deadline = job.pulse.deadline(timeout);
-    let made = match make(&job, &deadline, took).await {
-        Ok(made) => made,
-        Err(prepared) => return prepared,
+    let made = loop {
+        let prepared = match make(&job, &deadline, took).await {
+            Ok(made) => break made,
+            Err(prepared) => prepared,
+        };
+        match watch_too(&job, prepared.named(), &deadline).await {
+            // P4: what is watched only now is read again.
+            Ok(true) => {}
+            Ok(false) => return prepared,
+            Err(undone) => return Rejected::from(undone).into(),
+        }
     };
     let begun = Instant::now();
     let settings = made.content.settings.clone();

@@ -184,7 +184,8 @@ impl Build {
 
     /// The content of a file; a relative path starts at the settings directory.
     ///
-    /// The digest covers what is read here, and a change of it is a change of the settings.
+    /// The digest covers what is read here, and a change of it is a change of the settings: with
+    /// `reload.watch` it asks for a reload.
     ///
     /// # Errors
     /// The file cannot be read, is no regular file, or has more than 16 MiB.

@@ -49,16 +49,16 @@ impl Sources {
         let Some(path) = self.path() else {
             return Vec::new();
         };
-        let mut candidates = vec![path.to_owned()];
-        if path.is_dir() {
-            let profile = self.profile_name().filter(|name| is_profile(name));
-            let layers = [Some("default"), profile, Some("local")];
-            for layer in layers.into_iter().flatten() {
-                let file = |(ending, _)| path.join(format!("{layer}.{ending}"));
-                candidates.extend(Format::ENDINGS.into_iter().map(file));
-            }
+        if !path.is_dir() {
+            return vec![path.to_owned()];
         }
-        candidates
+        let profile = self.profile_name().filter(|name| is_profile(name));
+        let layers = [Some("default"), profile, Some("local")];
+        let files = layers.into_iter().flatten().flat_map(|layer| {
+            let file = move |(ending, _)| path.join(format!("{layer}.{ending}"));
+            Format::ENDINGS.into_iter().map(file)
+        });
+        files.collect()
     }
 
     /// Reads all files until two whole passes agree, and compares with what was there before.

@@ -54,8 +54,9 @@ use diagnostic::report;
 use gather::Gathered;
 use secret::Vault;
 use serde_json::Value as Json;
-use std::cell::LazyCell;
-use std::path::Path;
+use std::cell::{LazyCell, RefCell};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use text::{Discretion, SourceText};
 use tree::{Layer, Tree};
@@ -91,6 +92,14 @@ impl<A> Loaded<A> {
     }
 }
 
+/// Settings that are not right.
+#[derive(Debug)]
+pub(crate) struct NotLoaded {
+    pub(crate) errors: Vec<Diagnostic>,
+    /// The files that secrets were looked for in: one of them may be what lacks.
+    pub(crate) secret_files: BTreeSet<PathBuf>,
+}
+
 /// How long [`read`] waits for files that keep changing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -100,7 +109,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// All that is wrong: 20 at most, then one that says that there are more.
 pub fn read<S: Settings>(sources: &Sources) -> Result<(Tables<S>, Effective), Vec<Diagnostic>> {
-    let loaded = load(sources, None, Instant::now() + PATIENCE)?;
+    let loaded = load(sources, None, Instant::now() + PATIENCE).map_err(|not| not.errors)?;
     Ok((loaded.tables, loaded.effective))
 }
 
@@ -118,7 +127,7 @@ pub(crate) fn load<S: Settings>(
     sources: &Sources,
     previous: Option<&Facts>,
     deadline: Instant,
-) -> Result<Loaded<S>, Vec<Diagnostic>> {
+) -> Result<Loaded<S>, NotLoaded> {
     let gathered = sources.gather(previous, deadline);
     let facts = gathered.facts.clone();
     // Made only where it is asked: by variables, and by errors.
@@ -132,6 +141,7 @@ pub(crate) fn load<S: Settings>(
     let vault = Vault {
         environment: sources.environment(),
         base: sources.base(),
+        files: RefCell::default(),
     };
     let Typed {
         value,
@@ -150,22 +160,25 @@ pub(crate) fn load<S: Settings>(
         .filter(|problem| (sound || !problem.missing) && credible(problem))
         .map(|problem| problem.diagnostic);
     diagnostics.extend(credible);
-    let report = |diagnostics, sources: &[SourceText]| {
+    let fail = |diagnostics, sources: &[SourceText]| {
         let discretion = match shape::has_secrets(&schema) {
             true => Discretion::Secretive,
             false => Discretion::Open,
         };
-        report(diagnostics, sources, discretion)
+        Err(NotLoaded {
+            errors: report(diagnostics, sources, discretion),
+            secret_files: vault.files.take(),
+        })
     };
     let Some(tables) = value else {
-        return Err(report(diagnostics, &tree.sources));
+        return fail(diagnostics, &tree.sources);
     };
 
     let json = match serde_json::to_value(&tables) {
         Ok(json) => json,
         Err(error) => {
             diagnostics.push(unserializable(&error));
-            return Err(report(diagnostics, &tree.sources));
+            return fail(diagnostics, &tree.sources);
         }
     };
     let mut effective = Effective::new(json, tree, secrets);
@@ -180,7 +193,7 @@ pub(crate) fn load<S: Settings>(
             facts,
         })
     } else {
-        Err(report(diagnostics, effective.sources()))
+        fail(diagnostics, effective.sources())
     }
 }
 

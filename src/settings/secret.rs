@@ -9,6 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
@@ -129,6 +131,8 @@ pub(super) struct Vault<'s> {
     pub(super) environment: &'s Environment,
     /// Where relative paths start.
     pub(super) base: PathBuf,
+    /// Files that were looked into, whatever came of it.
+    pub(super) files: RefCell<BTreeSet<PathBuf>>,
 }
 
 /// A secret that was looked up, without its text.
@@ -147,6 +151,7 @@ impl Vault<'_> {
             (Some(Reference::Variable(name)), _) => (self.variable(name)?, None),
             (Some(Reference::File(path)), _) => {
                 let path = self.base.join(path);
+                self.files.borrow_mut().insert(path.clone());
                 (read(&path)?, Some(path))
             }
             (None, ValueKind::String(text)) => (text.clone(), None),

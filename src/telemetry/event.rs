@@ -65,8 +65,8 @@ pub(crate) enum Event<'a> {
     },
     /// A bug: what was received is not all accounted for.
     BooksDiffer(Requests),
-    /// A reload was asked for by a changed file, and where links lead now cannot be watched.
-    LinksNotFollowed(&'a io::Error),
+    /// Something that is to be watched is not, and why.
+    NotWatched(&'a str),
     /// Lines found the queue full, or could not be written.
     LinesLost {
         lines: u64,
@@ -137,7 +137,7 @@ impl Event<'_> {
             Self::LinesLost { .. } | Self::Unused(_) => Level::Warn,
             Self::Abandoned { .. } | Self::NotAccepted { .. } => Level::Warn,
             Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
-            Self::LinksNotFollowed(_) => Level::Error,
+            Self::NotWatched(_) => Level::Error,
             Self::LogNotReopened { .. } | Self::LogNotRolled { .. } => Level::Error,
             Self::LogNotWritten { .. } => Level::Error,
         }
@@ -145,7 +145,7 @@ impl Event<'_> {
 
     fn target(&self) -> &'static str {
         match self {
-            Self::Attempt(_) | Self::LinksNotFollowed(_) => "everup::config",
+            Self::Attempt(_) | Self::NotWatched(_) => "everup::config",
             Self::Unhandled(_) | Self::TerminalGone(_) => "everup::signals",
             Self::LinesLost { .. } | Self::LogMoves { .. } | Self::LogReopened { .. } => LOG,
             Self::LogNotAFile { .. } | Self::LogNotReopened { .. } => LOG,
@@ -239,10 +239,6 @@ impl fmt::Display for Event<'_> {
                 "server.max_connections: {given} a worker instead of {asked}, for want of \
                  descriptors (`ulimit -n`, `LimitNOFILE=`)"
             ),
-            Self::LinksNotFollowed(error) => write!(
-                f,
-                "where links of the settings lead now is not watched: {error}"
-            ),
             Self::Unused(names) => write!(
                 f,
                 "the service manager passed sockets that no listener asks for: {}",
@@ -258,6 +254,7 @@ impl fmt::Display for Event<'_> {
                 write!(f, "closing: {} on {}", listener.name(), listener.address())
             }
             Self::Workers { from, to } => write!(f, "{to} workers instead of {from}"),
+            Self::NotWatched(why) => write!(f, "cannot watch all of the settings: {why}"),
             Self::Unhandled(by) => write!(f, "{by}: unhandled, nothing is done"),
             Self::TerminalGone(by) => write!(f, "{by}: the controlling terminal has gone away"),
             Self::StoodStill(time) => write!(

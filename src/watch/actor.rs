@@ -1,16 +1,15 @@
 //! WatchActor: asks for a reload when what is watched has changed, on the control arbiter. What is
 //! watched, the newest generation says.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use actix::{Actor, AsyncContext as _, Context, WrapFuture as _};
 use tokio::sync::watch;
 
 use super::quiet::Unsettled;
 use crate::{
-    config::{Errand, Trigger, TriggerKind, Watched, Watching},
+    config::{Errand, Trigger, TriggerKind, Watched},
     control::Control,
-    telemetry::{Event, emit},
 };
 
 /// The actor that hears of changed files.
@@ -54,7 +53,6 @@ async fn heed(mut watched: watch::Receiver<Watched>, control: Control) {
             news = watched.changed() => if news.is_err() { return },
             () = settled => {
                 unsettled = None;
-                follow_links(watching).await;
                 let trigger = Trigger::new(TriggerKind::Watch);
                 match control.ask(Errand::default(), trigger).await {
                     Ok(attempt) if !attempt.is_stopping() => {}
@@ -65,13 +63,5 @@ async fn heed(mut watched: watch::Receiver<Watched>, control: Control) {
                 unsettled = Some(Unsettled::and(unsettled, Instant::now()));
             }
         }
-    }
-}
-
-/// Before the reload, so that what changes after it has read is heard of.
-async fn follow_links(watching: Arc<Watching>) {
-    let following = tokio::task::spawn_blocking(move || watching.follow_links());
-    if let Ok(Err(error)) = following.await {
-        emit(&Event::LinksNotFollowed(&error));
     }
 }

@@ -1,68 +1,74 @@
 //! Which names lead to a source: its own, and each link and folder on the way.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     ffi::OsString,
     fs, io,
     path::{self, Component, Path, PathBuf},
 };
 
-use super::Paths;
-
 /// Links that a path may lead through, as the kernel has it (path_resolution(7)).
 const LINKS: usize = 40;
 
-/// Where a change counts.
+/// Where a change counts: folders, none of them reached through a link.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Places {
-    /// Each name on the way, in the folder that really holds it.
-    pub(super) names: Paths,
-    /// The folders that really hold a source.
-    pub(super) holders: Paths,
+    pub(super) folders: BTreeMap<PathBuf, Folder>,
 }
+
+/// What counts in a folder.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Folder {
+    /// Names on the way to a source.
+    pub(super) names: BTreeSet<OsString>,
+    /// One of them is a source itself.
+    pub(super) holds_source: bool,
+}
+
+/// Where each name leads that is a link; asked once, as many sources share their way.
+type Links = HashMap<PathBuf, Option<PathBuf>>;
 
 impl Places {
     pub(super) fn of<'a>(sources: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
-        let mut places = Self::default();
+        let (mut places, mut links) = (Self::default(), Links::new());
         for source in sources {
-            places.add(&path::absolute(source)?);
+            places.add(&path::absolute(source)?, &mut links);
         }
         Ok(places)
     }
 
-    /// The folders to watch.
-    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
-        let folders: BTreeSet<&Path> = self.names.iter().filter_map(|name| name.parent()).collect();
-        folders.into_iter()
-    }
-
     /// Walks to an absolute path as the kernel would; what is not there yet is no link.
-    fn add(&mut self, source: &Path) {
+    fn add(&mut self, source: &Path, links: &mut Links) {
         let mut at = PathBuf::from("/");
         let mut left = steps(source);
-        let mut links = 0;
+        let mut followed = 0;
         while let Some(step) = left.pop_front() {
             if step == ".." {
                 at.pop();
                 continue;
             }
             let name = at.join(&step);
-            match fs::read_link(&name) {
-                Ok(_) if links == LINKS => return,
-                Ok(target) => {
-                    links += 1;
-                    if target.is_absolute() {
-                        at = PathBuf::from("/");
-                    }
-                    let mut steps = steps(&target);
-                    steps.append(&mut left);
-                    left = steps;
-                }
-                Err(_) => at.clone_from(&name),
+            let folder = self.folders.entry(at.clone()).or_default();
+            folder.names.insert(step);
+            let target = links
+                .entry(name.clone())
+                .or_insert_with_key(|name| fs::read_link(name).ok());
+            let Some(target) = target else {
+                folder.holds_source |= left.is_empty();
+                at = name;
+                continue;
+            };
+            if followed == LINKS {
+                return;
             }
-            self.names.insert(name);
+            followed += 1;
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+            }
+            let mut steps = steps(target);
+            steps.append(&mut left);
+            left = steps;
         }
-        self.holders.extend(at.parent().map(Path::to_owned));
     }
 }
 
@@ -77,6 +83,7 @@ fn steps(path: &Path) -> VecDeque<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -90,12 +97,17 @@ mod tests {
         symlink("..data/default.toml", &file).expect("linked");
 
         let places = Places::of([file.as_path()]).expect("an absolute path");
-        for name in ["default.toml", "..data", "..1", "..1/default.toml"] {
-            assert!(places.names.contains(&home.join("settings").join(name)));
-        }
-        assert!(places.names.contains(&home.join("settings")));
-        assert!(!places.names.contains(&home.join("settings/log")));
-        assert_eq!(places.holders, [home.join("settings/..1")].into());
+        let folder = |path: &str, names: &[&str], holds_source| {
+            let names = names.iter().map(OsString::from).collect();
+            let folder = Folder {
+                names,
+                holds_source,
+            };
+            assert_eq!(places.folders[&home.join(path)], folder, "{path}");
+        };
+        folder("settings", &["default.toml", "..data", "..1"], false);
+        folder("settings/..1", &["default.toml"], true);
+        assert!(places.folders[&home].names.contains(OsStr::new("settings")));
     }
 
     #[test]
@@ -104,6 +116,8 @@ mod tests {
         let file = folder.path().join("a");
         symlink("a", &file).expect("linked");
         let places = Places::of([file.as_path()]).expect("an absolute path");
-        assert!(places.names.iter().any(|name| name.ends_with("a")));
+        let folder = file.parent().and_then(|path| path.canonicalize().ok());
+        let folder = &places.folders[&folder.expect("it is there")];
+        assert!(folder.names.contains(OsStr::new("a")));
     }
 }

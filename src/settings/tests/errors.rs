@@ -88,7 +88,9 @@ fn nothing_is_rounded_wrapped_or_turned_into_text() {
 fn overrides_that_do_not_fit_name_their_source() {
     let errors = |key: &str, value: &str| {
         let sources = Sources::builtin().set(key, value);
-        let errors = load::<Demo>(&sources, None, soon()).expect_err("wrong settings");
+        let errors = load::<Demo>(&sources, None, soon())
+            .expect_err("wrong settings")
+            .errors;
         errors.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -167,7 +169,9 @@ fn bytes_that_are_no_text_are_told_with_their_place() {
 fn a_named_path_that_is_missing_is_an_error() {
     let folder = Folder::new("");
     let gone = Sources::at(folder.0.path().join("gone"));
-    let errors = load::<Demo>(&gone, None, soon()).expect_err("missing");
+    let errors = load::<Demo>(&gone, None, soon())
+        .expect_err("missing")
+        .errors;
     assert!(
         errors[0]
             .to_string()
@@ -234,7 +238,7 @@ fn what_keeps_changing_while_it_is_read_is_not_applied() {
     // Whatever a pass catches, a load gives settings or says that the file does not stand still.
     for _ in 0..50 {
         let deadline = Instant::now() + Duration::from_millis(10);
-        if let Err(errors) = load::<Demo>(&folder.sources(), None, deadline) {
+        if let Err(NotLoaded { errors, .. }) = load::<Demo>(&folder.sources(), None, deadline) {
             assert_eq!(errors.len(), 1);
             assert!(errors[0].message.starts_with("kept changing"), "{errors:?}");
             assert_eq!(errors[0].kind, Fault::System);

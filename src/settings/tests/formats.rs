@@ -263,7 +263,7 @@ fn one_file_is_read_by_its_ending() {
     for name in ["a.ini", "a", "a.TOML.bak"] {
         let folder = file(name, "");
         let sources = Sources::at(folder.0.path().join(name));
-        let errors = load::<Demo>(&sources, None, soon()).expect_err(name);
+        let errors = load::<Demo>(&sources, None, soon()).expect_err(name).errors;
         let message = "expected a directory, or a file that ends in .toml, .yaml or .json";
         assert_eq!((errors.len(), &*errors[0].message), (1, message), "{name}");
     }

@@ -11,7 +11,9 @@ fn with(sources: Sources, variables: &[(&str, &str)]) -> Sources {
 }
 
 fn errors(sources: &Sources) -> String {
-    let errors = load::<Demo>(sources, None, soon()).expect_err("wrong settings");
+    let errors = load::<Demo>(sources, None, soon())
+        .expect_err("wrong settings")
+        .errors;
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }

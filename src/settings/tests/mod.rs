@@ -97,7 +97,9 @@ impl Folder {
     }
 
     fn errors_after(&self, previous: Option<&Facts>) -> Vec<String> {
-        let errors = load::<Demo>(&self.sources(), previous, soon()).expect_err("wrong settings");
+        let errors = load::<Demo>(&self.sources(), previous, soon())
+            .expect_err("wrong settings")
+            .errors;
         let prefix = format!("{}/", self.0.path().display());
         errors
             .iter()
@@ -107,7 +109,7 @@ impl Folder {
 
     /// The one error of a load, if there is any.
     fn errors_or_none(&self) -> Option<String> {
-        let errors = load::<Demo>(&self.sources(), None, soon()).err()?;
+        let errors = load::<Demo>(&self.sources(), None, soon()).err()?.errors;
         assert_eq!(errors.len(), 1, "{errors:?}");
         Some(errors[0].to_string())
     }

@@ -63,7 +63,9 @@ fn safe(folder: &Folder) -> Loaded<Safe> {
 }
 
 fn wrong(folder: &Folder) -> Vec<Diagnostic> {
-    let errors = load::<Safe>(&sources(folder), None, soon()).expect_err("wrong settings");
+    let errors = load::<Safe>(&sources(folder), None, soon())
+        .expect_err("wrong settings")
+        .errors;
     for error in &errors {
         let all = format!("{error} {error:?}");
         assert!(!all.contains("hunter"), "{all}");
@@ -304,7 +306,7 @@ fn a_secret_that_is_read_ahead_is_one_too() {
         assert!(!format!("{changes:?}{after:?}").contains("hunter"), "{key}");
     }
     folder.write("default.toml", text.replace("hunter1", "hunter!"));
-    let errors = read().expect_err("its check finds everything wrong");
+    let errors = read().expect_err("its check finds everything wrong").errors;
     assert_eq!(errors.len(), 3, "{errors:?}");
     for error in &errors {
         assert_eq!(error.message, "expected another one");
@@ -316,7 +318,8 @@ fn a_secret_that_is_read_ahead_is_one_too() {
 fn a_text_where_secrets_must_be_within_is_not_quoted() {
     let folder =
         Folder::new("[app]\ntagged = \"hunter1\"\nuntagged = \"hunter2\"\nlist = \"hunter3\"\n");
-    let errors = load::<Ahead>(&folder.sources(), None, soon()).expect_err("wrong settings");
+    let wrong = load::<Ahead>(&folder.sources(), None, soon());
+    let errors = wrong.expect_err("wrong settings").errors;
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let path = format!("{}/", folder.0.path().display());
     insta::assert_snapshot!(lines.join("\n").replace(&path, ""), @r"

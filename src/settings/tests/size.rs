@@ -152,7 +152,9 @@ fn what_is_no_file_is_an_error_in_each_format() {
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).expect("a fifo");
         let expected = [format!("{name}: not a regular file")];
         assert_eq!(timed("fifo", || folder.errors()), expected);
-        let itself = load::<Demo>(&Sources::at(&path), None, soon()).expect_err("a fifo");
+        let itself = load::<Demo>(&Sources::at(&path), None, soon())
+            .expect_err("a fifo")
+            .errors;
         assert_eq!(itself[0].message, "not a regular file");
         fs::remove_file(&path).expect("removed");
         fs::create_dir(&path).expect("a folder");

@@ -1,9 +1,11 @@
 //! Where settings come from, seen from a service: YAML, variables, overrides, secrets, and sources
 //! that change while they are read.
 use super::{reload, wait};
-use crate::support::{Address, Conn, replace};
+use crate::support::{Address, Conn, eventually, replace};
 use actix_web::{App, web};
-use everup::{Build, Live, Running, Secret, Service, Settings, Sources, site::Site};
+use everup::{
+    Build, Live, Outcome, Running, Secret, Service, Settings, Sources, TriggerKind, site::Site,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{error::Error, ffi::OsString, fs, path::Path};
@@ -216,4 +218,33 @@ fn a_directory_that_holds_a_secret_is_not_served() {
     let told = "`../public` holds the secret";
     assert!(errors[0].message.contains(told), "{errors:?}");
     assert!(started("\"hunter2\"").is_ok(), "it is in no file there");
+}
+
+#[test]
+fn the_file_of_a_secret_is_watched_wherever_it_is() {
+    let bank = Bank::open(|sources| sources.set("reload.watch", "true"));
+    let name = |file: &str| bank.write("default.yaml", &YAML.replace("file: password", file));
+    let wait_outcome = |outcome: Outcome| {
+        eventually("an attempt", || {
+            let status = wait(bank.running.control().status()).ok()?;
+            let reload = status.last_reload?;
+            let is_it = reload.outcome == outcome && reload.trigger.kind == TriggerKind::Watch;
+            is_it.then_some(())
+        });
+    };
+    let wait_secret = |text: &str| {
+        let text = format!("one page {text}");
+        eventually(&text, || (bank.get() == text).then_some(()));
+    };
+    bank.write("password", "hunter4\n");
+    wait_secret("hunter4");
+    bank.write("other", "hunter4\n");
+    name("file: other");
+    wait_outcome(Outcome::Unchanged);
+    bank.write("other", "hunter5\n");
+    wait_secret("hunter5");
+    name("file: absent");
+    wait_outcome(Outcome::Rejected);
+    bank.write("absent", "hunter6\n");
+    wait_secret("hunter6");
 }
