@@ -33,6 +33,14 @@ impl Opening {
         }
     }
 
+    /// To be called when all listen.
+    pub(super) fn return_ports(&mut self) {
+        match self {
+            Self::Kept(_) => {}
+            Self::New(listener) | Self::Moved { to: listener, .. } => listener.return_ports(),
+        }
+    }
+
     pub(super) fn listener(&self) -> &Listener {
         match self {
             Self::Kept(listener) => listener,

@@ -44,7 +44,12 @@ pub(super) async fn open(
 ) -> Result<Opened, Vec<Diagnostic>> {
     let (tables, effective) = (&settings.tables, &settings.effective);
     let served = job.current.as_ref().map(|current| &current.snapshot);
+    let budget = served.map_or_else(Budget::measure, |served| served.budget);
     let mut bound = Bound::all(job, effective, &tables.server, &tables.admin)?;
+    let count = worker_count(&tables.server);
+    let asked = tables.server.max_connections as usize;
+    let room = budget.room(asked, count, bound.listeners.len());
+    let room = room.map_err(system)?;
     if let Some(served) = served.filter(|_| job.is_dry_run) {
         return Ok(Opened::as_served(served, generation));
     }
@@ -52,11 +57,6 @@ pub(super) async fn open(
         // What becomes of a socket that the process before may still have is not for us to say.
         inheritance.settles().await;
     }
-    let count = worker_count(&tables.server);
-    let budget = served.map_or_else(Budget::measure, |served| served.budget);
-    let asked = tables.server.max_connections as usize;
-    let room = budget.room(asked, count, bound.listeners.len());
-    let room = room.map_err(system)?;
 
     let published = match served {
         Some(served) => served.published.clone(),
@@ -88,6 +88,7 @@ pub(super) async fn open(
             .listen()
             .map_err(|error| vec![cannot_listen(effective, opening.listener(), error)])?;
     }
+    bound.iter_mut().for_each(Opening::return_ports);
     let cannot_share = |error: io::Error| system(format!("cannot share a listener: {error}"));
     let mut shares: Vec<Vec<Share>> = Vec::new();
     for (place, worker) in workers.iter().enumerate() {

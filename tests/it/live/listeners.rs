@@ -2,7 +2,10 @@
 use super::{address, apply};
 use crate::support::{Address, Conn, H2, H2Load, Kind, Load, Program, Setup, eventually, request};
 use rustix::process::Signal;
-use std::{net::TcpListener, os::unix::net::UnixStream};
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::unix::net::UnixStream,
+};
 
 const PUBLIC: &str = "[server.listeners.public]\naddress = \"127.0.0.1:0\"\n";
 
@@ -156,6 +159,25 @@ fn an_address_that_overlaps_with_its_successor_is_served_all_the_time() {
     }
     load.stop().assert_nothing_lost();
     program.stop();
+}
+
+#[test]
+fn an_address_is_divided_among_several_and_made_one_again() {
+    let all = PUBLIC.replace("127.0.0.1:0", "0.0.0.0:0");
+    let program = Program::serve(&all);
+    let port = program.public().port();
+    let several = format!(
+        "[server.listeners.one]\naddress = \"127.0.0.1:{port}\"\n\
+         [server.listeners.two]\naddress = \"127.0.0.2:{port}\"\n"
+    );
+    for settings in [several, all.replace(":0", &format!(":{port}"))] {
+        apply(&program, &settings);
+        for ip in [[127, 0, 0, 1], [127, 0, 0, 2]] {
+            let address = SocketAddr::from((ip, port));
+            assert_eq!(Conn::open(&Address::Tcp(address)).get("/").status, 200);
+            assert!(TcpListener::bind(address).is_err());
+        }
+    }
 }
 
 #[test]
