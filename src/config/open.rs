@@ -53,11 +53,6 @@ pub(super) async fn open(
     if let Some(served) = served.filter(|_| job.is_dry_run) {
         return Ok(Opened::as_served(served, generation));
     }
-    if let (Some(_), Some(inheritance)) = (served, &job.inheritance) {
-        // What becomes of a socket that the process before may still have is not for us to say.
-        inheritance.settles().await;
-    }
-
     let published = match served {
         Some(served) => served.published.clone(),
         None => watch::Sender::new(generation.clone()),
