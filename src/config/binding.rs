@@ -7,7 +7,7 @@ use super::prepare::Job;
 use crate::{
     server::{Access, Activation, Listener},
     settings::{
-        Address, Admin, AdminAddress, Diagnostic, Effective, Fault, Server, Sources, Written,
+        Address, Admin, AdminAddress, Diagnostic, Effective, Fault, Server, Sources, Written, first,
     },
     upgrade::Inheritance,
 };
@@ -93,7 +93,7 @@ impl Bound {
             let admin = admin.into_iter().next();
             Ok(Self { listeners, admin })
         } else {
-            Err(binding.errors)
+            Err(first(binding.errors))
         }
     }
 

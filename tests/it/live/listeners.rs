@@ -236,6 +236,21 @@ fn what_cannot_be_opened_changes_nothing() {
 }
 
 #[test]
+fn of_many_that_cannot_be_opened_20_are_told() {
+    let program = Program::serve(PUBLIC);
+    let listener = |n| format!("[server.listeners.l{n}]\naddress = \"unix:gone/{n}.sock\"\n");
+    program.edit(&(0..25).map(listener).collect::<String>());
+    let (status, attempt) = program.reload();
+    let errors = attempt["errors"].as_array().expect("a list");
+    assert_eq!((status, errors.len()), (422, 21));
+    assert_eq!(
+        errors[19]["message"],
+        "cannot listen on unix:gone/4.sock: No such file or directory (os error 2)"
+    );
+    assert_eq!(errors[20]["message"], "and more");
+}
+
+#[test]
 fn a_dry_run_binds_and_does_not_listen() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let at = free.local_addr().expect("it is bound");
