@@ -1,6 +1,8 @@
 //! Listeners come, go, move and change their names.
 use super::{address, apply};
-use crate::support::{Address, Conn, H2, H2Load, Kind, Load, Program, Setup, eventually, request};
+use crate::support::{
+    Address, Conn, H2, H2Load, Kind, Load, Program, Setup, eventually, frames::RawH2, request,
+};
 use rustix::process::Signal;
 use std::{
     net::{SocketAddr, TcpListener},
@@ -56,6 +58,20 @@ fn connections_of_a_listener_that_goes_linger_and_what_is_in_flight_is_answered(
     assert_eq!(streaming.join().expect("no panic"), "slow");
     program.wait_connections(0);
     program.books().assert_balanced();
+}
+
+#[test]
+fn a_client_of_http2_that_never_acknowledges_is_left_after_linger_where_its_listener_goes() {
+    let rest = "[shutdown]\nlinger = \"50ms\"\n";
+    let more = "[server.listeners.more]\naddress = \"127.0.0.1:0\"\nh2c = true\n";
+    // `write_timeout` is longer than the test has patience.
+    let program = Program::serve(&format!("{PUBLIC}{more}{rest}"));
+    let mut raw = RawH2::open(program.listener("more"));
+    raw.get(1, "/");
+    raw.answered(1);
+    apply(&program, &format!("{PUBLIC}{rest}"));
+    raw.told_to_go();
+    raw.rest();
 }
 
 #[test]
