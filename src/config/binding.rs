@@ -7,7 +7,7 @@ use super::prepare::Job;
 use crate::{
     server::{Access, Activation, Listener},
     settings::{
-        Address, Admin, AdminAddress, Diagnostic, Effective, Fault, Server, Sources, Written,
+        Address, Admin, AdminAddress, Diagnostic, Effective, Fault, Server, Sources, Written, first,
     },
     upgrade::Inheritance,
 };
@@ -30,6 +30,14 @@ impl Opening {
         match self {
             Self::Kept(_) => Ok(()),
             Self::New(listener) | Self::Moved { to: listener, .. } => listener.listen(),
+        }
+    }
+
+    /// To be called when all listen.
+    pub(super) fn return_ports(&mut self) {
+        match self {
+            Self::Kept(_) => {}
+            Self::New(listener) | Self::Moved { to: listener, .. } => listener.return_ports(),
         }
     }
 
@@ -85,7 +93,7 @@ impl Bound {
             let admin = admin.into_iter().next();
             Ok(Self { listeners, admin })
         } else {
-            Err(binding.errors)
+            Err(first(binding.errors))
         }
     }
 

@@ -29,7 +29,7 @@ const PER_WORKER: u64 = 4;
 const ADMIN_MOST: u64 = 256;
 
 impl Budget {
-    /// To be measured before workers are started and listeners shared among them.
+    /// To be measured before listeners are bound and workers started.
     pub(crate) fn measure() -> Self {
         Self {
             limit: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
@@ -49,13 +49,15 @@ impl Budget {
     ) -> Result<Room, String> {
         let (workers, listeners) = (workers as u64, listeners as u64);
         // The admin listener is one worker and one listener more.
-        let needed = (workers + 1) * PER_WORKER + workers * listeners + 1;
+        let (listening, shared) = (listeners + 1, workers * listeners + 1);
+        let needed = (workers + 1) * PER_WORKER + listening + shared;
         let taken = self.in_use + needed + RESERVE;
         let connections = self.limit.saturating_sub(taken);
         if connections <= workers {
             let limit = self.limit;
             return Err(format!(
-                "{limit} descriptors are not enough for {workers} workers (`ulimit -n`, `LimitNOFILE=`)"
+                "{limit} descriptors are not enough for {workers} workers that share {listeners} \
+                 listeners (`ulimit -n`, `LimitNOFILE=`)"
             ));
         }
         let admin = (connections / 8).clamp(1, ADMIN_MOST);
@@ -74,12 +76,17 @@ mod tests {
 
     #[test]
     fn connections_are_capped_to_the_descriptors() {
-        let taken = 3 * PER_WORKER + 2 + 1 + RESERVE;
+        let taken = 3 * PER_WORKER + (1 + 1) + (2 + 1) + RESERVE;
         let (limit, in_use) = (taken + 24 + 5, 5);
         let budget = Budget { limit, in_use };
         let room = budget.room(25_600, 2, 1).expect("it is enough");
         assert_eq!((room.per_worker, room.admin), (10, 3));
         assert_eq!(budget.room(4, 2, 1).map(|room| room.per_worker), Ok(4));
         assert!(budget.room(1, 8, 1).is_err(), "each worker costs some");
+        let more = budget.room(25_600, 2, 2).expect("it is enough");
+        assert_eq!(
+            more.per_worker, 9,
+            "a listener costs its socket and its shares"
+        );
     }
 }

@@ -35,9 +35,9 @@ pub(super) async fn open(
 ) -> Result<(Snapshot, Intake), Vec<Diagnostic>> {
     let (tables, effective) = (&settings.tables, &settings.effective);
     let served = job.current.as_ref().map(|current| &current.snapshot);
+    let budget = served.map_or_else(Budget::measure, |served| served.budget);
     let mut bound = Bound::all(job, effective, &tables.server, &tables.admin)?;
     let count = worker_count(&tables.server);
-    let budget = served.map_or_else(Budget::measure, |served| served.budget);
     let asked = tables.server.max_connections as usize;
     let room = budget.room(asked, count, bound.listeners.len());
     let room = room.map_err(system)?;
@@ -49,11 +49,6 @@ pub(super) async fn open(
         };
         return Ok((as_served, Intake::default()));
     }
-    if let (Some(_), Some(inheritance)) = (served, &job.inheritance) {
-        // What becomes of a socket that the process before may still have is not for us to say.
-        inheritance.settles().await;
-    }
-
     let published = match served {
         Some(served) => served.published.clone(),
         None => watch::Sender::new(generation.clone()),
@@ -72,6 +67,7 @@ pub(super) async fn open(
             .listen()
             .map_err(|error| vec![cannot_listen(effective, opening.listener(), error)])?;
     }
+    bound.iter_mut().for_each(Opening::return_ports);
 
     let mut intake = Intake {
         shares: staff.shares(&bound.listeners)?,

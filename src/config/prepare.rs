@@ -24,7 +24,7 @@ use super::{
     watch::{Watched, Watching, open_watch, watch_too},
 };
 use crate::{
-    server::{Activation, Intake, Listener, NewServe, Pulse, Readiness, Worker},
+    server::{Activation, Deadline, Intake, Listener, NewServe, Pulse, Readiness, Worker},
     settings::{
         Build, Changes, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded, Shadowed, Sources,
     },
@@ -259,6 +259,7 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let settings = made.content.settings.clone();
     let deadline = deadline.after(settings.tables.reload.timeout);
     let opened = async {
+        process_before_lets_go(&job, &deadline).await?;
         let log = open_log(&job.log, &job.sources, &settings, &deadline).await?;
         let watching = open_watch(&job, &made.content, &deadline).await?;
         let opened = deadline.bound(candidate(&job, made, log, watching)).await;
@@ -273,6 +274,19 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
         Ok(candidate) => Prepared::Ready(Box::new(candidate)),
         Err(rejected) => Prepared::Rejected(rejected),
     }
+}
+
+/// Waits for the process before, where this one serves already: what becomes of a socket that both may
+/// have is not for us to say.
+async fn process_before_lets_go(job: &Job, deadline: &Deadline) -> Result<(), Rejected> {
+    let (Some(_), Some(inheritance)) = (&job.current, &job.inheritance) else {
+        return Ok(());
+    };
+    let settled = deadline.bound(inheritance.settles()).await;
+    settled.map_err(|_| {
+        let late = "the process before has not let go within `reload.timeout`";
+        vec![Diagnostic::new(Fault::System, "", late)].into()
+    })
 }
 
 /// The next snapshot, with what it needs and does not have yet opened.

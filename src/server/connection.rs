@@ -497,7 +497,7 @@ impl Conn {
     }
 
     /// How it is seen off, where it is.
-    fn farewell(&self) -> Option<Farewell> {
+    pub(crate) fn farewell(&self) -> Option<Farewell> {
         match self.hub.standing() {
             Standing::Draining(farewell) | Standing::Retiring(farewell) => Some(farewell),
             Standing::Serving | Standing::Delaying => {

@@ -41,7 +41,7 @@ pub(crate) struct Listener {
     /// Where the address is a path: the socket's file.
     file: Option<SocketFile>,
     access: Access,
-    /// Until it listens: the ports of others that it may overlap.
+    /// Until all listen that are to: the ports of others that it may overlap.
     lent: Vec<LentPort>,
 }
 
@@ -218,7 +218,8 @@ impl Listener {
         &self.origin
     }
 
-    /// Begins to listen, and gives a path's socket its name.
+    /// Begins to listen, and gives a path's socket its name. To be followed by
+    /// [`return_ports`](Self::return_ports).
     ///
     /// # Errors
     /// Those of listen(2): [`ErrorKind::AddrInUse`] where another listens at the address already.
@@ -230,9 +231,13 @@ impl Listener {
         self.socket.listen(BACKLOG)?;
         if !self.lent.is_empty() {
             self.socket.set_reuse_port(false)?;
-            self.lent.clear();
         }
         self.file.as_mut().map_or(Ok(()), SocketFile::publish)
+    }
+
+    /// Takes back what others have lent it to listen: when all listen to whom the same is lent.
+    pub(crate) fn return_ports(&mut self) {
+        self.lent.clear();
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {

@@ -46,9 +46,12 @@ impl SocketFile {
     /// Binds `socket` to a draft of `path`, with this mode.
     ///
     /// # Errors
-    /// Those of bind(2); [`ErrorKind::AddrInUse`] where another process listens at `path`, and
+    /// Those of bind(2), so also [`ErrorKind::InvalidInput`] where `path` is too long for a socket's;
+    /// [`ErrorKind::AddrInUse`] where another process listens at it, and
     /// [`ErrorKind::AlreadyExists`] where something is there that is not a socket.
     pub(super) fn bind(socket: &Socket, path: &Path, mode: u32) -> io::Result<Self> {
+        // The draft's may be short enough where nobody could connect to this one.
+        SockAddr::unix(path)?;
         ensure_free(path)?;
         // Not longer than most names: a socket's path has 107 bytes at the most.
         let number = RandomState::new().hash_one(path) as u32;
@@ -210,6 +213,16 @@ mod tests {
         of_first.remove();
         let left = fs::read_dir(home.path()).expect("a folder").count();
         assert_eq!(left, 0, "drafts, or the file itself, were left");
+    }
+
+    #[test]
+    fn a_path_that_nobody_could_connect_to_is_refused() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = home.path().join("x".repeat(108));
+        let error = bound(&path).map(drop).expect_err("it is too long");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let left = fs::read_dir(home.path()).expect("a folder").count();
+        assert_eq!(left, 0, "a draft was left");
     }
 
     #[test]

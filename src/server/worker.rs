@@ -5,7 +5,7 @@
 //! Knows no other actor. What it served is told by its books, which others may read at any time.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     convert::identity,
     future::poll_fn,
     io,
@@ -20,7 +20,10 @@ use std::{
 
 use actix::{Actor, Addr, Context as ActorContext, Handler, Message, ResponseFuture};
 use actix_rt::{Arbiter, ArbiterHandle};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+};
 
 use super::{
     books::{Books, Victim},
@@ -72,7 +75,7 @@ pub(crate) struct Receive(pub(crate) Vec<Arrival>);
 pub(crate) struct CloseListeners;
 
 /// Others go on without this worker: accept no more, pass idle connections on, finish what is in
-/// flight. Answered when no connection is left.
+/// flight. Answered when no connection is left, nor a queue that brings one.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Retire {
@@ -208,6 +211,8 @@ impl WorkerActor {
             slot: slot.clone(),
             speaks: new.speaks,
             shares: RefCell::default(),
+            queues: Cell::default(),
+            emptied: Notify::new(),
             waker: RefCell::default(),
         });
         actix_rt::spawn(acceptor.clone().run());
@@ -292,7 +297,11 @@ impl Handler<Retire> for WorkerActor {
         }
         let since = Instant::now();
         self.hub.retire(Farewell { since, linger });
-        Box::pin(is_over(self.hub.clone()))
+        let (acceptor, hub) = (self.acceptor.clone(), self.hub.clone());
+        Box::pin(async move {
+            acceptor.has_let_go().await;
+            is_over(hub).await;
+        })
     }
 }
 
@@ -343,6 +352,10 @@ struct Acceptor {
     slot: Rc<RefCell<Slot>>,
     speaks: fn(&Generation, &str) -> Speaks,
     shares: RefCell<Vec<Share>>,
+    /// Shares that are being emptied.
+    queues: Cell<usize>,
+    /// Some have been.
+    emptied: Notify,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -362,6 +375,13 @@ impl Acceptor {
     fn retire(&self) {
         let mut shares = self.shares.borrow_mut();
         shares.retain(|share| share.origin().closes_since().is_some());
+    }
+
+    /// Waits until there is no queue left to accept from.
+    async fn has_let_go(&self) {
+        while self.queues.get() > 0 || !self.shares.borrow().is_empty() {
+            self.emptied.notified().await;
+        }
     }
 
     fn let_go(&self) {
@@ -463,7 +483,8 @@ impl Acceptor {
     async fn empty(self: Rc<Self>) -> bool {
         let closes = |share: &mut Share| share.origin().closes_since().is_some();
         let closing: Vec<Share> = self.shares.borrow_mut().extract_if(.., closes).collect();
-        let any = !closing.is_empty();
+        let count = closing.len();
+        self.queues.update(|queues| queues + count);
         for queue in closing
             .into_iter()
             .filter(|share| !share.origin().lives_on())
@@ -473,8 +494,10 @@ impl Acceptor {
                 self.open(queue.origin(), accepted, identity);
             }
         }
+        self.queues.update(|queues| queues - count);
+        self.emptied.notify_waiters();
         self.hub.wake_connections();
-        any
+        count > 0
     }
 
     async fn next_of(&self, queue: &Queue) -> Option<Accepted> {

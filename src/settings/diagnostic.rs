@@ -191,12 +191,18 @@ pub(super) fn report(
         let source = place.map(|place| sources.iter().position(|known| known.name == place.source));
         (source, place.map(|place| (place.line, place.column)))
     });
-    if all.len() > REPORTED {
-        all.truncate(REPORTED);
-        all.push(Diagnostic::new(Fault::Settings, "", "and more"));
-    }
     let with_excerpt = |diagnostic: Diagnostic| diagnostic.with_excerpt(sources, discretion);
-    all.into_iter().map(with_excerpt).collect()
+    first(all).into_iter().map(with_excerpt).collect()
+}
+
+/// At most [`REPORTED`], then one that says that there are more.
+pub(crate) fn first(mut all: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    if let Some(more) = all.get(REPORTED) {
+        let more = Diagnostic::new(more.kind, "", "and more");
+        all.truncate(REPORTED);
+        all.push(more);
+    }
+    all
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ pub use units::duration;
 pub(crate) use author::ReadFiles;
 pub(crate) use changes::{Changes, changes, shadowed};
 pub(crate) use check::found_by_build;
+pub(crate) use diagnostic::first;
 pub(crate) use gather::Facts;
 
 use de::{Problem, Typed};

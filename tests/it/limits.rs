@@ -85,3 +85,24 @@ fn a_load_over_few_descriptors_loses_nothing() {
     let books = load.stop();
     program.stop().assert_agrees(&books, 0);
 }
+
+#[test]
+fn more_workers_than_descriptors_are_rejected_and_a_dry_run_says_so_too() {
+    let workers = |count: usize| format!("[server]\nworkers = {count}\n");
+    let program = Setup::new(&workers(1)).shell("ulimit -n 64").serve();
+    program.edit(&workers(32));
+    for path in ["/reload?dry_run=true", "/reload"] {
+        let answer = program.post(path);
+        let attempt = answer.json();
+        let errors = attempt["errors"].to_string();
+        assert_eq!(answer.status, 422, "{attempt:#}");
+        assert!(
+            errors.contains("64 descriptors are not enough for 32 workers"),
+            "{errors}"
+        );
+    }
+    assert_eq!(
+        program.status()["workers"].as_array().map(Vec::len),
+        Some(1)
+    );
+}

@@ -245,3 +245,37 @@ fn as_pid_1_it_is_refused() {
     assert_eq!(program.post("/stop").status, 202);
     program.expect_exit(0);
 }
+
+#[test]
+fn a_reload_waits_for_an_old_process_that_stands_still_and_says_so_where_that_takes_too_long() {
+    Program::adopt_heirs();
+    let mut program = Setup::new(UNIX).copied().serve();
+    let path = program.home().join("everup");
+    let kept = program.home().join("kept");
+    fs::rename(&path, &kept).expect("rename the program");
+    let script = format!(
+        "#!/bin/sh\nkill -STOP $PPID\nexec {} \"$@\"\n",
+        kept.display()
+    );
+    replace_program(&path, &script);
+    let (old, mark) = (program.id(), program.mark());
+    program.signal(Signal::USR2);
+    let heir = program
+        .next_to_serve(mark)
+        .expect("it serves beside the old one");
+    program.adopt(heir);
+    program.edit(&format!("{UNIX}[server]\nworkers = 3\n"));
+    for path in ["/reload?dry_run=true", "/reload"] {
+        let attempt = program.post(path).json();
+        assert_eq!(attempt["outcome"], "rejected");
+        assert_eq!(
+            attempt["errors"][0]["message"],
+            "the process before has not let go within `reload.timeout`"
+        );
+    }
+    kill(old, Signal::KILL);
+    program.reload_applied();
+    assert_eq!(program.get("/").status, 200);
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait_heir_exit(heir), 0);
+}

@@ -15,7 +15,6 @@ use h2::{
 };
 
 use super::{session::Session, wire::Wire};
-use crate::server::hub::Standing;
 
 /// How long an idle client that was told to go has at the least to acknowledge it. Until it does, a
 /// request may be under way (RFC 9113 §6.8).
@@ -182,14 +181,12 @@ impl Driver {
 
     /// When an idle client that was told to go is left.
     fn over_by(&self, told_at: Instant) -> Instant {
-        let (hub, session) = (self.session.conn().hub(), &self.session);
+        let (conn, session) = (self.session.conn(), &self.session);
         let since = told_at.max(session.idle_since());
-        match hub.standing() {
+        match conn.farewell() {
             _ if session.has_acknowledged() => since.max(session.heard_at()) + QUIET,
-            Standing::Draining(leave) | Standing::Retiring(leave) => {
-                since + leave.linger.max(ACKNOWLEDGES)
-            }
-            Standing::Serving | Standing::Delaying => since + hub.times().write,
+            Some(leave) => since + leave.linger.max(ACKNOWLEDGES),
+            None => since + conn.hub().times().write,
         }
     }
 

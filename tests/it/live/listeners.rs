@@ -1,8 +1,13 @@
 //! Listeners come, go, move and change their names.
 use super::{address, apply};
-use crate::support::{Address, Conn, H2, H2Load, Kind, Load, Program, Setup, eventually, request};
+use crate::support::{
+    Address, Conn, H2, H2Load, Kind, Load, Program, Setup, eventually, frames::RawH2, request,
+};
 use rustix::process::Signal;
-use std::{net::TcpListener, os::unix::net::UnixStream};
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::unix::net::UnixStream,
+};
 
 const PUBLIC: &str = "[server.listeners.public]\naddress = \"127.0.0.1:0\"\n";
 
@@ -53,6 +58,20 @@ fn connections_of_a_listener_that_goes_linger_and_what_is_in_flight_is_answered(
     assert_eq!(streaming.join().expect("no panic"), "slow");
     program.wait_connections(0);
     program.books().assert_balanced();
+}
+
+#[test]
+fn a_client_of_http2_that_never_acknowledges_is_left_after_linger_where_its_listener_goes() {
+    let rest = "[shutdown]\nlinger = \"50ms\"\n";
+    let more = "[server.listeners.more]\naddress = \"127.0.0.1:0\"\nh2c = true\n";
+    // `write_timeout` is longer than the test has patience.
+    let program = Program::serve(&format!("{PUBLIC}{more}{rest}"));
+    let mut raw = RawH2::open(program.listener("more"));
+    raw.get(1, "/");
+    raw.answered(1);
+    apply(&program, &format!("{PUBLIC}{rest}"));
+    raw.told_to_go();
+    raw.rest();
 }
 
 #[test]
@@ -159,6 +178,25 @@ fn an_address_that_overlaps_with_its_successor_is_served_all_the_time() {
 }
 
 #[test]
+fn an_address_is_divided_among_several_and_made_one_again() {
+    let all = PUBLIC.replace("127.0.0.1:0", "0.0.0.0:0");
+    let program = Program::serve(&all);
+    let port = program.public().port();
+    let several = format!(
+        "[server.listeners.one]\naddress = \"127.0.0.1:{port}\"\n\
+         [server.listeners.two]\naddress = \"127.0.0.2:{port}\"\n"
+    );
+    for settings in [several, all.replace(":0", &format!(":{port}"))] {
+        apply(&program, &settings);
+        for ip in [[127, 0, 0, 1], [127, 0, 0, 2]] {
+            let address = SocketAddr::from((ip, port));
+            assert_eq!(Conn::open(&Address::Tcp(address)).get("/").status, 200);
+            assert!(TcpListener::bind(address).is_err());
+        }
+    }
+}
+
+#[test]
 fn two_listeners_exchange_their_addresses() {
     let both = |one: &str, two: &str| {
         format!(
@@ -211,6 +249,21 @@ fn what_cannot_be_opened_changes_nothing() {
         assert_eq!(Conn::open(&address).get("/").text(), "changed");
     }
     assert!(Conn::dial(program.public()).is_err());
+}
+
+#[test]
+fn of_many_that_cannot_be_opened_20_are_told() {
+    let program = Program::serve(PUBLIC);
+    let listener = |n| format!("[server.listeners.l{n}]\naddress = \"unix:gone/{n}.sock\"\n");
+    program.edit(&(0..25).map(listener).collect::<String>());
+    let (status, attempt) = program.reload();
+    let errors = attempt["errors"].as_array().expect("a list");
+    assert_eq!((status, errors.len()), (422, 21));
+    assert_eq!(
+        errors[19]["message"],
+        "cannot listen on unix:gone/4.sock: No such file or directory (os error 2)"
+    );
+    assert_eq!(errors[20]["message"], "and more");
 }
 
 #[test]

@@ -166,17 +166,22 @@ impl Conn {
                 socket
             }
         };
-        socket.set_read_timeout(Some(CEILING))?;
-        socket.set_write_timeout(Some(CEILING))?;
-        let conn = Self {
-            socket,
-            tls: None,
-            buffer: Vec::new(),
-        };
+        let conn = Self::over(socket)?;
         match to {
             Address::Tls(_) => conn.secure(tls::http1()),
             Address::Tcp(_) | Address::Unix(_) => Ok(conn),
         }
+    }
+
+    /// A connection that this socket makes, or is about to.
+    pub fn over(socket: Socket) -> io::Result<Self> {
+        socket.set_read_timeout(Some(CEILING))?;
+        socket.set_write_timeout(Some(CEILING))?;
+        Ok(Self {
+            socket,
+            tls: None,
+            buffer: Vec::new(),
+        })
     }
 
     /// Begins to shake hands; reading and writing go on with it.
