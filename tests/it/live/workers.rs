@@ -1,10 +1,9 @@
 //! Workers become more and fewer.
 use super::apply;
-use crate::support::{Address, Conn, H2, H2Load, Kind, Load, Program, eventually, request};
+use crate::support::{Conn, H2, H2Load, Kind, Load, Program, eventually, request};
 use rustix::process::Signal;
 use serde_json::Value;
-use socket2::{Domain, SockFilter, Socket, Type};
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 fn settings(workers: usize, rest: &str) -> String {
     format!("[server]\nworkers = {workers}\n{rest}")
@@ -108,64 +107,6 @@ fn a_worker_that_goes_stays_as_long_as_its_last_connection() {
 
     apply(&program, &settings(2, rest));
     assert_eq!(workers(&program)[1]["id"], 4, "no number comes twice");
-}
-
-/// A client whose handshake with this address stands still until the kernel repeats its answer, a second
-/// after the client's first word.
-fn shakes_hands_later(to: &Address) -> Socket {
-    let Address::Tcp(to) = to else {
-        panic!("a handshake is TCP's")
-    };
-    let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let nothing = SockFilter::new(0x06, 0, 0, 0);
-    client.attach_filter(&[nothing]).expect("a filter");
-    client.set_nonblocking(true).expect("a live socket");
-    client.connect(&(*to).into()).expect_err("nobody answers");
-    let port = format!("0100007F:{:04X}", to.port());
-    // The program waits a second at the most; half of that is left for a machine that is busy.
-    eventually("the answer's repetition in less than half a second", || {
-        let sockets = std::fs::read_to_string("/proc/net/tcp").expect("a table");
-        let mut rows = sockets.lines().map(|row| row.split_whitespace());
-        let mut shaking = rows.find(|row| {
-            let row: Vec<_> = row.clone().collect();
-            row[1] == port && row[3] == "03"
-        })?;
-        let (_, due) = shaking.nth(5)?.split_once(':')?;
-        let ticks = u32::from_str_radix(due, 16).expect("hundredths of a second");
-        (ticks < 50).then_some(())
-    });
-    client.detach_filter().expect("it has one");
-    client.set_nonblocking(false).expect("a live socket");
-    client
-}
-
-#[test]
-fn a_worker_that_goes_with_a_listener_answers_who_connects_to_it_last() {
-    let settings = |workers: usize, more: &str| {
-        let rest = format!(
-            "max_connections = 1\n[server.listeners.public]\naddress = \"127.0.0.1:0\"\n{more}\
-             [app.routes.\"/slow\"]\nrespond = {{ body = \"slow\", delay = \"500ms\" }}\n"
-        );
-        self::settings(workers, &rest)
-    };
-    let more = "[server.listeners.more]\naddress = \"127.0.0.1:0\"\n";
-    let mut program = Program::serve(&settings(2, more));
-    // The first worker has it, or will: then only the other has room.
-    let mut public = program.connect();
-    assert_eq!(public.get("/").status, 200);
-    let late = shakes_hands_later(program.listener("more"));
-    let connecting = thread::spawn(move || {
-        let mut late = Conn::over(late).expect("a live socket");
-        late.send(&request("GET", "/slow", &[], b""));
-        late.answer().text()
-    });
-    apply(&program, &settings(1, ""));
-    assert_eq!(connecting.join().expect("no panic"), "slow");
-    assert_eq!(public.get("/").status, 200);
-    wait_workers(&program, 1);
-    let report = program.stop();
-    report.in_all.assert_balanced();
-    assert_eq!(report.in_all.answered, 3, "also of the worker that went");
 }
 
 /// Four workers become one while each has requests that take so long.
