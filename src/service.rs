@@ -32,7 +32,7 @@ use crate::{
         AnySettings, Author, ConfigActor, Errand, Failed, NewConfig, Outcome, Reaper, Trigger,
         TriggerKind,
     },
-    control::Control,
+    control::{Control, StopMode},
     server::{
         Activation, DrainReport, NewServe, NewServer, Pulse, Readiness, ServerActor, Upgrades,
         new_serve,
@@ -43,7 +43,7 @@ use crate::{
     },
     signals::{SignalActor, Signals},
     telemetry::LogHandle,
-    upgrade::{Inheritance, Passed},
+    upgrade::{Inheritance, PassedOn},
     watch::WatchActor,
 };
 
@@ -198,7 +198,7 @@ pub struct Running {
     addresses: BTreeMap<Arc<str>, String>,
     admin_address: Option<String>,
     finished: oneshot::Receiver<DrainReport>,
-    /// Dropped when `main` has nothing more to do but wait.
+    /// Told when `main` has nothing more to do but wait; dropped where it has failed.
     preparing: oneshot::Sender<()>,
 }
 
@@ -226,13 +226,24 @@ impl Running {
             .expect("the control thread reports before it ends")
     }
 
-    /// As [`finished`](Self::finished), for a thread without a runtime.
+    /// As [`finished`](Self::finished), for a thread without a runtime: `main` has nothing more to do.
     pub(crate) fn wait(self) -> DrainReport {
-        drop(self.preparing);
-        self.finished
-            .blocking_recv()
-            .expect("the control thread reports before it ends")
+        // Only an upgrade waits for it.
+        let _ = self.preparing.send(());
+        report(self.finished)
     }
+
+    /// Stops it before it was said to serve, and waits.
+    pub(crate) fn give_up(self) -> DrainReport {
+        self.control.stop(StopMode::Graceful);
+        report(self.finished)
+    }
+}
+
+fn report(finished: oneshot::Receiver<DrainReport>) -> DrainReport {
+    finished
+        .blocking_recv()
+        .expect("the control thread reports before it ends")
 }
 
 /// What a process of our own brings; read once, by `main`.
@@ -369,7 +380,9 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
         let control = control.clone();
         actix::spawn(async move {
             // What `main` writes for others to read names this process before another lets go.
-            let _ = is_prepared.await;
+            if is_prepared.await.is_err() {
+                return;
+            }
             take_over(inheritance, control, attempt.generation).await;
         });
     }
@@ -394,8 +407,8 @@ async fn take_over(inheritance: Arc<Inheritance>, control: Control, generation: 
     let _ = inheritance.announce(generation);
     while let Some(passed) = inheritance.next().await {
         match passed {
-            Passed::Connections(arrivals) => control.receive(arrivals),
-            Passed::Reload(trigger) => {
+            PassedOn::Connections(arrivals) => control.receive(arrivals),
+            PassedOn::Reload(trigger) => {
                 let (control, inheritance) = (control.clone(), inheritance.clone());
                 actix::spawn(async move {
                     if let Ok(attempt) = control.ask(Errand::default(), trigger).await {

@@ -34,13 +34,13 @@ pub(crate) fn run(
     launch: impl FnOnce(Sources, Ours) -> Result<Launched, Vec<Diagnostic>>,
 ) -> ExitCode {
     // First of all: nothing else may take their descriptors, or what is in standard input.
-    let passed = serve::Passed::claim();
+    let left = serve::Left::claim();
     let name = author.name();
     match args::parse(name) {
         Ok(Command::Serve(serve)) => with_log(name, |log| {
             let sources = sources(name, &serve.settings);
             log::info!(target: "everup", "settings: {}", sources.told);
-            serve::serve(&serve, sources.sources, log, passed, launch)
+            serve::serve(&serve, sources.sources, log, left, launch)
         }),
         Ok(Command::Check(settings)) => with_log(name, |log| {
             check::check(author, sources(name, &settings), log)
@@ -58,7 +58,7 @@ struct Found {
     told: String,
 }
 
-/// The one place that reads the environment, and looks where the settings are.
+/// Where the settings are: as the flags say, else as the environment does.
 fn sources(name: &str, flags: &Where) -> Found {
     let usual = || [PathBuf::from("settings"), PathBuf::from("/etc").join(name)];
     let found = flags.path.clone();

@@ -12,7 +12,6 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{args::Serve, diagnostics, exit, pid_file::PidFile};
 use crate::{
-    control::StopMode,
     server::{Activation, Upgrades},
     service::{Launched, Ours},
     settings::{Diagnostic, Fault, Sources, Written},
@@ -22,14 +21,14 @@ use crate::{
 };
 
 /// What others have left for this process.
-pub(super) struct Passed {
+pub(super) struct Left {
     /// The service manager.
     activation: Activation,
     /// The process before, where this is an upgrade.
     inheritance: Option<io::Result<Inheritance>>,
 }
 
-impl Passed {
+impl Left {
     /// Finds it. To be called before anything else opens a descriptor, reads standard input or starts
     /// a thread.
     pub(super) fn claim() -> Self {
@@ -45,7 +44,7 @@ pub(super) fn serve(
     command: &Serve,
     sources: Sources,
     log: &LogHandle,
-    passed: Passed,
+    left: Left,
     launch: impl FnOnce(Sources, Ours) -> Result<Launched, Vec<Diagnostic>>,
 ) -> ExitCode {
     raise_descriptor_limit();
@@ -59,13 +58,13 @@ pub(super) fn serve(
         Ok(pid_file) => pid_file,
         Err(error) => return failed(&[cannot_write(path.as_deref(), &error)]),
     };
-    let inheritance = match passed.inheritance.transpose() {
+    let inheritance = match left.inheritance.transpose() {
         Ok(inheritance) => inheritance,
         Err(error) => return failed(&[cannot_take_over(&error)]),
     };
     let activation = match &inheritance {
         Some(inheritance) => inheritance.activation.clone(),
-        None => Arc::new(passed.activation),
+        None => Arc::new(left.activation),
     };
     let ours = Ours {
         log: log.clone(),
@@ -80,8 +79,7 @@ pub(super) fn serve(
     };
     if let Err(error) = pid_file.as_ref().map_or(Ok(()), PidFile::publish) {
         let code = failed(&[cannot_write(path.as_deref(), &error)]);
-        running.control().stop(StopMode::Graceful);
-        running.wait();
+        running.give_up();
         return code;
     }
     exit::of_drain(&running.wait())

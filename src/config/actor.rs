@@ -300,7 +300,7 @@ impl ConfigActor {
         if before.is_none() {
             let unused = self.new.activation.unused(&current.snapshot.listeners);
             if !unused.is_empty() {
-                emit(&Event::Unused(&unused));
+                emit(&Event::SocketsUnused(&unused));
             }
             emit(&Event::Serving(&current.snapshot));
         }

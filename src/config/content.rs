@@ -1,5 +1,5 @@
 //! What a generation is made of: read, built, and compared with what is served. All of it on threads
-//! beside the control arbiter, which signals and probes wait for. Sockets are `prepare`'s.
+//! beside the control arbiter, which signals and probes wait for. Sockets are `open`'s.
 
 use std::{io, path::Path, sync::Arc, time::Instant};
 

@@ -14,9 +14,9 @@ use crate::settings::Address;
 
 /// What the service manager has passed.
 #[derive(Default)]
-pub(crate) struct Activation(Vec<Passed>);
+pub(crate) struct Activation(Vec<PassedSocket>);
 
-struct Passed {
+struct PassedSocket {
     name: String,
     /// Why it cannot be listened on, where it cannot.
     socket: Result<Socket, &'static str>,
@@ -38,19 +38,21 @@ impl Activation {
             return Self::default();
         }
         let names = told("LISTEN_FDNAMES");
-        let names = names.split(':').filter(|name| !name.is_empty());
-        let names = names.chain(iter::repeat(UNNAMED));
+        let names = names.split(':').chain(iter::repeat(""));
+        let names = names.map(|name| if name.is_empty() { UNNAMED } else { name });
         let mut passed = ListenFd::from_env();
-        let sockets = (0..passed.len()).zip(names).map(|(place, name)| Passed {
-            name: name.to_owned(),
-            socket: take(&mut passed, place),
-        });
+        let sockets = (0..passed.len())
+            .zip(names)
+            .map(|(place, name)| PassedSocket {
+                name: name.to_owned(),
+                socket: take(&mut passed, place),
+            });
         Self(sockets.collect())
     }
 
     /// What the process before was passed, and passes on.
     pub(crate) fn inherited(sockets: impl IntoIterator<Item = (String, OwnedFd)>) -> Self {
-        let sockets = sockets.into_iter().map(|(name, socket)| Passed {
+        let sockets = sockets.into_iter().map(|(name, socket)| PassedSocket {
             name,
             socket: Ok(socket.into()),
         });

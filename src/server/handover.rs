@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix::{ActorFutureExt as _, Context, Handler, Message, ResponseActFuture, WrapFuture as _};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, ready};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -25,7 +25,7 @@ use super::{
     worker::{self, Delay, LetGo, Worker},
 };
 use crate::{
-    config::Attempt,
+    config::{Attempt, Snapshot},
     systemd::Notifier,
     upgrade::{self, Estate, Program, Successor},
 };
@@ -68,32 +68,27 @@ pub(crate) struct Upgrades {
 const LET_GO_PATIENCE: Duration = Duration::from_millis(100);
 
 impl ServerActor {
-    /// Why no upgrade can begin now.
-    fn refusal(&self) -> Option<&'static str> {
-        if self.upgrades.is_none() {
-            Some("the service is embedded: it does not own its process")
-        } else if std::process::id() == 1 {
-            Some("as PID 1: the container would end with this process; start another instead")
-        } else if self.drain.phase() != Phase::Serving {
-            Some("stopping")
-        } else if self.snapshot.is_none() {
-            Some("nothing is served yet")
-        } else if self.upgrading.is_some() {
-            Some("an upgrade is under way")
-        } else if self
-            .inheritance
-            .as_ref()
-            .is_some_and(|left| !left.is_settled())
-        {
-            Some("the process before has not let go yet")
-        } else {
-            None
+    /// What an upgrade needs, or why none can begin now.
+    fn free_to_hand_over(&self) -> Result<(&Upgrades, &Snapshot), &'static str> {
+        let upgrades = self.upgrades.as_ref();
+        let upgrades = upgrades.ok_or("the service is embedded: it does not own its process")?;
+        if std::process::id() == 1 {
+            return Err(
+                "as PID 1: the container would end with this process; start another instead",
+            );
         }
-    }
-
-    fn all_listeners(&self) -> Vec<Arc<Listener>> {
-        let admin = self.admin().map(|admin| admin.listener.clone());
-        self.listeners().iter().cloned().chain(admin).collect()
+        if self.drain.phase() != Phase::Serving {
+            return Err("stopping");
+        }
+        let snapshot = self.snapshot.as_ref().ok_or("nothing is served yet")?;
+        if self.upgrading.is_some() {
+            return Err("an upgrade is under way");
+        }
+        let left = self.inheritance.as_ref();
+        if left.is_some_and(|left| !left.is_settled()) {
+            return Err("the process before has not let go yet");
+        }
+        Ok((upgrades, snapshot))
     }
 
     fn accepting_workers(&self) -> Vec<Worker> {
@@ -112,23 +107,21 @@ impl ServerActor {
         actix_rt::spawn(async move { successor.carry(passengers).await });
     }
 
-    /// Spreads connections that the process before has passed on over the workers.
-    pub(super) fn receive(&self, arrivals: Vec<Arrival>) {
-        let workers = self.workers();
-        let mut shares: Vec<Vec<Arrival>> = workers.iter().map(|_| Vec::new()).collect();
-        for (arrival, turn) in arrivals.into_iter().zip((0..workers.len()).cycle()) {
-            shares[turn].push(arrival);
-        }
-        for (worker, share) in workers.iter().zip(shares) {
-            if !share.is_empty() {
-                worker.address.do_send(worker::Receive(share));
+    /// Spreads connections that another process or worker has accepted over the workers that serve, one
+    /// after the other.
+    pub(super) fn receive(&mut self, arrivals: impl IntoIterator<Item = Arrival>) {
+        for arrival in arrivals {
+            let workers = self.workers();
+            if let Some(worker) = workers.get(self.turn % workers.len().max(1)) {
+                worker.address.do_send(worker::Receive(arrival));
             }
+            self.turn = self.turn.wrapping_add(1);
         }
     }
 
     /// The last that systemd hears from this process. Whatever names the main process in files, the
     /// new one has written before it was ready.
-    fn tell_of(&self, pid: u32) {
+    fn tell_systemd(&self, pid: u32) {
         if let Some(upgrades) = &self.upgrades {
             upgrades.systemd.main_pid(pid);
         }
@@ -184,22 +177,20 @@ impl Handler<HandOver> for ServerActor {
 
     fn handle(&mut self, asked: HandOver, _: &mut Context<Self>) -> Self::Result {
         let begun = Instant::now();
-        let (cancel, cancelled) = oneshot::channel::<()>();
-        let going = match (self.refusal(), &self.upgrades, &self.snapshot) {
-            (None, Some(upgrades), Some(snapshot)) => {
-                let (program, activation) = (&upgrades.program, &upgrades.activation);
-                let generation = snapshot.generation.number;
-                Ok((program.clone(), activation.clone(), generation))
+        let (upgrades, snapshot) = match self.free_to_hand_over() {
+            Ok(free) => free,
+            Err(reason) => {
+                let refused = ready(Err(reason.to_owned()));
+                return Box::pin(refused.into_actor(self));
             }
-            (reason, ..) => Err(reason.unwrap_or("nothing is served yet").to_owned()),
         };
-        let (listeners, workers) = (self.all_listeners(), self.accepting_workers());
-        if going.is_ok() {
-            self.upgrading = Some(cancel);
-        }
-        let is_going = going.is_ok();
+        let (program, activation) = (upgrades.program.clone(), upgrades.activation.clone());
+        let generation = snapshot.generation.number;
+        let listeners: Vec<_> = snapshot.all_listeners().cloned().collect();
+        let workers = self.accepting_workers();
+        let (cancel, cancelled) = oneshot::channel::<()>();
+        self.upgrading = Some(cancel);
         let handing = async move {
-            let (program, activation, generation) = going?;
             let deadline = begun + asked.patience;
             let estate = estate(&listeners, &activation, generation, asked)
                 .map_err(|error| format!("cannot pass the sockets: {error}"))?;
@@ -226,13 +217,11 @@ impl Handler<HandOver> for ServerActor {
             })
         };
         Box::pin(handing.into_actor(self).map(move |handed, this, _| {
-            if is_going {
-                this.upgrading = None;
-            }
+            this.upgrading = None;
             if let Ok(handed) = &handed {
                 this.open_passage(&handed.successor);
                 this.let_admin_go();
-                this.tell_of(handed.pid);
+                this.tell_systemd(handed.pid);
             }
             handed
         }))

@@ -93,8 +93,9 @@ impl Origin {
         self.closes_since.get_or_init(Instant::now);
     }
 
-    pub(crate) fn closes_since(&self) -> Option<Instant> {
-        self.closes_since.get().copied()
+    /// Since when it does, under whatever name by then.
+    pub(crate) fn closes_since(self: &Arc<Self>) -> Option<Instant> {
+        self.newest().closes_since.get().copied()
     }
 
     /// The listener that has the socket in this generation.
@@ -141,5 +142,11 @@ mod tests {
         assert_eq!([4, 5, 6, 7].map(at), ["one", "two", "two", "three"]);
         assert_eq!(**first.newest().name(), *"three");
         assert!(first.has_passed() && second.has_passed() && !third.has_passed());
+        assert_eq!(first.closes_since(), None);
+        third.closes();
+        assert!(
+            first.closes_since().is_some(),
+            "its connections are those of the third"
+        );
     }
 }

@@ -27,7 +27,7 @@ use super::{
     pulse::Deadline,
     serve::Speaks,
     share::Share,
-    worker::{Adopt, Adopted, LetGo, Receive, Retire, Worker},
+    worker::{Adopt, LetGo, Retire, Worker},
 };
 use crate::{
     config::{Confirmations, Snapshot},
@@ -127,7 +127,7 @@ fn without<'a>(one: &'a Snapshot, other: &'a Snapshot) -> impl Iterator<Item = &
 }
 
 /// A worker's id, and its answer.
-type Adopting = (usize, JoinHandle<Result<Adopted, actix::MailboxError>>);
+type Adopting = (usize, JoinHandle<Result<(), actix::MailboxError>>);
 
 async fn confirmations(adopting: Vec<Adopting>, total: usize, patience: Deadline) -> Confirmations {
     let patience = &patience;
@@ -270,7 +270,7 @@ impl ServerActor {
         }
     }
 
-    /// Passes connections on to the workers that serve, one after the other.
+    /// Takes on connections of workers that retire.
     pub(super) fn spread(
         &self,
         mut transferred: mpsc::UnboundedReceiver<Passenger>,
@@ -287,15 +287,9 @@ impl ServerActor {
                 socket,
                 arrived,
             } = passenger;
-            let workers = this.workers();
-            if let Some(worker) = workers.get(this.turn % workers.len().max(1)) {
-                worker
-                    .address
-                    .do_send(Receive(vec![Arrival { listener, socket }]));
-                // It was cut meanwhile: it goes on at the other worker all the same.
-                let _ = arrived.send(());
-            }
-            this.turn = this.turn.wrapping_add(1);
+            this.receive([Arrival { listener, socket }]);
+            // It was cut meanwhile: it goes on at the other worker all the same.
+            let _ = arrived.send(());
         });
         ctx.spawn(spreading.finish());
     }

@@ -84,10 +84,8 @@ impl Handler<Stop> for ServerActor {
         if is_first {
             // A new process that has not taken over is ended, an old one learns that it cannot let go.
             self.upgrading = None;
-            if let Some(inheritance) = &self.inheritance {
-                let late = inheritance.renounce();
-                self.receive(late);
-            }
+            let late = self.inheritance.as_ref().map(|left| left.renounce());
+            self.receive(late.into_iter().flatten());
             self.before = totals(&self.books());
         }
         self.is_failure |= stop.is_failure;

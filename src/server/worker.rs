@@ -41,17 +41,14 @@ use crate::{
     telemetry::AccessSource,
 };
 
-/// Take up the newest generation, and listen on these sockets too. Answers [`Adopted`].
+/// Take up the newest generation, and listen on these sockets too. Answered when the worker has let go of
+/// older generations, but for those that requests in flight hold.
 #[derive(Message)]
-#[rtype(result = "Adopted")]
+#[rtype(result = "()")]
 pub(crate) struct Adopt {
     pub(crate) shares: Vec<Share>,
     pub(crate) max_connections: usize,
 }
-
-/// The worker has let go of older generations, but for those that requests in flight hold.
-#[derive(actix::MessageResponse)]
-pub(crate) struct Adopted;
 
 /// A stop was asked for, with a delay: tell the connections of before to close. Cannot fail.
 #[derive(Message)]
@@ -63,10 +60,10 @@ pub(crate) struct Delay;
 #[rtype(result = "()")]
 pub(crate) struct LetGo;
 
-/// Serve these connections, which another process or worker has accepted. Cannot fail.
+/// Serve this connection, which another process or worker has accepted. Cannot fail.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Receive(pub(crate) Vec<Arrival>);
+pub(crate) struct Receive(pub(crate) Arrival);
 
 /// Serve what is queued at listeners that close, and let go of them. Answered when their queues are
 /// empty: whether there were any.
@@ -233,14 +230,13 @@ impl Actor for WorkerActor {
 }
 
 impl Handler<Adopt> for WorkerActor {
-    type Result = Adopted;
+    type Result = ();
 
-    fn handle(&mut self, adopt: Adopt, _: &mut Self::Context) -> Adopted {
+    fn handle(&mut self, adopt: Adopt, _: &mut Self::Context) {
         let pin = self.slot.borrow_mut().pin();
         self.hub.limit((self.times)(&pin), adopt.max_connections);
         self.acceptor.add(adopt.shares);
         self.generation.store(pin.number, Ordering::Relaxed);
-        Adopted
     }
 }
 
@@ -263,14 +259,12 @@ impl Handler<LetGo> for WorkerActor {
 impl Handler<Receive> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, Receive(arrivals): Receive, _: &mut Self::Context) {
-        for Arrival { listener, socket } in arrivals {
-            // One that fails has ended meanwhile.
-            if let Ok(accepted) = accepted_elsewhere(socket) {
-                let origin = self.acceptor.origin(&listener);
-                // It was in the clear there, whatever the listener's next ones are.
-                self.acceptor.open(&origin, accepted, Speaks::in_the_clear);
-            }
+    fn handle(&mut self, Receive(arrival): Receive, _: &mut Self::Context) {
+        // One that fails has ended meanwhile.
+        if let Ok(accepted) = accepted_elsewhere(arrival.socket) {
+            let origin = self.acceptor.origin(&arrival.listener);
+            // It was in the clear there, whatever the listener's next ones are.
+            self.acceptor.open(&origin, accepted, Speaks::in_the_clear);
         }
     }
 }
@@ -455,10 +449,12 @@ impl Acceptor {
         let shares = self.shares.borrow();
         let mut origins = shares.iter().map(Share::origin);
         let known = origins.find(|origin| **origin.name() == *listener);
-        // The listener is gone meanwhile, and the connection is served all the same.
-        known
-            .cloned()
-            .unwrap_or_else(|| Origin::new(listener, false))
+        // The listener is gone meanwhile: its last connections are served all the same.
+        known.cloned().unwrap_or_else(|| {
+            let gone = Origin::new(listener, false);
+            gone.closes();
+            gone
+        })
     }
 
     fn open(

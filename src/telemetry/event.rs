@@ -37,7 +37,7 @@ pub(crate) enum Event<'a> {
         asked: u32,
     },
     /// Sockets that the service manager has passed, and no listener asks for.
-    Unused(&'a [&'a str]),
+    SocketsUnused(&'a [&'a str]),
     /// A reload opened a listener.
     Listening(&'a Listener),
     /// A reload closes a listener.
@@ -134,7 +134,7 @@ impl Event<'_> {
             }
             Self::LogMoves { .. } | Self::LogReopened { .. } => Level::Info,
             Self::LogNotAFile { .. } => Level::Info,
-            Self::LinesLost { .. } | Self::Unused(_) => Level::Warn,
+            Self::LinesLost { .. } | Self::SocketsUnused(_) => Level::Warn,
             Self::Abandoned { .. } | Self::NotAccepted { .. } => Level::Warn,
             Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
             Self::NotWatched(_) => Level::Error,
@@ -239,7 +239,7 @@ impl fmt::Display for Event<'_> {
                 "server.max_connections: {given} a worker instead of {asked}, for want of \
                  descriptors (`ulimit -n`, `LimitNOFILE=`)"
             ),
-            Self::Unused(names) => write!(
+            Self::SocketsUnused(names) => write!(
                 f,
                 "the service manager passed sockets that no listener asks for: {}",
                 names.join(", ")
@@ -253,7 +253,7 @@ impl fmt::Display for Event<'_> {
             Self::Closing(listener) => {
                 write!(f, "closing: {} on {}", listener.name(), listener.address())
             }
-            Self::Workers { from, to } => write!(f, "{to} workers instead of {from}"),
+            Self::Workers { from, to } => write!(f, "workers: {to} instead of {from}"),
             Self::NotWatched(why) => write!(f, "cannot watch all of the settings: {why}"),
             Self::Unhandled(by) => write!(f, "{by}: unhandled, nothing is done"),
             Self::TerminalGone(by) => write!(f, "{by}: the controlling terminal has gone away"),

@@ -49,7 +49,7 @@ struct Taken {
 }
 
 /// What the old process passes on after the commit.
-pub(crate) enum Passed {
+pub(crate) enum PassedOn {
     /// Somebody asked it for a reload.
     Reload(Trigger),
     /// Idle connections.
@@ -161,7 +161,7 @@ impl Inheritance {
     }
 
     /// What the old process passes on next; `None` when it has nothing more to say, and all is ours.
-    pub(crate) async fn next(&self) -> Option<Passed> {
+    pub(crate) async fn next(&self) -> Option<PassedOn> {
         loop {
             match self.channel.next().await {
                 Ok(Some((said, with))) => {
@@ -177,17 +177,17 @@ impl Inheritance {
         }
     }
 
-    fn take_note(&self, said: ToNew, with: Vec<OwnedFd>) -> Option<Passed> {
+    fn take_note(&self, said: ToNew, with: Vec<OwnedFd>) -> Option<PassedOn> {
         match said {
             ToNew::Yours => {
                 self.settle();
                 None
             }
-            ToNew::Reload(trigger) => Some(Passed::Reload(trigger)),
+            ToNew::Reload(trigger) => Some(PassedOn::Reload(trigger)),
             ToNew::Connections(names) => {
                 let arrivals = names.iter().zip(with);
                 let arrivals = arrivals.filter_map(|(name, socket)| self.arrival(name, socket));
-                Some(Passed::Connections(arrivals.collect()))
+                Some(PassedOn::Connections(arrivals.collect()))
             }
             ToNew::Sockets(_) | ToNew::Activated(_) => None,
         }
@@ -196,7 +196,8 @@ impl Inheritance {
     fn arrival(&self, old_name: &Arc<str>, socket: OwnedFd) -> Option<Arrival> {
         let chest = self.chest();
         let taken = chest.taken.iter().find(|taken| taken.old_name == *old_name);
-        let listener = taken?.origin.name().clone();
+        // A reload may have given its socket another name since.
+        let listener = taken?.origin.newest().name().clone();
         Some(Arrival { listener, socket })
     }
 
@@ -238,7 +239,7 @@ impl Inheritance {
             match self.channel.receive() {
                 Ok(Some((said, with))) => {
                     // A reload that a stop overtakes is not begun.
-                    if let Some(Passed::Connections(some)) = self.take_note(said, with) {
+                    if let Some(PassedOn::Connections(some)) = self.take_note(said, with) {
                         arrivals.extend(some);
                     }
                 }

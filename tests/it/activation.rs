@@ -164,6 +164,14 @@ fn what_was_passed_to_another_process_or_never_is_not_taken() {
 }
 
 #[test]
+fn a_socket_without_a_name_takes_none_of_the_others() {
+    let (nameless, web) = (tcp(), tcp());
+    let setup = Setup::new(WEB).passed([clone(&nameless), clone(&web)]);
+    let program = setup.env("LISTEN_FDNAMES", ":web").serve();
+    assert_eq!(program.public(), &address(&web));
+}
+
+#[test]
 fn two_listeners_on_one_passed_socket_are_a_mistake() {
     let settings = format!("{WEB}[server.listeners.second]\naddress = \"systemd:web\"\n");
     let (code, log) = Setup::new(&settings).run();

@@ -57,6 +57,22 @@ fn settings_that_are_wrong_keep_the_old_process_and_the_reason_has_their_place()
 }
 
 #[test]
+fn a_pid_file_that_cannot_be_written_keeps_the_old_process() {
+    let setup = Setup::new(UNIX).arg("--pid-file").arg("everup.pid");
+    let program = setup.serve();
+    let path = program.home().join("everup.pid");
+    // A file beside it can be written, and cannot take its place.
+    eventually("the pid file", || fs::remove_file(&path).ok());
+    fs::create_dir(&path).expect("a folder");
+    for _ in 0..5 {
+        let reason = refused(&program);
+        assert!(reason.contains("ended before it was ready"), "{reason}");
+    }
+    fs::remove_dir(&path).expect("it is empty");
+    upgrades_after_all(program);
+}
+
+#[test]
 fn an_address_in_use_keeps_the_old_process() {
     let other = Program::serve("");
     let program = Program::serve(UNIX);

@@ -120,6 +120,8 @@ fn a_file_that_the_settings_name_is_watched_and_a_log_beside_it_is_not() {
         "[logging]\naccess = true\n\
          [app.routes.\"/page\"]\nrespond = { body_file = \"page.html\" }\n",
     );
+    // So soon that an attempt would come before the next write.
+    let settings = settings.replace("50ms", "1ms");
     let program = Setup::new(&settings).file("page.html", "one").serve();
     let before = watch_attempts(&program);
     for count in 0..100 {
@@ -210,6 +212,35 @@ fn watching_is_turned_off_and_on_by_reload() {
         wait_message(&program, text);
         assert_eq!(instances(&program), 1);
     }
+}
+
+#[test]
+fn what_is_served_again_after_a_rejection_is_watched_again() {
+    let body = |name: &str, more: &str| {
+        watched(&format!(
+            "[app.routes.\"/page\"]\nrespond = {{ body_file = \"{name}\" }}\n{more}"
+        ))
+    };
+    let program = Setup::new(&body("one.html", ""))
+        .file("one.html", "one")
+        .file("two.html", "two")
+        .serve();
+    let others = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = others.local_addr().expect("it is bound");
+    let more = format!(
+        "[server.listeners.public]\naddress = \"127.0.0.1:0\"\n\
+         [server.listeners.more]\naddress = \"{taken}\"\n"
+    );
+    let mark = program.mark();
+    program.edit(&body("two.html", &more));
+    program.wait_attempt(mark, "rejected");
+    let mark = program.mark();
+    program.edit(&body("one.html", ""));
+    program.wait_attempt(mark, "unchanged");
+    program.write("one.html", "one again");
+    eventually("the page's new text", || {
+        (program.get("/page").text() == "one again").then_some(())
+    });
 }
 
 #[test]

@@ -119,20 +119,26 @@ pub(super) async fn open_watch(
     Ok(Some(watching))
 }
 
-/// Watches what an attempt names that ends without a generation: a certificate, say, that is not there
-/// yet. Whether that is more than before: then it may have changed since it was read.
+/// Watches what an attempt has looked for that ends without a generation, a certificate, say, that is
+/// not there yet, beside what is served. Whether that is more than before: then it may have changed since
+/// it was read.
 pub(super) async fn watch_too(
     job: &Job,
-    named: BTreeSet<PathBuf>,
+    mut looked_for: BTreeSet<PathBuf>,
     deadline: &Deadline,
 ) -> Result<bool, Undone> {
-    let Some(watching) = job.watching().filter(|it| !it.watcher.knows(&named)) else {
+    let (Some(current), Some(watching)) = (&job.current, job.watching()) else {
         return Ok(false);
     };
+    let content = &current.content;
+    looked_for.extend(named(&content.settings.effective, &content.files));
+    if watching.watcher.knows(&looked_for) {
+        return Ok(false);
+    }
     let watcher = watching.watcher.clone();
-    let adding = blocking(move || watcher.watch_too(named));
-    let added = bounded(deadline, WATCHING, adding).await?;
-    if let Err(error) = added {
+    let watching = blocking(move || watcher.watch(looked_for));
+    let watched = bounded(deadline, WATCHING, watching).await?;
+    if let Err(error) = watched {
         emit(&Event::NotWatched(&error.to_string()));
     }
     Ok(true)

@@ -86,12 +86,6 @@ impl Watcher {
         self.follow()
     }
 
-    /// Watches these too. Blocks.
-    pub(super) fn watch_too(&self, files: BTreeSet<PathBuf>) -> Result<(), NotWatched> {
-        lock(&self.named).extend(files);
-        self.follow()
-    }
-
     /// Looks anew where all of them are now: links may lead elsewhere, folders may have come. Watches
     /// what it can in any case. Blocks.
     ///

@@ -159,6 +159,27 @@ fn an_address_is_served_on_under_another_name() {
 }
 
 #[test]
+fn connections_of_a_listener_that_goes_under_a_later_name_are_told_to_close() {
+    let rest = "[shutdown]\nlinger = \"50ms\"\n";
+    let named = |name: &str, port: u16| {
+        format!("[server.listeners.{name}]\naddress = \"127.0.0.1:{port}\"\n{rest}")
+    };
+    let program = Program::serve(&named("one", 0));
+    let at = program.listener("one").clone();
+    let mut conns = [Conn::open(&at), Conn::open(&at)];
+    for conn in &mut conns {
+        conn.get("/");
+    }
+    apply(&program, &named("two", at.port()));
+    let [mut idle, mut kept] = conns;
+    assert!(!kept.get("/").closes());
+    apply(&program, &named("three", 0));
+    idle.closed();
+    kept.closed();
+    assert!(Conn::dial(&at).is_err());
+}
+
+#[test]
 fn an_address_that_overlaps_with_its_successor_is_served_all_the_time() {
     let mut program = Program::serve(PUBLIC);
     let public = program.public().clone();
