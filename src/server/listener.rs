@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, ErrorKind},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
     sync::Arc,
 };
@@ -334,7 +335,25 @@ impl Drop for LentPort {
     fn drop(&mut self) {
         // It was set before, so it can be set again.
         let _ = self.0.socket.set_reuse_port(false);
+        if let Some(address) = self.0.address.tcp() {
+            forget_sharing(address.port());
+        }
     }
+}
+
+/// Linux remembers of a port that its last socket would share it, and lets programs of the same user that
+/// would too have that one's address, until a socket is bound there that would not: one at an address
+/// that nobody listens at, for a moment. Where `[::]` is listened at there is none.
+fn forget_sharing(port: u16) {
+    let elsewhere: [IpAddr; 2] = [
+        Ipv6Addr::LOCALHOST.into(),
+        Ipv4Addr::new(127, 255, 255, 254).into(),
+    ];
+    let _ = elsewhere.into_iter().find(|&ip| {
+        let address = SocketAddr::new(ip, port);
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
+        socket.is_ok_and(|socket| socket.bind(&SockAddr::from(address)).is_ok())
+    });
 }
 
 impl Drop for Listener {

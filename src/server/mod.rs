@@ -7,6 +7,7 @@
 //! what systemd passed; `handover` and `passage`
 //! are an upgrade's.
 
+mod acceptor;
 mod activation;
 mod actor;
 mod body;

@@ -63,7 +63,7 @@ fn the_admin_api_goes_and_comes() {
     let back = free_port();
     program.edit(&at(&back.to_string()));
     program.signal(Signal::HUP);
-    program.wait_attempt(mark, "applied");
+    program.wait_after(mark, "reload 3 applied");
     assert_eq!(Conn::open(&back).get("/readyz").status, 200);
     program.signal(Signal::TERM);
     program.expect_exit(0);

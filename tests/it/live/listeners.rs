@@ -4,6 +4,7 @@ use crate::support::{
     Address, Conn, H2, H2Load, Kind, Load, Program, Setup, eventually, frames::RawH2, request,
 };
 use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
 use std::{
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixStream,
@@ -193,6 +194,12 @@ fn an_address_that_overlaps_with_its_successor_is_served_all_the_time() {
         apply(&program, &at(ip));
         // Nobody else can take it: what was lent for the move was taken back.
         assert!(TcpListener::bind(("127.0.0.1", port)).is_err());
+        if ip == "0.0.0.0" {
+            let shares = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            shares.set_reuse_port(true).expect("a live socket");
+            let it = SocketAddr::from(([127, 0, 0, 1], port));
+            shares.bind(&it.into()).expect_err("nor who would share it");
+        }
     }
     load.stop().assert_nothing_lost();
     program.stop();
