@@ -13,7 +13,7 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 use tokio::time::sleep_until;
 
-use super::{Conn, Due};
+use super::{Conn, times::Due};
 use crate::server::{books::End, clock::Clock};
 
 /// Drives a connection to its end: actix-http's `dispatcher`, and the clock beside it. It counts as
