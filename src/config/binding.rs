@@ -69,7 +69,6 @@ impl Bound {
     ) -> Result<Self, Vec<Diagnostic>> {
         let listeners = server.listeners.iter().map(|(name, listener)| Wanted {
             name,
-            key: key_of(name),
             address: placed(&job.sources, listener.address.clone()),
             access: Access::Anyone,
         });
@@ -80,21 +79,19 @@ impl Bound {
         };
         let admin = address.map(|address| Wanted {
             name: ADMIN,
-            key: key_of(ADMIN),
             address: placed(&job.sources, address),
             access: Access::Owner,
         });
+        let has_admin = admin.is_some();
         let wanted: Vec<_> = listeners.chain(admin).collect();
         let mut binding = Binding::of(job, effective, &wanted);
         let openings = wanted.iter().filter_map(|wanted| binding.one(wanted));
-        let (admin, listeners): (Vec<_>, Vec<_>) =
-            openings.partition(|opening| **opening.listener().name() == *ADMIN);
-        if binding.errors.is_empty() {
-            let admin = admin.into_iter().next();
-            Ok(Self { listeners, admin })
-        } else {
-            Err(first(binding.errors))
+        let mut listeners: Vec<_> = openings.collect();
+        if !binding.errors.is_empty() {
+            return Err(first(binding.errors));
         }
+        let admin = has_admin.then(|| listeners.pop()).flatten();
+        Ok(Self { listeners, admin })
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Opening> {
@@ -105,7 +102,6 @@ impl Bound {
 /// A listener that the settings ask for.
 struct Wanted<'a> {
     name: &'a str,
-    key: String,
     address: Address,
     access: Access,
 }
@@ -149,12 +145,12 @@ impl<'a> Binding<'a> {
     }
 
     fn one(&mut self, wanted: &Wanted<'_>) -> Option<Opening> {
-        let Wanted { key, address, .. } = wanted;
+        let (key, address) = (key_of(wanted.name), &wanted.address);
         let twice = self.taken.iter().find(|(other, _)| other == address);
         if let Some((_, first)) = twice.filter(|_| !address.is_any_port()) {
             let message = format!("{address} is the address of {first} already");
             self.errors
-                .push(self.effective.diagnostic(Fault::Settings, key, &message));
+                .push(self.effective.diagnostic(Fault::Settings, &key, &message));
             return None;
         }
         let opened = self.open(wanted).map_err(|error| {
@@ -165,9 +161,9 @@ impl<'a> Binding<'a> {
             };
             let message = format!("cannot listen on {address}: {error}");
             self.errors
-                .push(self.effective.diagnostic(fault, key, &message));
+                .push(self.effective.diagnostic(fault, &key, &message));
         });
-        self.taken.push((address.clone(), key.clone()));
+        self.taken.push((address.clone(), key));
         opened.ok()
     }
 

@@ -242,9 +242,9 @@ async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Mad
     Ok(Some(made))
 }
 
-/// Reads the token and the certificates and builds the author's state, again where a file that was read has changed
-/// meanwhile (P3). `None` where the settings themselves have: they and the files that they name
-/// belong together.
+/// Reads the token and the certificates and builds the author's state, again where a file that was
+/// read has changed meanwhile (P3). `None` where the settings themselves have: they and the files that
+/// they name belong together.
 async fn build(
     author: &Arc<dyn Author>,
     sources: &Arc<Sources>,

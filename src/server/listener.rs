@@ -97,8 +97,9 @@ impl Listener {
     /// `127.0.0.1:80`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] where the address only names a socket. Those of bind(2); for a path also [`ErrorKind::AddrInUse`] where another process answers at
-    /// it, and [`ErrorKind::AlreadyExists`] where something is there that is not a socket.
+    /// Those of bind(2); [`ErrorKind::InvalidInput`] for an address that only names a socket. For a
+    /// path also [`ErrorKind::AddrInUse`] where another process answers at it, and
+    /// [`ErrorKind::AlreadyExists`] where something is there that is not a socket.
     pub(crate) fn bind(
         name: &str,
         address: &Address,

@@ -158,8 +158,8 @@ pub struct Admin {
 pub struct Reload {
     /// Whether a changed source, or a file that the settings name, asks for a reload; default `false`.
     pub watch: bool,
-    /// How long such files must be left alone before; never more than ten times this in all. Above
-    /// zero, at most `"1m"`; default `"100ms"`.
+    /// The quiet time between the last such change and its reload, which comes after ten times this in
+    /// any case. Above zero, at most `"1m"`; default `"100ms"`.
     #[serde(with = "units::debounce")]
     #[schemars(with = "String")]
     pub debounce: Duration,

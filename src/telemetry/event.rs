@@ -264,13 +264,13 @@ impl fmt::Display for Event<'_> {
             ),
             Self::Abandoned { worker, open } => write!(
                 f,
-                "worker {worker} was blocked to the end: what had arrived on {open} connections \
-                 was not read"
+                "worker {worker} was blocked to the end: connections of which something that had \
+                 arrived was not read: {open}"
             ),
             Self::NotAccepted { listener, open } => write!(
                 f,
-                "what had arrived on {open} connections that waited to be accepted by {listener} was \
-                 not read"
+                "listener {listener}: connections that still waited to be accepted, and of which \
+                 something had arrived: {open}"
             ),
             Self::BooksDiffer(requests) => {
                 write!(

@@ -118,7 +118,7 @@ impl<'t> Error<'t> {
                     ValueKind::String(_) if node.pass.tree.bare_text(node.value).is_some() => {
                         ("a text that is no table or list in TOML", at)
                     }
-                    // Likewise.
+                    // The key's place: a secret may be within.
                     ValueKind::String(_) => ("a text", At::Key),
                     _ => (&*found, at),
                 };
