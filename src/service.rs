@@ -34,8 +34,8 @@ use crate::{
     },
     control::{Control, StopMode},
     server::{
-        Activation, DrainReport, NewServe, NewServer, Pulse, Readiness, ServerActor, Upgrades,
-        new_serve,
+        Activation, Deadline, DrainReport, NewServe, NewServer, Pulse, Readiness, ServerActor,
+        Upgrades, new_serve,
     },
     settings::{
         Build, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded, Settings, Sources, load,
@@ -157,13 +157,16 @@ impl<S: Settings> Author for Service<S> {
         &self,
         settings: &AnySettings,
         build: &Build,
+        deadline: &Deadline,
     ) -> Result<Box<dyn Any + Send + Sync>, Failed> {
         let settings: &S = settings
             .downcast_ref()
             .expect("what `load` of the same service returned");
         let building = LocalSet::new();
-        let state = Handle::current().block_on(building.run_until(settings.build(build)));
-        match state {
+        let state = building.run_until(settings.build(build));
+        let state = Handle::current().block_on(deadline.bound(state));
+        let late = |_| Failed::Otherwise("the build did not end within `reload.timeout`".into());
+        match state.map_err(late)? {
             Ok(state) => Ok(Box::new(state)),
             Err(error) => Err(match error.downcast::<Findings>() {
                 Ok(findings) if !findings.is_empty() => Failed::Found(*findings),

@@ -257,13 +257,14 @@ async fn build(
     loop {
         let (author, sources) = (author.clone(), sources.clone());
         let (reaper, of, served) = (reaper.clone(), settings.clone(), served.clone());
+        let until = deadline.clone();
         let building = move || {
             let known = of.effective.secret_files().map(Path::to_owned);
             let with = Build::new(sources.base()).with_secrets(known);
             // First, so that nothing that the author's build opens can show them.
             let secrets = secrets(&of, &with, &served);
             let state = secrets.and_then(|secrets| {
-                let state = author.build(&app, &with);
+                let state = author.build(&app, &with, &until);
                 let failed = |failed| match failed {
                     Failed::Found(findings) => found_by_build(findings, &of.effective),
                     Failed::Otherwise(why) => vec![Diagnostic::new(Fault::Build, "app", why)],

@@ -42,11 +42,13 @@ pub(crate) trait Author: Send + Sync {
         deadline: Instant,
     ) -> Result<(Loaded<()>, AnySettings), NotLoaded>;
 
-    /// Builds the state of a generation. Blocks; needs a runtime's context; may panic.
+    /// Builds the state of a generation, and gives up at the deadline where the build awaits. Blocks;
+    /// needs a runtime's context; may panic.
     fn build(
         &self,
         settings: &AnySettings,
         build: &Build,
+        deadline: &Deadline,
     ) -> Result<Box<dyn Any + Send + Sync>, Failed>;
 
     fn name(&self) -> &'static str;

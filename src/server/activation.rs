@@ -113,13 +113,15 @@ impl Activation {
         self.0.iter().map(|passed| passed.name.as_str())
     }
 
-    /// The names that no listener asks for.
+    /// The names of listening sockets that no listener asks for.
     pub(crate) fn unused<'a>(&'a self, listeners: &'a [Arc<Listener>]) -> Vec<&'a str> {
         let is_asked = |name: &str| {
             let mut asked = listeners.iter().map(|listener| listener.asked());
             asked.any(|asked| matches!(asked, Address::Systemd(asked) if asked == name))
         };
-        self.names().filter(|name| !is_asked(name)).collect()
+        let sound = self.0.iter().filter(|passed| passed.socket.is_ok());
+        let names = sound.map(|passed| passed.name.as_str());
+        names.filter(|name| !is_asked(name)).collect()
     }
 }
 

@@ -26,6 +26,9 @@ pub enum Written {
     State,
 }
 
+/// Letters that a misspelt name has wrong at the most.
+const SLIPS: usize = 2;
+
 impl Environment {
     pub(super) fn new(prefix: &str, variables: BTreeMap<OsString, OsString>) -> Environment {
         Environment {
@@ -56,6 +59,16 @@ impl Environment {
             let (first, _) = rest.split_once("__")?;
             let (first, meant) = (first.to_owned(), format!("{prefix}_{rest}"));
             Some((name, first, meant))
+        })
+    }
+
+    /// Variables whose names are a slip away from that which names the profile, and that one.
+    pub(super) fn nearly_profile(&self) -> impl Iterator<Item = (Cow<'_, str>, String)> {
+        let meant = format!("{}_PROFILE", self.prefix);
+        let names = self.variables.keys().map(|name| name.to_string_lossy());
+        names.filter_map(move |name| {
+            let slips = strsim::damerau_levenshtein(&name, &meant);
+            (1..=SLIPS).contains(&slips).then(|| (name, meant.clone()))
         })
     }
 

@@ -126,6 +126,11 @@ impl Sources {
         let profile = self.profile_name();
         match self.path().map(|path| (path, path.metadata())) {
             Some((folder, Ok(metadata))) if metadata.is_dir() => {
+                if let Err(error) = folder.join(".").metadata() {
+                    // Else each file in it would seem to be there.
+                    pass.files.push(Found::failed(folder, &error));
+                    return pass;
+                }
                 pass.layer(folder, "default");
                 match profile.map(|name| (name, is_profile(name))) {
                     Some((name, true)) => pass.profile(folder, name),
@@ -136,11 +141,7 @@ impl Sources {
                 return pass;
             }
             Some((path, Ok(_))) => pass.files.push(Found::named(path.to_owned())),
-            Some((path, Err(error))) => pass.files.push(Found {
-                path: path.to_owned(),
-                layer: String::new(),
-                content: Err(unreadable(&error)),
-            }),
+            Some((path, Err(error))) => pass.files.push(Found::failed(path, &error)),
             None => {}
         }
         // One file, or none, has no profiles.
@@ -202,6 +203,15 @@ impl Pass {
 }
 
 impl Found {
+    /// What was named and cannot be looked at.
+    fn failed(path: &Path, error: &io::Error) -> Found {
+        Found {
+            path: path.to_owned(),
+            layer: String::new(),
+            content: Err(unreadable(error)),
+        }
+    }
+
     /// A file that was named by itself: its ending tells how it is written.
     fn named(path: PathBuf) -> Found {
         let content = match Format::of(&path) {

@@ -259,7 +259,8 @@ impl fmt::Display for Event<'_> {
             Self::TerminalGone(by) => write!(f, "{by}: the controlling terminal has gone away"),
             Self::StoodStill(time) => write!(
                 f,
-                "stood still for {:.3} s (stopped, frozen or suspended); deadlines move by as much",
+                "stood still for {:.3} s (stopped, frozen, suspended, or starved of the processor); \
+                 deadlines move by as much",
                 time.as_secs_f64()
             ),
             Self::Abandoned { worker, open } => write!(

@@ -54,6 +54,10 @@ pub(in super::super) fn overrides(
             wrong.push(Diagnostic::source(name, message, Fault::Settings));
         }
     }
+    for (name, meant) in sources.environment().nearly_profile() {
+        let message = format!("sets nothing (did you mean {meant}?)");
+        wrong.push(Diagnostic::source(name, message, Fault::Settings));
+    }
     for (key, value) in sources.sets() {
         let read = match key::split(key) {
             Some(path) => fits(&path, value, schema).map(|()| path),

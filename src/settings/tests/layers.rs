@@ -132,6 +132,7 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
             ("DEMO_TWO__SERVER__WORKERS", "4"),
             ("DEMO_SERVER_PORT", "4"),
             ("DEMO_PROFILE", "a"),
+            ("DEMO_PROFIL", "a"),
             ("DEMO__APP__FRIENDS", "[1,"),
             (
                 "DEMO__APP__ROUTES",
@@ -145,6 +146,7 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
     DEMO__APP____X: expected keys with `__` between them
     DEMO__server__WORKERS: sets the same as DEMO__SERVER__WORKERS
     DEMO_SERVER__WORKERS: sets nothing (did you mean DEMO__SERVER__WORKERS?)
+    DEMO_PROFIL: sets nothing (did you mean DEMO_PROFILE?)
     DEMO__APP__ROUTES: app.routes."/a".body: expected a text, found 1
     DEMO__APP__ROUTES: app.routes."/a".bdy: unknown key (did you mean body?)
     DEMO__SERVER__LISTENERS__A b__ADDRESS: server.listeners."A b": expected a listener's name of at most 64 characters from a-z, 0-9, - and _, found "A b"

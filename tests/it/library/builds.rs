@@ -57,6 +57,20 @@ fn a_build_that_fails_is_rejected_in_its_own_words() {
 }
 
 #[test]
+fn a_build_that_awaits_for_ever_is_given_up_and_holds_up_nothing() {
+    let stand = Stand::open("before", "reload.timeout = \"2s\"");
+    stand.edit("never", "await", "reload.timeout = \"200ms\"");
+    assert_rejected(&stand.reload(), "did not end within `reload.timeout`");
+    assert_eq!(stand.get("/sign").text(), "1 before [before]");
+    // The thread is back by now, or in a moment.
+    eventually("a reload that is not held up", || {
+        stand.edit("after", "", "");
+        (stand.reload()["outcome"] == "applied").then_some(())
+    });
+    assert_eq!(stand.get("/sign").text(), "2 after [after]");
+}
+
+#[test]
 fn a_build_that_panics_is_rejected_with_the_panic_s_words() {
     let stand = Stand::open("before", "");
     for _ in 0..3 {

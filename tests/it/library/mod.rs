@@ -26,7 +26,7 @@ use tempfile::TempDir;
 #[serde(default)]
 struct Shop {
     message: String,
-    /// `fail`, `panic`, or the path of a FIFO: it is opened for reading, which waits for a writer.
+    /// `fail`, `panic`, `await` (for ever), or the path of a FIFO: it is opened for reading, which waits for a writer.
     build: String,
 }
 
@@ -41,6 +41,7 @@ impl Settings for Shop {
         match self.build.as_str() {
             "" => {}
             "fail" => return Err(format!("no sign can be painted with {}", self.message).into()),
+            "await" => std::future::pending().await,
             "panic" => panic!("the painter fell over {}", self.message),
             fifo => drop(fs::File::open(fifo)?),
         }
