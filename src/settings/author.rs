@@ -61,6 +61,8 @@ pub(super) enum Wrong {
     Expected(String),
     /// It may be right, but this came of it.
     Failed(String),
+    /// It must not be followed.
+    Refused(String),
 }
 
 /// What a [`Settings::build`] may use: files, whose content then counts as part of the settings.
@@ -111,6 +113,13 @@ impl Findings {
         self.add(key, Wrong::Failed(why.to_string()));
     }
 
+    /// Reports a setting that must not be followed, whatever is tried again, by its key as
+    /// [`at`](Self::at) has it, and why not ("`public` holds the settings, which would be served").
+    /// Where it stands is added.
+    pub fn refused(&mut self, key: &str, why: impl ToString) {
+        self.add(key, Wrong::Refused(why.to_string()));
+    }
+
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.findings.is_empty()
@@ -131,7 +140,7 @@ impl fmt::Display for Findings {
             let separator = if index == 0 { "" } else { "; " };
             match wrong {
                 Wrong::Expected(expected) => write!(out, "{separator}{key}: expected {expected}")?,
-                Wrong::Failed(why) => write!(out, "{separator}{key}: {why}")?,
+                Wrong::Failed(why) | Wrong::Refused(why) => write!(out, "{separator}{key}: {why}")?,
             }
         }
         Ok(())

@@ -59,6 +59,7 @@ fn told(finding: Finding, effective: &Effective) -> Diagnostic {
         }
         (Wrong::Expected(expected), _) => (format!("expected {expected}"), Fault::Settings),
         (Wrong::Failed(why), _) => (why, Fault::Build),
+        (Wrong::Refused(why), _) => (why, Fault::Settings),
     };
     Diagnostic {
         kind,

@@ -20,6 +20,7 @@ use rustix::{fd::OwnedFd, fs::fstat};
 use super::{
     beneath::{self, Opened},
     file, not_found, plain,
+    route::Unservable,
 };
 use crate::settings::{Build, may_be_settings};
 
@@ -48,7 +49,7 @@ impl NotOpen {
     }
 
     /// Opens the directory, unless the settings could be read through it.
-    pub(super) fn open(self, with: &Build) -> Result<Files, String> {
+    pub(super) fn open(self, with: &Build) -> Result<Files, Unservable> {
         let name = self.path.display();
         let root = with
             .directory(&self.path)
@@ -58,16 +59,16 @@ impl NotOpen {
         let holds = holds_settings(&root, with.base())
             .map_err(|error| format!("cannot tell whether `{name}` holds the settings: {error}"))?;
         if holds {
-            return Err(format!(
+            return Err(Unservable::Refused(format!(
                 "`{name}` holds the settings, which would be served"
-            ));
+            )));
         }
         for secret in with.secrets() {
             if may_hold(&root, &secret) {
-                return Err(format!(
+                return Err(Unservable::Refused(format!(
                     "`{name}` holds the secret {}, which would be served",
                     secret.display()
-                ));
+                )));
             }
         }
         Ok(Files {

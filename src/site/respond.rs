@@ -11,7 +11,7 @@ use bytes::Bytes;
 use matchit::Params;
 
 use super::{
-    route,
+    route::{self, Unservable},
     schema::Respond,
     table::Complaint,
     template::{Escape, Template},
@@ -140,10 +140,11 @@ impl Answer {
 
 impl BodyFile {
     /// Reads the body. One that is not UTF-8 has no names in it.
-    pub(super) fn read(self, with: &Build) -> Result<Answer, String> {
+    pub(super) fn read(self, with: &Build) -> Result<Answer, Unservable> {
         if with.is_secret(&self.path) {
             let name = self.path.display();
-            return Err(format!("`{name}` is a secret file, which would be served"));
+            let why = format!("`{name}` is a secret file, which would be served");
+            return Err(Unservable::Refused(why));
         }
         let content = with
             .read(&self.path)

@@ -53,9 +53,22 @@ pub(super) enum Methods {
     },
 }
 
+/// Why there is nothing to serve.
+pub(super) enum Unservable {
+    Failed(String),
+    /// It must not be served.
+    Refused(String),
+}
+
+impl From<String> for Unservable {
+    fn from(failed: String) -> Self {
+        Self::Failed(failed)
+    }
+}
+
 impl Pending {
     /// Reads or opens it; an error comes with the key that it is about, relative to the route's.
-    pub(super) fn open(self, with: &Build) -> Result<Action, (&'static str, String)> {
+    pub(super) fn open(self, with: &Build) -> Result<Action, (&'static str, Unservable)> {
         match self {
             Self::BodyFile(file) => file
                 .read(with)

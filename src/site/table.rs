@@ -5,7 +5,7 @@ use matchit::{InsertError, Params, Router};
 
 use super::{
     pattern::Pattern,
-    route::{Pending, Served},
+    route::{Pending, Served, Unservable},
     schema::{Respond, Route, Site},
 };
 use crate::settings::{Build, Findings};
@@ -92,7 +92,8 @@ impl Plan {
         for (index, key, pending) in pending {
             match pending.open(with) {
                 Ok(action) => table.routes[index].action = action,
-                Err((of, why)) => found.failed(&format!("{key}.{of}"), why),
+                Err((of, Unservable::Failed(why))) => found.failed(&format!("{key}.{of}"), why),
+                Err((of, Unservable::Refused(why))) => found.refused(&format!("{key}.{of}"), why),
             }
         }
         match found.is_empty() {
