@@ -21,11 +21,12 @@ use std::sync::{Mutex, PoisonError};
 /// The settings of a service: its table `[app]`.
 ///
 /// Doc comments of the type become the descriptions of its schema. Put `#[serde(default)]` on it,
-/// so that every setting may be left out.
+/// so that every setting may be left out. A key that the type does not know is an error by itself.
 pub trait Settings:
     Serialize + DeserializeOwned + JsonSchema + Default + Send + Sync + 'static
 {
-    /// The service's name, in lower case: it prefixes variables and metrics.
+    /// The service's name, in lower case: it prefixes variables (`EVERUP__SERVER__WORKERS`) and names
+    /// the usual settings directory, `/etc/NAME`.
     const NAME: &'static str;
 
     /// What is derived from the settings once per reload: a pool, a table, a set of templates.
@@ -34,7 +35,9 @@ pub trait Settings:
     /// Finds what types cannot say.
     fn check(&self, _found: &mut Findings) {}
 
-    /// Makes the state of a generation; may do I/O, and need not be `Send`.
+    /// Makes the state of a generation; may do I/O, and need not be `Send`. Where it awaits, it is given
+    /// up at `reload.timeout`; where it blocks its thread longer than that, further reloads are rejected
+    /// until it returns.
     ///
     /// # Errors
     /// Any error rejects the reload; [`Findings`] are told each at its place.
