@@ -100,10 +100,11 @@ impl Origin {
 
     /// The listener that has the socket in this generation.
     pub(crate) fn at(self: &Arc<Self>, generation: u64) -> &Arc<Self> {
-        match self.then(generation) {
-            Some(Then::Taken(by)) => by.at(generation),
-            Some(Then::Closes(_)) | None => self,
+        let mut origin = self;
+        while let Some(Then::Taken(by)) = origin.then(generation) {
+            origin = by;
         }
+        origin
     }
 
     /// The listener that has the socket now.
