@@ -335,11 +335,14 @@ impl Attempt {
     }
 
     pub(crate) fn took(mut self, took: Took) -> Self {
-        // Whole microseconds: more is noise.
-        let millis = |took: Duration| took.as_micros() as f64 / 1e3;
         self.load_ms = millis(took.load);
         self.prepare_ms = millis(took.prepare);
         self.publish_ms = millis(took.publish);
         self
     }
+}
+
+/// In milliseconds, to the microsecond: more is noise.
+pub(super) fn millis(took: Duration) -> f64 {
+    took.as_micros() as f64 / 1e3
 }

@@ -7,7 +7,10 @@ use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, W
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{actor::ConfigActor, attempt::Refused};
+use super::{
+    actor::ConfigActor,
+    attempt::{Refused, millis},
+};
 use crate::{
     server::{HandOver, HandedOver, Stop, Urge},
     telemetry::{Event, emit},
@@ -132,7 +135,7 @@ impl ConfigActor {
         let upgraded = Upgraded {
             pid: handed.pid,
             generation: handed.generation,
-            ready_ms: handed.took.as_secs_f64() * 1e3,
+            ready_ms: millis(handed.took),
         };
         emit(&Event::Upgraded(&upgraded));
         let waiting = self.attempts.end().into_iter();
