@@ -6,9 +6,7 @@ use std::{io, sync::Arc};
 use super::prepare::Job;
 use crate::{
     server::{Access, Activation, Listener},
-    settings::{
-        Address, Admin, AdminAddress, Diagnostic, Effective, Fault, Server, Sources, Written, first,
-    },
+    settings::{Address, Admin, Diagnostic, Effective, Fault, Server, Sources, Written, first},
     upgrade::Inheritance,
 };
 
@@ -25,22 +23,6 @@ pub(super) enum Opening {
 }
 
 impl Opening {
-    /// Begins to listen, where it does not yet.
-    pub(super) fn listen(&mut self) -> io::Result<()> {
-        match self {
-            Self::Kept(_) => Ok(()),
-            Self::New(listener) | Self::Moved { to: listener, .. } => listener.listen(),
-        }
-    }
-
-    /// To be called when all listen.
-    pub(super) fn return_ports(&mut self) {
-        match self {
-            Self::Kept(_) => {}
-            Self::New(listener) | Self::Moved { to: listener, .. } => listener.return_ports(),
-        }
-    }
-
     pub(super) fn listener(&self) -> &Listener {
         match self {
             Self::Kept(listener) => listener,
@@ -72,12 +54,7 @@ impl Bound {
             address: placed(&job.sources, listener.address.clone()),
             access: Access::Anyone,
         });
-        let address = match &admin.address {
-            AdminAddress::Off => None,
-            AdminAddress::Tcp(address) => Some(Address::Tcp(*address)),
-            AdminAddress::Unix(path) => Some(Address::Unix(path.clone())),
-        };
-        let admin = address.map(|address| Wanted {
+        let admin = admin.address.listener().map(|address| Wanted {
             name: ADMIN,
             address: placed(&job.sources, address),
             access: Access::Owner,
@@ -94,8 +71,13 @@ impl Bound {
         Ok(Self { listeners, admin })
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Opening> {
-        self.listeners.iter_mut().chain(&mut self.admin)
+    /// Those that are not served yet.
+    pub(super) fn new_ones(&mut self) -> impl Iterator<Item = &mut Listener> {
+        let openings = self.listeners.iter_mut().chain(&mut self.admin);
+        openings.filter_map(|opening| match opening {
+            Opening::Kept(_) => None,
+            Opening::New(listener) | Opening::Moved { to: listener, .. } => Some(listener),
+        })
     }
 }
 

@@ -62,12 +62,12 @@ pub(super) async fn open(
             Some(start_admin(job, admin.listener(), published.subscribe(), room).await?)
         }
     };
-    for opening in bound.iter_mut() {
-        opening
+    for listener in bound.new_ones() {
+        listener
             .listen()
-            .map_err(|error| vec![cannot_listen(effective, opening.listener(), error)])?;
+            .map_err(|error| vec![cannot_listen(effective, listener, error)])?;
     }
-    bound.iter_mut().for_each(Opening::return_ports);
+    bound.new_ones().for_each(Listener::return_ports);
 
     let mut intake = Intake {
         shares: staff.shares(&bound.listeners)?,

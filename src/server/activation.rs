@@ -64,13 +64,16 @@ impl Activation {
     /// # Errors
     /// Where the descriptors are used up.
     pub(crate) fn bequeath(&self) -> io::Result<Vec<(String, OwnedFd)>> {
-        let sound = self.0.iter().filter_map(|passed| {
-            let socket = passed.socket.as_ref().ok()?;
-            Some((passed.name.clone(), socket))
-        });
-        sound
-            .map(|(name, socket)| Ok((name, socket.try_clone()?.into())))
+        self.sound()
+            .map(|(name, socket)| Ok((name.to_owned(), socket.try_clone()?.into())))
             .collect()
+    }
+
+    fn sound(&self) -> impl Iterator<Item = (&str, &Socket)> {
+        self.0.iter().filter_map(|passed| {
+            let socket = passed.socket.as_ref().ok()?;
+            Some((passed.name.as_str(), socket))
+        })
     }
 
     /// The listener `name` on the socket that was passed as `wanted`; `asked` is how settings say it.
@@ -97,7 +100,8 @@ impl Activation {
     }
 
     fn missing(&self) -> io::Error {
-        let names: Vec<_> = self.names().map(|name| format!("`{name}`")).collect();
+        let names = self.0.iter().map(|passed| format!("`{}`", passed.name));
+        let names: Vec<_> = names.collect();
         io::Error::other(if names.is_empty() {
             "the service manager passed no socket (is the service started by its `.socket` unit?)"
                 .to_owned()
@@ -109,18 +113,13 @@ impl Activation {
         })
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|passed| passed.name.as_str())
-    }
-
     /// The names of listening sockets that no listener asks for.
     pub(crate) fn unused<'a>(&'a self, listeners: &'a [Arc<Listener>]) -> Vec<&'a str> {
         let is_asked = |name: &str| {
             let mut asked = listeners.iter().map(|listener| listener.asked());
             asked.any(|asked| matches!(asked, Address::Systemd(asked) if asked == name))
         };
-        let sound = self.0.iter().filter(|passed| passed.socket.is_ok());
-        let names = sound.map(|passed| passed.name.as_str());
+        let names = self.sound().map(|(name, _)| name);
         names.filter(|name| !is_asked(name)).collect()
     }
 }

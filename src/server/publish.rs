@@ -226,9 +226,6 @@ impl ServerActor {
         let Some(now) = &self.snapshot else {
             return false;
         };
-        let linger = now.generation.shutdown.linger;
-        let names = now.listeners.iter().map(|it| it.name().clone()).collect();
-        let passage = Passage::by(names, self.transfers.clone());
         let is_wanted = |worker: &Worker| now.workers.iter().any(|other| other.id == worker.id);
         let gone = before.workers.iter().filter(|worker| !is_wanted(worker));
         let gone: Vec<Worker> = gone.cloned().collect();
@@ -236,8 +233,10 @@ impl ServerActor {
             let (from, to) = (before.workers.len(), now.workers.len());
             emit(&Event::Workers { from, to });
         }
+        let linger = now.generation.shutdown.linger;
+        let names: Arc<[_]> = now.listeners.iter().map(|it| it.name().clone()).collect();
         for worker in &gone {
-            let passage = Some(passage.clone());
+            let passage = Some(Passage::by(names.clone(), self.transfers.clone()));
             let retiring = worker.address.send(Retire { linger, passage });
             let id = worker.id;
             ctx.spawn(

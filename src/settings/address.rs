@@ -30,6 +30,15 @@ pub enum AdminAddress {
 }
 
 impl AdminAddress {
+    /// As a listener's, where it is on.
+    pub(crate) fn listener(&self) -> Option<Address> {
+        match self {
+            AdminAddress::Off => None,
+            AdminAddress::Tcp(address) => Some(Address::Tcp(*address)),
+            AdminAddress::Unix(path) => Some(Address::Unix(path.clone())),
+        }
+    }
+
     /// Whether others than this machine's own users can reach it.
     pub(crate) fn is_open(&self) -> bool {
         match self {

@@ -5,7 +5,7 @@ use super::author::{Finding, Findings, Settings, Wrong};
 use super::diagnostic::{Diagnostic, Fault, report};
 use super::effective::Effective;
 use super::schema::{Admin, Server, Tables};
-use super::{Address, AdminAddress, key};
+use super::{Address, key};
 
 /// Adds all that is wrong.
 pub(super) fn check<A: Settings>(
@@ -91,11 +91,7 @@ fn check_addresses(
             (key, listener.address.clone())
         })
         .collect();
-    let admin = match &admin.address {
-        AdminAddress::Off => None,
-        AdminAddress::Tcp(address) => Some(Address::Tcp(*address)),
-        AdminAddress::Unix(path) => Some(Address::Unix(path.clone())),
-    };
+    let admin = admin.address.listener();
     wanted.extend(admin.map(|address| ("admin.address".to_owned(), address)));
     for (index, (key, address)) in wanted.iter().enumerate() {
         let mut earlier = wanted[..index].iter();

@@ -70,6 +70,13 @@ fn websocket(running: &Running) -> Conn {
     conn
 }
 
+fn say_hello(conns: &mut [Conn]) {
+    for conn in conns {
+        conn.send(&text("hello"));
+        assert_eq!(conn.bytes(16), b"\x81\x0eyou said hello");
+    }
+}
+
 /// A close frame: its length, 1001.
 const AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
 
@@ -77,10 +84,7 @@ const AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
 fn websockets_are_closed_with_1001_and_lose_nothing_that_was_sent() {
     let running = start(websocket::service(), &[("app.prefix", "you said ")]);
     let mut conns: Vec<_> = (0..4).map(|_| websocket(&running)).collect();
-    for conn in &mut conns {
-        conn.send(&text("hello"));
-        assert_eq!(conn.bytes(16), b"\x81\x0eyou said hello");
-    }
+    say_hello(&mut conns);
     running.control().stop(StopMode::Graceful);
     for conn in &mut conns {
         assert_eq!(conn.bytes(4), AWAY);
@@ -111,10 +115,7 @@ fn a_websocket_outlives_its_worker_and_hears_of_the_stop_that_comes_later() {
     let attempt = actix_web::rt::System::new().block_on(control.reload());
     let attempt = attempt.expect("it is answered");
     assert_eq!(attempt.workers.total, 1);
-    for conn in &mut conns {
-        conn.send(&text("hello"));
-        assert_eq!(conn.bytes(16), b"\x81\x0eyou said hello");
-    }
+    say_hello(&mut conns);
     running.control().stop(StopMode::Graceful);
     for conn in &mut conns {
         assert_eq!(conn.bytes(4), AWAY);

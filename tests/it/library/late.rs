@@ -13,18 +13,13 @@ fn post_reload(stand: &Stand) -> (u16, serde_json::Value) {
 }
 
 fn listener(stand: &Stand, name: &str) -> Option<Address> {
-    let status = stand.status();
-    let listeners = status["listeners"].as_array().expect("a list");
-    let found = listeners.iter().find(|listener| listener["name"] == name)?;
-    Address::parse(found["address"].as_str().expect("a text"))
+    Address::of_listener(&stand.status(), name)
 }
 
 #[test]
 fn a_worker_that_has_not_taken_up_a_listener_is_named_and_takes_it_up_later() {
     let stand = Stand::open("before", SOON);
-    let mut blocked = stand.connect();
-    blocked.send(&request("GET", "/gate", &[], b""));
-    stand.gate.wait_for(1);
+    let mut blocked = stand.block();
     let more = format!("{SOON}\nserver.listeners.more.address = \"127.0.0.1:0\"");
     stand.edit("after", "", &more);
     let (status, attempt) = post_reload(&stand);
@@ -46,9 +41,7 @@ fn a_listener_that_goes_answers_what_it_has_also_after_its_worker_was_late() {
     let more = format!("{SOON}\nserver.listeners.more.address = \"127.0.0.1:0\"");
     let stand = Stand::open("before", &more);
     let more = listener(&stand, "more").expect("it listens");
-    let mut blocked = stand.connect();
-    blocked.send(&request("GET", "/gate", &[], b""));
-    stand.gate.wait_for(1);
+    let mut blocked = stand.block();
     // It reaches the listening socket, which nobody accepts from now.
     let mut waits = Conn::open(&more);
     waits.send(&request("GET", "/", &[], b""));
@@ -63,9 +56,7 @@ fn a_listener_that_goes_answers_what_it_has_also_after_its_worker_was_late() {
 #[test]
 fn workers_that_are_added_serve_while_the_first_is_blocked() {
     let stand = Stand::open("before", SOON);
-    let mut blocked = stand.connect();
-    blocked.send(&request("GET", "/gate", &[], b""));
-    stand.gate.wait_for(1);
+    let mut blocked = stand.block();
     let text = super::text("after", "", SOON).replace("workers = 1", "workers = 3");
     crate::support::replace(&stand.folder.path().join("default.toml"), text);
     let (status, attempt) = post_reload(&stand);

@@ -7,7 +7,7 @@ mod logs;
 mod services;
 mod sources;
 
-use crate::support::{Address, Books, CEILING, Conn, eventually, replace};
+use crate::support::{Address, Books, CEILING, Conn, eventually, replace, request};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use everup::{Build, Control, Lifecycle, Live, Running, Service, Settings, Sources};
 use schemars::JsonSchema;
@@ -167,6 +167,14 @@ impl Stand {
 
     fn connect(&self) -> Conn {
         Conn::open(&self.address())
+    }
+
+    /// Blocks the only worker in a handler, until the gate opens: who waits for it.
+    fn block(&self) -> Conn {
+        let mut conn = self.connect();
+        conn.send(&request("GET", "/gate", &[], b""));
+        self.gate.wait_for(1);
+        conn
     }
 
     fn address(&self) -> Address {

@@ -110,9 +110,7 @@ fn a_worker_that_was_blocked_serves_nothing_older_than_the_reload_reported_meanw
 #[test]
 fn what_hangs_in_a_blocked_worker_is_in_the_status() {
     let stand = Stand::open("here", "");
-    let mut conn = stand.connect();
-    conn.send(&request("GET", "/gate", &[], b""));
-    stand.gate.wait_for(1);
+    let mut conn = stand.block();
     assert_eq!(stand.status()["requests"]["in_flight"], 1);
     stand.gate.open();
     assert_eq!(conn.answer().text(), "passed");
@@ -141,9 +139,7 @@ fn connections_whose_worker_is_blocked_to_the_end_are_counted_and_told() {
 #[test]
 fn requests_that_waited_to_be_accepted_to_the_end_are_counted_and_told() {
     let stand = Stand::open("here", "shutdown.timeout = \"300ms\"");
-    let mut hangs = stand.connect();
-    hangs.send(&request("GET", "/gate", &[], b""));
-    stand.gate.wait_for(1);
+    let _hangs = stand.block();
     // Nobody accepts these; one has nothing to say.
     let mut waiting: Vec<_> = (0..3).map(|_| stand.connect()).collect();
     for conn in &mut waiting[1..] {

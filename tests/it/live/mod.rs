@@ -8,10 +8,7 @@ use serde_json::Value;
 
 /// Where the listener of this name listens, by the status.
 fn address(program: &Program, name: &str) -> Option<Address> {
-    let status = program.status();
-    let listeners = status["listeners"].as_array().expect("a list");
-    let found = listeners.iter().find(|listener| listener["name"] == name)?;
-    Address::parse(found["address"].as_str().expect("a text"))
+    Address::of_listener(&program.status(), name)
 }
 
 /// Applies these settings, and gives the attempt.

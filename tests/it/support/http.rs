@@ -23,6 +23,13 @@ pub enum Address {
 }
 
 impl Address {
+    /// Where the listener of this name listens, as a status tells.
+    pub fn of_listener(status: &Value, name: &str) -> Option<Self> {
+        let listeners = status["listeners"].as_array().expect("a list");
+        let found = listeners.iter().find(|listener| listener["name"] == name)?;
+        Self::parse(found["address"].as_str().expect("a text"))
+    }
+
     pub fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix("unix:") {
             Some(path) => Some(Self::Unix(path.into())),
