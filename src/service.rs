@@ -9,7 +9,7 @@ use std::{
     marker::PhantomData,
     net::SocketAddr,
     process::ExitCode,
-    sync::{Arc, mpsc},
+    sync::{Arc, mpsc as channel},
     thread,
     time::Instant,
 };
@@ -22,7 +22,7 @@ use actix_web::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::LocalSet,
 };
 
@@ -34,15 +34,15 @@ use crate::{
     },
     control::{Control, StopMode},
     server::{
-        Activation, Deadline, DrainReport, NewServe, NewServer, Pulse, Readiness, ServerActor,
-        Upgrades, new_serve,
+        Activation, Deadline, DrainReport, Failure, NewServe, NewServer, Pulse, Readiness,
+        ServerActor, Threads, Upgrades, Urge, new_serve,
     },
     settings::{
         Build, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded, Settings, Sources, load,
         schema,
     },
     signals::{SignalActor, Signals},
-    telemetry::LogHandle,
+    telemetry::{Event, LogHandle, emit},
     upgrade::{Inheritance, PassedOn},
     watch::WatchActor,
 };
@@ -279,12 +279,15 @@ fn launch(
     sources: Sources,
     ours: Option<Ours>,
 ) -> Result<Launched, Vec<Diagnostic>> {
-    let (launched, launches) = mpsc::channel();
+    let (launched, launches) = channel::channel();
     thread::Builder::new()
         .name("everup-control".into())
         .spawn(move || {
             let system = actix::System::new();
             system.block_on(control(author, sources, ours, launched));
+            // The threads of its workers end with the service.
+            actix::System::current().stop();
+            let _ = system.run();
         })
         .map_err(cannot_start)?;
     launches
@@ -292,7 +295,7 @@ fn launch(
         .unwrap_or_else(|_| Err(cannot_start("the control thread could not be started")))
 }
 
-type Report = mpsc::Sender<Result<Launched, Vec<Diagnostic>>>;
+type Report = channel::Sender<Result<Launched, Vec<Diagnostic>>>;
 
 /// The control arbiter's main task.
 async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, launched: Report) {
@@ -314,6 +317,10 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
     };
     let reaper = match Reaper::start() {
         Ok(reaper) => reaper,
+        Err(error) => return tell(Err(cannot_start(error))),
+    };
+    let (threads, failures) = match Threads::start() {
+        Ok(started) => started,
         Err(error) => return tell(Err(cannot_start(error))),
     };
     let (over, mut is_over) = oneshot::channel();
@@ -338,6 +345,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
             author,
             sources: Arc::new(sources),
             reaper,
+            threads,
             pulse,
             admin: admin::new_serve(handle),
             server,
@@ -350,6 +358,8 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
     });
     let control = control.expect("`create` calls its closure");
     WatchActor::start(newest_watched, control.clone());
+    let (_serving, has_ended) = oneshot::channel();
+    actix::spawn(end_after_failure(failures, has_ended, control.clone()));
     if let Some(signals) = signals {
         SignalActor::start(signals, control.clone());
     }
@@ -401,6 +411,24 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
     if let Ok(report) = is_over.await {
         // Nobody waits for it where the `Running` was dropped.
         let _ = finished.send(report);
+    }
+}
+
+/// Ends the service as failed where an author's code has stopped what it runs on, unless it has ended.
+async fn end_after_failure(
+    mut failures: mpsc::UnboundedReceiver<Failure>,
+    has_ended: oneshot::Receiver<()>,
+    control: Control,
+) {
+    tokio::select! {
+        biased;
+        _ = has_ended => {}
+        failure = failures.recv() => {
+            if let Some(failure) = failure {
+                emit(&Event::Failed(failure));
+                control.end(Urge::Graceful, Trigger::new(TriggerKind::Control), true);
+            }
+        }
     }
 }
 

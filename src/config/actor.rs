@@ -26,7 +26,7 @@ use super::{
     watch::Watched,
 };
 use crate::{
-    server::{Activation, NewServe, Publish, Pulse, Readiness, ServerActor},
+    server::{Activation, NewServe, Publish, Pulse, Readiness, ServerActor, Threads},
     settings::{Changes, Diagnostic, Fault, Shadowed, Sources},
     telemetry::{Event, LogHandle, emit},
     upgrade::Inheritance,
@@ -37,6 +37,7 @@ pub(crate) struct NewConfig {
     pub(crate) author: Arc<dyn Author>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) reaper: Reaper,
+    pub(crate) threads: Arc<Threads>,
     pub(crate) pulse: Pulse,
     /// Serves the admin API.
     pub(crate) admin: NewServe,
@@ -153,6 +154,7 @@ impl ConfigActor {
             admin: self.new.admin.clone(),
             sources: self.new.sources.clone(),
             reaper: self.new.reaper.clone(),
+            threads: self.new.threads.clone(),
             loader: self.loader.clone(),
             readiness: self.new.readiness.clone(),
             begun: Instant::now(),

@@ -22,8 +22,8 @@ pub(crate) struct Room {
 /// clients have taken all the rest.
 const RESERVE: u64 = 16;
 
-/// What a worker's runtime opens.
-const PER_WORKER: u64 = 4;
+/// What the runtime of a worker's thread opens.
+const PER_THREAD: u64 = 4;
 
 /// The admin listener's connections, at the most.
 const ADMIN_MOST: u64 = 256;
@@ -37,7 +37,8 @@ impl Budget {
         }
     }
 
-    /// Room for `asked` connections a worker, or as many as the budget allows.
+    /// Room for `asked` connections a worker, or as many as the budget allows. So many threads of workers
+    /// there are already, used or parked.
     ///
     /// # Errors
     /// Where there are not descriptors enough to serve at all.
@@ -45,12 +46,14 @@ impl Budget {
         &self,
         asked: usize,
         workers: usize,
+        threads: usize,
         listeners: usize,
     ) -> Result<Room, String> {
         let (workers, listeners) = (workers as u64, listeners as u64);
         // The admin listener is one worker and one listener more.
         let (listening, shared) = (listeners + 1, workers * listeners + 1);
-        let needed = (workers + 1) * PER_WORKER + listening + shared;
+        let threads = (workers + 1).max(threads as u64);
+        let needed = threads * PER_THREAD + listening + shared;
         let taken = self.in_use + needed + RESERVE;
         let connections = self.limit.saturating_sub(taken);
         if connections <= workers {
@@ -76,14 +79,14 @@ mod tests {
 
     #[test]
     fn connections_are_capped_to_the_descriptors() {
-        let taken = 3 * PER_WORKER + (1 + 1) + (2 + 1) + RESERVE;
+        let taken = 3 * PER_THREAD + (1 + 1) + (2 + 1) + RESERVE;
         let (limit, in_use) = (taken + 24 + 5, 5);
         let budget = Budget { limit, in_use };
-        let room = budget.room(25_600, 2, 1).expect("it is enough");
+        let room = budget.room(25_600, 2, 0, 1).expect("it is enough");
         assert_eq!((room.per_worker, room.admin), (10, 3));
-        assert_eq!(budget.room(4, 2, 1).map(|room| room.per_worker), Ok(4));
-        assert!(budget.room(1, 8, 1).is_err(), "each worker costs some");
-        let more = budget.room(25_600, 2, 2).expect("it is enough");
+        assert_eq!(budget.room(4, 2, 3, 1).map(|room| room.per_worker), Ok(4));
+        assert!(budget.room(1, 8, 0, 1).is_err(), "each worker costs some");
+        let more = budget.room(25_600, 2, 0, 2).expect("it is enough");
         assert_eq!(
             more.per_worker, 9,
             "a listener costs its socket and its shares"

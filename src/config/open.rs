@@ -39,7 +39,7 @@ pub(super) async fn open(
     let mut bound = Bound::all(job, effective, &tables.server, &tables.admin)?;
     let count = worker_count(&tables.server);
     let asked = tables.server.max_connections as usize;
-    let room = budget.room(asked, count, bound.listeners.len());
+    let room = budget.room(asked, count, job.threads.count(), bound.listeners.len());
     let room = room.map_err(system)?;
     if let Some(served) = served.filter(|_| job.is_dry_run) {
         let served = served.clone();
@@ -183,7 +183,7 @@ async fn start_workers(
         .find_map(|opening| opening.listener().address().tcp());
     let count = ids.len();
     let starting = ids.map(|id| {
-        Worker::start(NewWorker {
+        let worker = NewWorker {
             id,
             new_serve: job.author.new_serve(),
             published: published.subscribe(),
@@ -195,7 +195,8 @@ async fn start_workers(
             readiness: job.readiness.clone(),
             pulse: job.pulse.clone(),
             access: job.log.access(),
-        })
+        };
+        Worker::start(worker, &job.threads)
     });
     let workers = futures_util::future::join_all(starting).await;
     let workers: io::Result<_> = workers.into_iter().collect();
@@ -225,7 +226,7 @@ async fn start_admin(
     published: watch::Receiver<Arc<Generation>>,
     room: Room,
 ) -> Result<Worker, Vec<Diagnostic>> {
-    let worker = Worker::start(NewWorker {
+    let worker = NewWorker {
         id: ADMIN_ID,
         new_serve: job.admin.clone(),
         published,
@@ -238,10 +239,9 @@ async fn start_admin(
         readiness: job.readiness.clone(),
         pulse: job.pulse.clone(),
         access: AccessSource::none(),
-    });
-    worker
-        .await
-        .map_err(|error| system(format!("cannot start the admin listener: {error}")))
+    };
+    let started = Worker::start(worker, &job.threads).await;
+    started.map_err(|error| system(format!("cannot start the admin listener: {error}")))
 }
 
 fn cannot_listen(effective: &Effective, listener: &Listener, error: io::Error) -> Diagnostic {

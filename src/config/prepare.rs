@@ -24,7 +24,7 @@ use super::{
     watch::{Watched, Watching, open_watch, watch_too},
 };
 use crate::{
-    server::{Activation, Deadline, Intake, Listener, NewServe, Pulse, Readiness, Worker},
+    server::{Activation, Deadline, Intake, Listener, NewServe, Pulse, Readiness, Threads, Worker},
     settings::{
         Build, Changes, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded, Shadowed, Sources,
     },
@@ -118,6 +118,7 @@ pub(crate) struct Job {
     pub(crate) admin: NewServe,
     pub(crate) sources: Arc<Sources>,
     pub(crate) reaper: Reaper,
+    pub(crate) threads: Arc<Threads>,
     pub(crate) loader: Loader,
     pub(crate) readiness: Readiness,
     pub(crate) begun: Instant,

@@ -2,7 +2,7 @@
 //! connection and a request on the way.
 //!
 //! Taken from upstream: [`Publish`], [`Stop`], [`HandOver`], [`Receive`], [`Inspect`]. Reading order:
-//! `actor`, `worker`, `hub`, `serve`, `connection`, `io`, `socket`, `tls`, `request`; `gate` and `http1`; `http2`;
+//! `actor`, `worker`, `threads`, `hub`, `serve`, `connection`, `io`, `socket`, `tls`, `request`; `gate` and `http1`; `http2`;
 //! `stopping` does what `drain` decides, `books` counts, `listener` binds, `activation` knows
 //! what systemd passed; `handover` and `passage`
 //! are an upgrade's.
@@ -38,6 +38,7 @@ mod share;
 mod socket;
 mod socket_file;
 mod stopping;
+mod threads;
 mod tls;
 mod worker;
 
@@ -64,5 +65,6 @@ pub(crate) use serve::{NewServe, Speaks, new_serve};
 pub(crate) use share::Share;
 pub use stopping::DrainReport;
 pub(crate) use stopping::Stop;
+pub(crate) use threads::{Failure, Threads};
 pub(crate) use tls::ALPN;
 pub(crate) use worker::{NewWorker, Worker};

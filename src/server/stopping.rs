@@ -46,7 +46,8 @@ pub struct DrainReport {
     pub took: Duration,
     /// The books since start.
     pub totals: Requests,
-    /// The service was ended for a limit of the system (SIGXCPU), not at somebody's wish.
+    /// The service was ended for a limit of the system (SIGXCPU), or because a handler stopped what it
+    /// runs on (`System::stop`, `Arbiter::stop`), not at somebody's wish.
     pub is_failure: bool,
 }
 

@@ -1,4 +1,4 @@
-//! WorkerActor: one core's thread, its [`Acceptor`] and its connections.
+//! WorkerActor: one core's [`Acceptor`] and connections, on a thread that it has for itself.
 //!
 //! Takes [`Adopt`], [`Receive`], [`Delay`], [`LetGo`], [`CloseListeners`], [`Retire`], [`Drain`],
 //! [`CatchUp`] and [`Cut`], all from the ServerActor.
@@ -16,8 +16,7 @@ use std::{
 };
 
 use actix::{Actor, Addr, Context as ActorContext, Handler, Message, ResponseFuture};
-use actix_rt::{Arbiter, ArbiterHandle};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 
 use super::{
     acceptor::Acceptor,
@@ -28,6 +27,7 @@ use super::{
     readiness::Readiness,
     serve::{NewServe, Speaks},
     share::{Share, accepted_elsewhere},
+    threads::{Thread, Threads},
 };
 use crate::{
     config::{Generation, Slot},
@@ -103,17 +103,8 @@ pub(crate) struct Worker {
     /// The number of the newest generation that it has seen.
     pub(crate) generation: Arc<AtomicU64>,
     pub(crate) runtime: Handle,
-    /// Held, not used: the thread ends with the last clone.
+    /// Held, not used: the thread is parked with the last clone.
     _thread: Arc<Thread>,
-}
-
-/// Ends a worker's thread when nobody knows the worker any more, whatever it still holds.
-struct Thread(ArbiterHandle);
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
 }
 
 /// What a worker is made of.
@@ -134,18 +125,18 @@ pub(crate) struct NewWorker {
 }
 
 impl Worker {
-    /// Starts a worker on a thread of its own, idle. Must be called within a System.
+    /// Starts a worker on a thread that it has for itself, idle. Must be called within a System.
     ///
     /// # Errors
     /// Where the system has no thread or no descriptors to give, or the App cannot be made.
-    pub(crate) async fn start(new: NewWorker) -> io::Result<Self> {
-        let arbiter = Arbiter::try_new()?;
+    pub(crate) async fn start(new: NewWorker, threads: &Arc<Threads>) -> io::Result<Self> {
+        let thread = threads.take()?;
         let (started, starts) = oneshot::channel();
         let books = Arc::new(Books::default());
         let generation = Arc::new(AtomicU64::new(0));
-        let (id, thread) = (new.id, Arc::new(Thread(arbiter.handle())));
+        let id = new.id;
         let (of, seen) = (books.clone(), generation.clone());
-        arbiter.spawn_fn(move || {
+        thread.run(move || {
             actix_rt::spawn(WorkerActor::begin(new, of, seen, started));
         });
         let started = starts.await;
@@ -157,7 +148,7 @@ impl Worker {
             books,
             generation,
             runtime,
-            _thread: thread,
+            _thread: Arc::new(thread),
         })
     }
 }
@@ -169,6 +160,14 @@ pub(crate) struct WorkerActor {
     slot: Rc<RefCell<Slot>>,
     times: fn(&Generation) -> Times,
     generation: Arc<AtomicU64>,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for WorkerActor {
+    fn drop(&mut self) {
+        // Else its loop would keep the App on a thread that serves others.
+        self.accepting.abort();
+    }
 }
 
 impl WorkerActor {
@@ -196,13 +195,14 @@ impl WorkerActor {
             return;
         };
         let acceptor = Acceptor::new(hub.clone(), serve, slot.clone(), new.speaks);
-        actix_rt::spawn(acceptor.clone().run());
+        let accepting = actix_rt::spawn(acceptor.clone().run());
         let actor = Self {
             hub,
             acceptor,
             slot,
             times: new.times,
             generation,
+            accepting,
         };
         // Nobody waits any more only where the whole start was given up.
         let _ = started.send((actor.start(), Handle::current()));

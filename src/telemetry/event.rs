@@ -7,7 +7,7 @@ use log::{Level, Record};
 use super::line;
 use crate::{
     config::{Attempt, Outcome, Snapshot, Upgraded},
-    server::{DrainReport, Listener, Requests, Step, Victim},
+    server::{DrainReport, Failure, Listener, Requests, Step, Victim},
     settings::LogFormat,
 };
 
@@ -21,6 +21,8 @@ pub(crate) enum Event<'a> {
         is_first: bool,
         step: Option<Step>,
     },
+    /// An author's code has stopped what the service runs on.
+    Failed(Failure),
     /// A request was cut.
     Cut(&'a Victim),
     Stopped(&'a DrainReport),
@@ -137,7 +139,7 @@ impl Event<'_> {
             Self::LinesLost { .. } | Self::SocketsUnused(_) => Level::Warn,
             Self::Abandoned { .. } | Self::NotAccepted { .. } => Level::Warn,
             Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
-            Self::NotWatched(_) => Level::Error,
+            Self::NotWatched(_) | Self::Failed(_) => Level::Error,
             Self::LogNotReopened { .. } | Self::LogNotRolled { .. } => Level::Error,
             Self::LogNotWritten { .. } => Level::Error,
         }
@@ -192,6 +194,16 @@ impl fmt::Display for Event<'_> {
                     (false, None) => "stopping already: nothing more to do",
                 };
                 write!(f, "{what}, asked by {by}")
+            }
+            Self::Failed(failure) => {
+                let what = match failure {
+                    Failure::System => "a handler stopped the actix System (`System::stop`)",
+                    Failure::Arbiter => {
+                        "a handler stopped the arbiter of its worker (`Arbiter::stop`), and what was \
+                         in flight there is aborted"
+                    }
+                };
+                write!(f, "{what}: the service stops, as failed")
             }
             Self::Cut(victim) => {
                 let Victim {

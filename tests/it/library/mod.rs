@@ -6,6 +6,7 @@ mod late;
 mod logs;
 mod services;
 mod sources;
+mod threads;
 
 use crate::support::{Address, Books, CEILING, Conn, eventually, replace, request};
 use actix_web::{App, HttpRequest, HttpResponse, web};

@@ -93,20 +93,26 @@ fn a_worker_that_goes_stays_as_long_as_its_last_connection() {
     for conn in &mut conns {
         assert_eq!(conn.get("/").status, 200, "at the one that is left");
     }
-    let task = format!("/proc/{}/task", program.id());
-    eventually("the threads of workers that are gone to end", || {
-        let threads = std::fs::read_dir(&task).expect("it lives").flatten();
-        let of_workers = threads.filter(|thread| {
-            let name = std::fs::read_to_string(thread.path().join("comm"));
-            name.is_ok_and(|name| name.starts_with("actix-rt"))
-        });
-        // The other is the admin API's.
-        (of_workers.count() == 2).then_some(())
-    });
     program.books().assert_balanced();
 
     apply(&program, &settings(2, rest));
     assert_eq!(workers(&program)[1]["id"], 4, "no number comes twice");
+}
+
+#[test]
+fn threads_of_workers_that_go_are_used_again() {
+    let program = Program::serve(&settings(4, ""));
+    for count in [1, 4, 2, 3, 1, 4] {
+        apply(&program, &settings(count, ""));
+        wait_workers(&program, count);
+    }
+    let threads = std::fs::read_dir(format!("/proc/{}/task", program.id()));
+    let threads = threads.expect("it lives").flatten().filter(|thread| {
+        let name = std::fs::read_to_string(thread.path().join("comm"));
+        name.is_ok_and(|name| name.starts_with("actix-rt"))
+    });
+    // The fifth is the admin API's.
+    assert_eq!(threads.count(), 5);
 }
 
 /// Four workers become one while each has requests that take so long.
