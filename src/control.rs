@@ -92,13 +92,13 @@ impl Control {
         self.ask(Errand::default(), trigger).await
     }
 
-    /// Serves what the generation of this number was made of, as a new generation, until the next
-    /// reload. Nothing is read or built anew: the state that was built then is served again.
-    /// `reload.history` says how many generations are kept.
+    /// Serves the settings of the generation of this number, as a new generation, until the next reload.
+    /// Its state is built anew, from files and certificates as they are now. `reload.history` says how
+    /// many generations are kept.
     ///
     /// # Errors
-    /// [`Stopped`] where the service is gone. Where the generation is not kept, the attempt is
-    /// rejected.
+    /// [`Stopped`] where the service is gone. Where the generation is not kept, or its state cannot be
+    /// built, the attempt is rejected.
     pub async fn rollback(&self, generation: u64) -> Result<Arc<Attempt>, Stopped> {
         let trigger = Trigger::new(TriggerKind::Rollback);
         self.ask(Errand::rollback(generation), trigger).await

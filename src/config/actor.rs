@@ -188,29 +188,27 @@ impl ConfigActor {
         if condition.is_some_and(|condition| !condition.holds(&self.digest())) {
             return Err(Verdict::refused(Refused::Condition).into());
         }
-        match errand.basis {
+        let task = match errand.basis {
             Basis::Kept(number) if number == self.generation() => {
-                Err(Verdict::of(Outcome::Unchanged).into())
+                return Err(Verdict::of(Outcome::Unchanged).into());
             }
             Basis::Kept(number) => match self.history.kept(number) {
-                Some(content) => Ok(Task::TakeUp(content.clone())),
-                None => Err(Verdict::refused(Refused::NotKept(number)).into()),
+                Some(settings) => Task::TakeUp(settings.clone()),
+                None => return Err(Verdict::refused(Refused::NotKept(number)).into()),
             },
-            Basis::Sources => match self.stuck {
-                None => Ok(Task::Read {
-                    is_forced: errand.is_forced,
-                }),
-                Some((stuck, since)) => {
-                    let message = format!(
-                        "attempt {stuck} has not returned for {:.1} s; until it does nothing can \
-                         be reloaded",
-                        since.elapsed().as_secs_f64()
-                    );
-                    let stuck = Diagnostic::new(Fault::Build, "", message);
-                    Err(Verdict::rejected(vec![stuck]).into())
-                }
+            Basis::Sources => Task::Read {
+                is_forced: errand.is_forced,
             },
-        }
+        };
+        let Some((stuck, since)) = self.stuck else {
+            return Ok(task);
+        };
+        let message = format!(
+            "attempt {stuck} has not returned for {:.1} s; until it does nothing can be reloaded",
+            since.elapsed().as_secs_f64()
+        );
+        let stuck = Diagnostic::new(Fault::Build, "", message);
+        Err(Verdict::rejected(vec![stuck]).into())
     }
 
     fn prepared(&mut self, prepared: Prepared, took: Took, ctx: &mut Context<Self>) {
@@ -272,7 +270,8 @@ impl ConfigActor {
             }) = &before
             {
                 let number = snapshot.generation.number;
-                this.history.keep(number, content.clone(), kept.into());
+                this.history
+                    .keep(number, content.to_settings(), kept.into());
             }
             let verdict = Verdict {
                 changes,

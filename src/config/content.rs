@@ -11,7 +11,9 @@ use super::{
     background::{Claim, Loader, blocking, bounded},
     certificates::Certificates,
     generation::{Insides, Reaped, Reaper},
-    prepare::{AnySettings, Author, Current, Failed, Job, Prepared, Rejected, START_TIMEOUT},
+    prepare::{
+        AnySettings, AnyState, Author, Current, Failed, Job, Prepared, Rejected, START_TIMEOUT,
+    },
     watch::named,
 };
 use crate::server::Deadline;
@@ -23,7 +25,7 @@ use crate::settings::{
 /// everup's own tables as they were read, and all that is known of every setting.
 pub(crate) type SharedSettings = Arc<Reaped<Loaded<()>>>;
 
-/// What a generation is made of, whatever its number: a rollback takes it up again.
+/// What a generation is made of, whatever its number.
 #[derive(Clone)]
 pub(crate) struct Content {
     pub(crate) settings: SharedSettings,
@@ -37,9 +39,12 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// Bytes of the texts and files that it was made of.
-    pub(super) fn size(&self) -> usize {
-        self.settings.effective.text_size() + self.files.size()
+    /// The settings alone, to build from again: neither the state nor what was read from files.
+    pub(super) fn to_settings(&self) -> Read {
+        Read {
+            settings: self.settings.clone(),
+            app: self.insides.settings.clone(),
+        }
     }
 }
 
@@ -47,8 +52,8 @@ impl Content {
 pub(crate) enum Task {
     /// The sources, also where nothing in them has changed, if that is asked for.
     Read { is_forced: bool },
-    /// What a generation of before was made of.
-    TakeUp(Content),
+    /// The settings of an earlier generation: its state and what its files hold are made anew.
+    TakeUp(Read),
 }
 
 /// The next generation's content, and how it stands to what is served.
@@ -59,10 +64,25 @@ pub(super) struct Made {
     pub(super) shadowed: Vec<Shadowed>,
 }
 
-/// What the sources hold: everup's own tables, and the author's.
-struct Read {
+/// What the sources hold, or held: everup's own tables, and the author's.
+#[derive(Clone)]
+pub(crate) struct Read {
     settings: SharedSettings,
-    app: Reaped<AnySettings>,
+    app: Arc<Reaped<AnySettings>>,
+}
+
+impl Read {
+    fn new(settings: Loaded<()>, app: AnySettings, reaper: &Reaper) -> Self {
+        Self {
+            settings: Arc::new(Reaped::new(settings, reaper)),
+            app: Arc::new(Reaped::new(app, reaper)),
+        }
+    }
+
+    /// Bytes of the texts that it was read from.
+    pub(super) fn size(&self) -> usize {
+        self.settings.effective.text_size()
+    }
 }
 
 /// What the load of an attempt has found.
@@ -91,34 +111,22 @@ pub(super) async fn make(
     deadline: &Deadline,
     took: &mut Took,
 ) -> Result<Made, Prepared> {
-    let begun = Instant::now();
-    if let Task::TakeUp(content) = &job.task {
-        let current = job.current.as_ref();
-        let current = current.expect("what is kept was served before");
-        let (content, current) = (content.clone(), current.clone());
-        let comparing = job.loader.run(Claim::Low, move || Made {
-            changes: compare(Some(&current), &content.settings),
-            // What is taken up says nothing of what the files say.
-            shadowed: Vec::new(),
-            content,
-            facts: current.facts,
-        });
-        let made = bounded(deadline, "comparing the settings", comparing).await;
-        took.prepare = begun.elapsed();
-        return Ok(made.map_err(Rejected::from)?);
-    }
     loop {
-        let loading = job.loader.run(
-            Claim::beside(job.current.as_ref()),
-            load(job, deadline.moment()),
-        );
-        let loaded = bounded(deadline, "reading the settings", loading).await;
-        took.load = job.begun.elapsed().saturating_sub(took.prepare);
-        let found = loaded.map_err(Rejected::from)?;
-        let read = match found? {
-            Found::New(read) => read,
-            Found::Same { settings, shadowed } => {
-                return Err(Prepared::Unchanged { settings, shadowed });
+        let read = match &job.task {
+            Task::TakeUp(kept) => kept.clone(),
+            &Task::Read { is_forced } => {
+                let loading = job.loader.run(
+                    Claim::beside(job.current.as_ref()),
+                    load(job, is_forced, deadline.moment()),
+                );
+                let loaded = bounded(deadline, "reading the settings", loading).await;
+                took.load = job.begun.elapsed().saturating_sub(took.prepare);
+                match loaded.map_err(Rejected::from)?? {
+                    Found::New(read) => read,
+                    Found::Same { settings, shadowed } => {
+                        return Err(Prepared::Unchanged { settings, shadowed });
+                    }
+                }
             }
         };
         let begun = Instant::now();
@@ -148,13 +156,16 @@ pub(crate) async fn rehearse(
         let loaded = bounded(&deadline, "reading the settings", loading).await;
         let loaded = loaded.map_err(|undone| vec![undone.error])?;
         let (settings, app) = loaded.map_err(|not| not.errors)?;
-        let read = Read {
-            settings: Arc::new(Reaped::new(settings, &reaper)),
-            app: Reaped::new(app, &reaper),
-        };
+        let read = Read::new(settings, app, &reaper);
         let deadline = deadline.after(read.settings.tables.reload.timeout);
-        let served = Arc::default();
-        match build(&author, &sources, &reaper, served, read, &deadline).await {
+        let building = Building {
+            author: author.clone(),
+            sources: sources.clone(),
+            reaper: reaper.clone(),
+            served: Arc::default(),
+            is_kept: false,
+        };
+        match building.build(read, &deadline).await {
             Ok(Some(_)) => return Ok(()),
             Ok(None) => {}
             Err(rejected) => return Err(rejected.errors),
@@ -163,20 +174,20 @@ pub(crate) async fn rehearse(
 }
 
 /// Reads and checks the settings.
-fn load(job: &Job, deadline: Instant) -> impl FnOnce() -> Result<Found, Rejected> + Send + 'static {
+fn load(
+    job: &Job,
+    is_forced: bool,
+    deadline: Instant,
+) -> impl FnOnce() -> Result<Found, Rejected> + Send + 'static {
     let (author, sources) = (job.author.clone(), job.sources.clone());
     let (current, reaper) = (job.current.clone(), job.reaper.clone());
-    let is_forced = matches!(job.task, Task::Read { is_forced: true });
     move || {
         if let Some(watching) = current.as_ref().and_then(|it| it.watching.as_ref()) {
             watching.follow();
         }
         let previous = current.as_ref().map(|current| &current.facts);
         let (settings, app) = author.load(&sources, previous, deadline)?;
-        let read = Read {
-            settings: Arc::new(Reaped::new(settings, &reaper)),
-            app: Reaped::new(app, &reaper),
-        };
+        let read = Read::new(settings, app, &reaper);
         let Some(Current { content, .. }) = current else {
             return Ok(Found::New(read));
         };
@@ -202,32 +213,34 @@ fn load(job: &Job, deadline: Instant) -> impl FnOnce() -> Result<Found, Rejected
 /// Builds what the settings ask for, and compares it with what is served. `None` where the settings
 /// have changed meanwhile.
 async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Made>, Rejected> {
-    let facts = read.settings.facts.clone();
     let current = job.current.as_ref();
-    let served = current.map_or_else(Arc::default, |it| it.content.certificates.clone());
-    let built = build(
-        &job.author,
-        &job.sources,
-        &job.reaper,
-        served,
-        read,
-        deadline,
-    );
-    let built = built.await?;
-    let Some(built) = built else {
+    let reads_sources = job.reads_sources();
+    let building = Building {
+        author: job.author.clone(),
+        sources: job.sources.clone(),
+        reaper: job.reaper.clone(),
+        served: current.map_or_else(Arc::default, |it| it.content.certificates.clone()),
+        is_kept: !reads_sources,
+    };
+    let Some(built) = building.build(read, deadline).await? else {
         return Ok(None);
     };
     let (current, reaper) = (job.current.clone(), job.reaper.clone());
     let claim = Claim::beside(current.as_ref());
     let comparing = job.loader.run(claim, move || Made {
         changes: compare(current.as_ref(), &built.settings),
-        shadowed: current.map_or_else(Vec::new, |current| {
-            shadowed(
+        // An earlier generation's settings say nothing of what the files say now.
+        shadowed: match current.as_ref().filter(|_| reads_sources) {
+            None => Vec::new(),
+            Some(current) => shadowed(
                 &current.content.settings.effective,
                 &built.settings.effective,
-            )
-        }),
-        facts,
+            ),
+        },
+        facts: match current.filter(|_| !reads_sources) {
+            None => built.settings.facts.clone(),
+            Some(current) => current.facts,
+        },
         content: Content {
             digest: built.settings.effective.digest(&built.files).into(),
             shown: built.settings.clone(),
@@ -242,69 +255,95 @@ async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Mad
     Ok(Some(made))
 }
 
-/// Reads the token and the certificates and builds the author's state, again where a file that was
-/// read has changed meanwhile (P3). `None` where the settings themselves have: they and the files that
-/// they name belong together.
-async fn build(
-    author: &Arc<dyn Author>,
-    sources: &Arc<Sources>,
-    reaper: &Reaper,
+/// What a build works with.
+struct Building {
+    author: Arc<dyn Author>,
+    sources: Arc<Sources>,
+    reaper: Reaper,
+    /// The certificates that are served.
     served: Arc<Certificates>,
-    read: Read,
-    deadline: &Deadline,
-) -> Result<Option<Built>, Rejected> {
-    let Read { settings, mut app } = read;
-    loop {
-        let (author, sources) = (author.clone(), sources.clone());
-        let (reaper, of, served) = (reaper.clone(), settings.clone(), served.clone());
-        let until = deadline.clone();
-        let building = move || {
-            let known = of.effective.secret_files().map(Path::to_owned);
+    /// The settings are an earlier generation's, whatever the sources hold now.
+    is_kept: bool,
+}
+
+/// What one pass of a build has come to.
+struct Pass {
+    made: Result<(Secrets, Reaped<AnyState>), Vec<Diagnostic>>,
+    files: ReadFiles,
+    /// No file that it has read has changed since.
+    is_stable: bool,
+    /// Nor have the settings.
+    stands_still: bool,
+}
+
+/// The admin API's token and the listeners' certificates.
+type Secrets = (Option<Token>, Arc<Certificates>);
+
+impl Building {
+    /// Reads the token and the certificates and builds the author's state, again where a file that was
+    /// read has changed meanwhile (P3). `None` where the settings themselves have: they and the files that
+    /// they name belong together.
+    async fn build(&self, read: Read, deadline: &Deadline) -> Result<Option<Built>, Rejected> {
+        loop {
+            let pass = self.pass(&read, deadline);
+            let pass = bounded(deadline, "the build", blocking(pass)).await?;
+            let is_late = Instant::now() >= deadline.moment();
+            if !pass.stands_still && !is_late {
+                return Ok(None);
+            }
+            let ((token, certificates), state) = pass.made.map_err(|errors| Rejected {
+                errors,
+                named: named(&read.settings.effective, &pass.files),
+                ..Rejected::default()
+            })?;
+            if pass.is_stable && pass.stands_still {
+                return Ok(Some(Built {
+                    settings: read.settings,
+                    insides: Insides {
+                        settings: read.app,
+                        state,
+                    },
+                    token,
+                    certificates,
+                    files: pass.files,
+                }));
+            }
+            if is_late {
+                let error = "the settings and the files that the build reads do not stand still";
+                return Err(vec![Diagnostic::new(Fault::Build, "app", error)].into());
+            }
+        }
+    }
+
+    fn pass(&self, read: &Read, until: &Deadline) -> impl FnOnce() -> Pass + Send + 'static {
+        let (author, sources, reaper) = (
+            self.author.clone(),
+            self.sources.clone(),
+            self.reaper.clone(),
+        );
+        let (served, is_kept) = (self.served.clone(), self.is_kept);
+        let (Read { settings, app }, until) = (read.clone(), until.clone());
+        move || {
+            let known = settings.effective.secret_files().map(Path::to_owned);
             let with = Build::new(sources.base()).with_secrets(known);
             // First, so that nothing that the author's build opens can show them.
-            let secrets = secrets(&of, &with, &served);
-            let state = secrets.and_then(|secrets| {
+            let secrets = secrets(&settings, &with, &served);
+            let made = secrets.and_then(|secrets| {
                 let state = author.build(&app, &with, &until);
                 let failed = |failed| match failed {
-                    Failed::Found(findings) => found_by_build(findings, &of.effective),
+                    Failed::Found(findings) => found_by_build(findings, &settings.effective),
                     Failed::Otherwise(why) => vec![Diagnostic::new(Fault::Build, "app", why)],
                 };
                 Ok((secrets, Reaped::new(state.map_err(failed)?, &reaper)))
             });
             let files = with.files_read();
-            let is_stable = files.unchanged();
-            let stands_still = of.stands_still(&sources);
-            (app, state, files, is_stable, stands_still)
-        };
-        let (same, state, files, is_stable, stands_still) =
-            bounded(deadline, "the build", blocking(building)).await?;
-        let is_late = Instant::now() >= deadline.moment();
-        if !stands_still && !is_late {
-            return Ok(None);
-        }
-        let ((token, certificates), state) = state.map_err(|errors| Rejected {
-            errors,
-            named: named(&settings.effective, &files),
-            ..Rejected::default()
-        })?;
-        if is_stable && stands_still {
-            let insides = Insides {
-                settings: same,
-                state,
-            };
-            return Ok(Some(Built {
-                settings,
-                insides,
-                token,
-                certificates,
+            Pass {
+                made,
+                is_stable: files.unchanged(),
                 files,
-            }));
+                stands_still: is_kept || settings.stands_still(&sources),
+            }
         }
-        if is_late {
-            let error = "the settings and the files that the build reads do not stand still";
-            return Err(vec![Diagnostic::new(Fault::Build, "app", error)].into());
-        }
-        app = same;
     }
 }
 
@@ -313,7 +352,7 @@ fn secrets(
     settings: &Loaded<()>,
     with: &Build,
     served: &Certificates,
-) -> Result<(Option<Token>, Arc<Certificates>), Vec<Diagnostic>> {
+) -> Result<Secrets, Vec<Diagnostic>> {
     let certificates = Certificates::read(settings, with, served);
     match (token(settings, with), certificates) {
         (Ok(token), Ok(certificates)) => Ok((token, Arc::new(certificates))),

@@ -32,7 +32,7 @@ pub(crate) struct Generation {
     pub(crate) access: Access,
     /// Of the listeners that speak TLS.
     pub(crate) certificates: Arc<Certificates>,
-    /// The author's; a rollback shares them between generations.
+    /// The author's.
     insides: Arc<Insides>,
     /// The prefixes of those listeners that answer probes.
     probes: Vec<(String, String)>,
@@ -43,7 +43,8 @@ pub(crate) type Stamp = (HeaderName, HeaderValue);
 
 /// The author's part of a generation, behind `dyn Any` so that no actor is generic.
 pub(crate) struct Insides {
-    pub(crate) settings: Reaped<Box<dyn Any + Send + Sync>>,
+    /// Kept longer than the state, for a rollback.
+    pub(crate) settings: Arc<Reaped<Box<dyn Any + Send + Sync>>>,
     pub(crate) state: Reaped<Box<dyn Any + Send + Sync>>,
 }
 
@@ -218,7 +219,7 @@ mod tests {
         let reaper = Reaper::start().expect("a thread");
         let nothing = || Reaped::new(Box::new(()) as Box<dyn Any + Send + Sync>, &reaper);
         let insides = Arc::new(Insides {
-            settings: nothing(),
+            settings: Arc::new(nothing()),
             state: nothing(),
         });
         let generation = Generation::new(7, &tables, None, Arc::default(), insides);

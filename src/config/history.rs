@@ -1,9 +1,9 @@
-//! The history: attempts and what came of them, and the generations that a rollback may go back to.
+//! The history: attempts and what came of them, and the settings that a rollback may go back to.
 //! Keeps and finds; decides nothing, and does no I/O.
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{attempt::Attempt, content::Content};
+use super::{attempt::Attempt, content::Read};
 
 /// Attempts that are told of, at the most.
 const ATTEMPTS: usize = 100;
@@ -11,8 +11,8 @@ const ATTEMPTS: usize = 100;
 /// Changes that all of them tell of together, at the most: more than any one does.
 const CHANGES: usize = 10_000;
 
-/// Bytes of settings text and other files that the generations kept were made of, at the most; the
-/// newest is kept however large it is. In memory a generation may take 60 times as much.
+/// Bytes of settings text that the generations kept were read from, at the most; the newest is kept
+/// however large it is. In memory settings may take 60 times as much.
 const SIZE: usize = 8 * 1024 * 1024;
 
 /// What has been.
@@ -26,10 +26,10 @@ pub(super) struct History {
     generations: VecDeque<Kept>,
 }
 
-/// A generation of before.
+/// An earlier generation. Its state is not kept.
 struct Kept {
     number: u64,
-    content: Content,
+    settings: Read,
 }
 
 impl History {
@@ -47,21 +47,19 @@ impl History {
         self.attempts.iter().cloned().collect()
     }
 
-    /// Keeps a generation whose place another takes, and `limit` in all, or fewer where they are
-    /// large.
-    pub(super) fn keep(&mut self, number: u64, mut content: Content, limit: usize) {
-        // Where its values stood when it was read last is nobody's question any more.
-        content.shown = content.settings.clone();
-        self.generations.push_front(Kept { number, content });
-        let sizes = self.generations.iter().map(|kept| kept.content.size());
+    /// Keeps the settings of a generation whose place another takes, and `limit` in all, or fewer where
+    /// they are large.
+    pub(super) fn keep(&mut self, number: u64, settings: Read, limit: usize) {
+        self.generations.push_front(Kept { number, settings });
+        let sizes = self.generations.iter().map(|kept| kept.settings.size());
         let fitting = fitting(sizes);
         self.generations.truncate(limit.min(fitting));
     }
 
-    pub(super) fn kept(&self, number: u64) -> Option<&Content> {
+    pub(super) fn kept(&self, number: u64) -> Option<&Read> {
         let mut generations = self.generations.iter();
         let kept = generations.find(|kept| kept.number == number)?;
-        Some(&kept.content)
+        Some(&kept.settings)
     }
 }
 

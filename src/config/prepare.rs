@@ -49,7 +49,7 @@ pub(crate) trait Author: Send + Sync {
         settings: &AnySettings,
         build: &Build,
         deadline: &Deadline,
-    ) -> Result<Box<dyn Any + Send + Sync>, Failed>;
+    ) -> Result<AnyState, Failed>;
 
     fn name(&self) -> &'static str;
 
@@ -69,6 +69,9 @@ pub(crate) enum Failed {
 
 /// The author's settings, behind `dyn Any`.
 pub(crate) type AnySettings = Box<dyn Any + Send + Sync>;
+
+/// The state that was built from them, likewise.
+pub(crate) type AnyState = Box<dyn Any + Send + Sync>;
 
 /// A generation with all that it opened. No request pins it, so nothing of yesterday stays open.
 #[derive(Clone)]

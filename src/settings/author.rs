@@ -15,7 +15,6 @@ use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The settings of a service: its table `[app]`.
@@ -77,8 +76,6 @@ pub struct Build {
     /// Files that hold secrets, and were read with the settings.
     known_secrets: Vec<PathBuf>,
     opened: Mutex<BTreeMap<PathBuf, Option<Identity>>>,
-    /// Bytes that were read.
-    size: AtomicUsize,
 }
 
 /// The files that a build read, and what they held.
@@ -91,8 +88,6 @@ pub(crate) struct ReadFiles {
     secrets: BTreeMap<PathBuf, Option<Sum>>,
     /// The directories that were opened, likewise.
     directories: BTreeMap<PathBuf, Option<Identity>>,
-    /// Bytes that were read.
-    size: usize,
 }
 
 /// The SHA-256 of a file's content.
@@ -160,7 +155,6 @@ impl Build {
             secrets: Mutex::default(),
             known_secrets: Vec::new(),
             opened: Mutex::default(),
-            size: AtomicUsize::new(0),
         }
     }
 
@@ -217,8 +211,6 @@ impl Build {
     ) -> io::Result<Vec<u8>> {
         let content = file::read(&self.base.join(path));
         let sum = content.as_deref().ok().map(sum);
-        let size = content.as_ref().map_or(0, Vec::len);
-        self.size.fetch_add(size, Ordering::Relaxed);
         // A panic elsewhere leaves the map as whole as it was.
         let mut read = files.lock().unwrap_or_else(PoisonError::into_inner);
         // P3: the first of two readings counts; where they differ, so does `unchanged`.
@@ -254,7 +246,6 @@ impl Build {
             files: read.clone(),
             secrets: secrets.clone(),
             directories: opened.clone(),
-            size: self.size.load(Ordering::Relaxed),
         }
     }
 }
@@ -265,11 +256,6 @@ impl ReadFiles {
         let files = self.files.keys().chain(self.secrets.keys());
         let all = files.chain(self.directories.keys());
         all.map(|path| self.base.join(path))
-    }
-
-    /// Bytes that were read.
-    pub(crate) fn size(&self) -> usize {
-        self.size
     }
 
     /// Reads all again: whether each still holds the same, and each directory is still the same. A

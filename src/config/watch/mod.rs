@@ -130,6 +130,10 @@ pub(super) async fn watch_too(
     let (Some(current), Some(watching)) = (&job.current, job.watching()) else {
         return Ok(false);
     };
+    // What a rollback looks for, no reload will.
+    if !job.reads_sources() {
+        return Ok(false);
+    }
     let content = &current.content;
     looked_for.extend(named(&content.settings.effective, &content.files));
     if watching.watcher.knows(&looked_for) {
