@@ -109,6 +109,7 @@ impl Pairs {
 pub fn rates_and_costs(
     what: &str,
     clients: &str,
+    other: &str,
     rates: &Pairs,
     costs: &Pairs,
     goal: f64,
@@ -119,7 +120,7 @@ pub fn rates_and_costs(
         Figure {
             name: format!("{what}/s, {clients}"),
             everup: rates.ours.spread(0),
-            beside: format!("stock {}", rates.others.spread(0)),
+            beside: format!("{other} {}", rates.others.spread(0)),
             ratio: ratios.spread(3),
             goal: format!("at least {goal}"),
             verdict: Verdict::of(ratios.median() >= goal),
@@ -127,7 +128,7 @@ pub fn rates_and_costs(
         Figure {
             name: format!("CPU µs per {one}"),
             everup: costs.ours.spread(2),
-            beside: format!("stock {}", costs.others.spread(2)),
+            beside: format!("{other} {}", costs.others.spread(2)),
             ratio: costs.ratios().spread(3),
             goal: String::new(),
             verdict: Verdict::NoGoal,

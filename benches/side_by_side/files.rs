@@ -37,7 +37,6 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
                     Side::Other => {
                         let role = Role::Stock {
                             workers: WORKERS,
-                            h2c: false,
                             files: Some(root.path().to_owned()),
                         };
                         under_load(&Server::start(&mut role.command()?)?, &path, pace)?

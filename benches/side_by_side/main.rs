@@ -13,6 +13,7 @@
 //! Exits with 0 whether or not a goal is met, for rates are judged by people; with 1 where a
 //! request was lost or something broke.
 
+mod bare;
 mod figure;
 mod files;
 mod h2c;

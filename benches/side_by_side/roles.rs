@@ -1,6 +1,7 @@
 //! What this program is as a child process of itself: a server of either side, or the load.
 //!
-//! Both servers have the same routes, workers and timeouts: they differ in what runs them.
+//! All servers have the same routes and workers, and but for the bare one the same timeouts: they
+//! differ in what runs them.
 
 use std::{
     env,
@@ -22,7 +23,7 @@ use everup::{Build, Diagnostic, Service, Settings, Sources, StopMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::load;
+use crate::{bare, load};
 
 /// The first argument of a process in a role.
 const ROLE: &str = "role";
@@ -43,12 +44,12 @@ pub enum Role {
     /// actix-web's own server.
     Stock {
         workers: usize,
-        #[arg(long)]
-        h2c: bool,
         /// A directory that actix-files serves below `/files/`.
         #[arg(long)]
         files: Option<PathBuf>,
     },
+    /// An App served by the `h2` crate alone.
+    Bare { workers: usize },
     /// Clients that keep a server busy until standard input ends.
     Load {
         address: SocketAddr,
@@ -77,13 +78,9 @@ impl Role {
                 command.args(["everup", &workers.to_string()]);
                 command.args(h2c.then_some("--h2c"))
             }
-            Self::Stock {
-                workers,
-                h2c,
-                files,
-            } => {
+            Self::Bare { workers } => command.args(["bare", &workers.to_string()]),
+            Self::Stock { workers, files } => {
                 command.args(["stock", &workers.to_string()]);
-                command.args(h2c.then_some("--h2c"));
                 command.args(
                     files
                         .iter()
@@ -107,11 +104,11 @@ impl Role {
     pub fn play(self) -> anyhow::Result<()> {
         match self {
             Self::Everup { workers, h2c } => everup(workers, h2c),
-            Self::Stock {
-                workers,
-                h2c,
-                files,
-            } => stock(workers, h2c, files),
+            Self::Stock { workers, files } => stock(workers, files),
+            Self::Bare { workers } => {
+                exit_with_parent();
+                bare::serve(workers, say_serving)
+            }
             Self::Load {
                 address,
                 clients,
@@ -122,7 +119,7 @@ impl Role {
     }
 }
 
-fn routes(app: &mut web::ServiceConfig) {
+pub fn routes(app: &mut web::ServiceConfig) {
     app.route("/", web::get().to(answer));
 }
 
@@ -169,11 +166,8 @@ fn everup(workers: usize, h2c: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stock(workers: usize, h2c: bool, files: Option<PathBuf>) -> anyhow::Result<()> {
-    thread::spawn(|| {
-        until_parent_ends();
-        process::exit(0);
-    });
+fn stock(workers: usize, files: Option<PathBuf>) -> anyhow::Result<()> {
+    exit_with_parent();
     actix_web::rt::System::new().block_on(async {
         let app = move || {
             let files = files.clone().map(|root| Files::new("/files", root));
@@ -187,12 +181,8 @@ fn stock(workers: usize, h2c: bool, files: Option<PathBuf>) -> anyhow::Result<()
         let server = HttpServer::new(app)
             .workers(workers)
             .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(REQUEST_TIMEOUT);
-        let address = ("127.0.0.1", 0);
-        let server = match h2c {
-            true => server.bind_auto_h2c(address)?,
-            false => server.bind(address)?,
-        };
+            .client_request_timeout(REQUEST_TIMEOUT)
+            .bind(("127.0.0.1", 0))?;
         // It listens already: who connects before it runs waits in the backlog.
         say_serving(server.addrs()[0]);
         Ok(server.run().await?)
@@ -201,6 +191,13 @@ fn stock(workers: usize, h2c: bool, files: Option<PathBuf>) -> anyhow::Result<()
 
 fn say_serving(address: SocketAddr) {
     eprintln!("serving: listener public on {address}");
+}
+
+fn exit_with_parent() {
+    thread::spawn(|| {
+        until_parent_ends();
+        process::exit(0);
+    });
 }
 
 /// Waits for the end of standard input, which the parent holds open as long as it lives.

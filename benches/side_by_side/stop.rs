@@ -36,7 +36,6 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
                         &mut Role::Stock {
                             workers,
                             files: None,
-                            h2c: false,
                         }
                         .command()?,
                     )?;

@@ -25,7 +25,6 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
                 },
                 Side::Other => Role::Stock {
                     workers: WORKERS,
-                    h2c: false,
                     files: None,
                 },
             };
@@ -44,7 +43,7 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
         }
     }
     let clients = format!("{CLIENTS} clients, {WORKERS} workers");
-    section.figures = rates_and_costs("requests", &clients, &rates, &costs, GOAL);
+    section.figures = rates_and_costs("requests", &clients, "stock", &rates, &costs, GOAL);
     let own = own_costs.spread(2);
     section.notes.push(format!(
         "the load generator's own CPU µs per request: {own}"

@@ -20,8 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::{Method, Request, Uri};
-use http::uri::Scheme;
+use actix_http::{Method, Request, Uri, uri::Scheme};
 
 use super::{
     books::{AccountId, End, Received, Ticket},

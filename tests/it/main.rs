@@ -6,6 +6,7 @@ mod admin;
 mod books;
 mod burst;
 mod cli;
+mod dependencies;
 mod examples;
 mod framing;
 mod http2;

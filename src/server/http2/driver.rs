@@ -55,12 +55,13 @@ impl Driver {
         }
     }
 
-    /// Ready at the connection's end. `answer` takes each request; what it returns is driven along.
+    /// Ready at the connection's end. `answer` takes each request; the future that it returns is driven
+    /// along with the connection.
     pub(super) fn poll<F: Future<Output = ()>>(
         &mut self,
         cx: &mut Context<'_>,
         streams: &mut FuturesUnordered<F>,
-        mut answer: impl FnMut(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
+        mut answer: impl FnMut(http::Request<RecvStream>, SendResponse<Bytes>) -> Option<F>,
     ) -> Poll<Result<(), h2::Error>> {
         self.catch_up();
         if self.is_dead(cx) {
@@ -70,7 +71,7 @@ impl Driver {
         loop {
             while let Poll::Ready(accepted) = self.h2.poll_accept(cx) {
                 match accepted.transpose()? {
-                    Some((request, respond)) => streams.push(answer(request, respond)),
+                    Some((request, respond)) => streams.extend(answer(request, respond)),
                     None => return Poll::Ready(Ok(())),
                 }
             }

@@ -6,67 +6,132 @@ use std::{
 };
 
 use actix_http::{
-    HttpMessage as _, Payload, Request, ResponseHead, Uri, Version,
+    HttpMessage as _, Method, Payload, Request, ResponseHead, Uri, Version,
     body::BodySize,
-    header::{self, HeaderName, HeaderValue, HttpDate, TryIntoHeaderValue as _},
+    header::{HeaderName, HeaderValue, HttpDate},
+    uri::{Authority, PathAndQuery},
 };
+use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::RecvStream;
-use http::uri::Scheme;
+use http::header;
 
+use super::body::Body;
 use crate::{config::Pin, server::connection::Conn};
 
-/// A request as actix-web takes it, with its generation.
-pub(super) fn request(received: http::Request<RecvStream>, conn: &Conn, pin: Pin) -> Request {
+/// A request that cannot be translated: its stream is to be reset.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// Translates a request for actix-web, and gives it its generation.
+///
+/// actix-web uses version 0.2 of `http`, `h2` uses version 1. All values are copied into one buffer,
+/// so that a request costs one allocation and not one for each value.
+pub(super) fn request(
+    received: http::Request<RecvStream>,
+    conn: &Conn,
+    pin: Pin,
+) -> Result<Request, Malformed> {
     let (parts, body) = received.into_parts();
-    let mut request = match body.is_end_stream() {
-        true => Request::new(),
-        false => Request::with_payload(Payload::from(body)),
-    };
+    let mut values = values(&parts);
+    let mut request = Request::new();
+    if !body.is_end_stream() {
+        *request.payload() = Payload::Stream {
+            payload: Box::pin(Body::new(body)),
+        };
+    }
     let head = request.head_mut();
-    head.uri = truthful(parts.uri, conn.scheme());
-    head.method = parts.method;
+    head.method = Method::from_bytes(parts.method.as_str().as_bytes()).map_err(|_| Malformed)?;
+    head.uri = uri(&parts.uri, &mut values, conn)?;
     head.version = Version::HTTP_2;
-    head.headers = parts.headers.into();
+    for (name, from) in &parts.headers {
+        let name = HeaderName::from_bytes(name.as_str().as_bytes()).map_err(|_| Malformed)?;
+        let value = HeaderValue::from_maybe_shared(values.split_to(from.len()));
+        let mut value = value.map_err(|_| Malformed)?;
+        value.set_sensitive(from.is_sensitive());
+        head.headers.append(name, value);
+    }
     head.peer_addr = conn.peer();
     // HTTP/1 keeps it in the connection, where one request follows the other.
     request.extensions_mut().insert(pin);
-    request
+    Ok(request)
 }
 
-/// With the scheme that the connection has, whatever the client says.
-fn truthful(uri: Uri, truth: Scheme) -> Uri {
-    if uri.scheme().is_none_or(|scheme| *scheme == truth) {
-        return uri;
+/// The authority, the path and the values of the headers, one after the other.
+fn values(parts: &http::request::Parts) -> Bytes {
+    let authority = parts.uri.authority().map_or("", |it| it.as_str());
+    let path = parts.uri.path_and_query().map_or("", |it| it.as_str());
+    let in_headers: usize = parts.headers.values().map(http::HeaderValue::len).sum();
+    let mut values = BytesMut::with_capacity(authority.len() + path.len() + in_headers);
+    values.put_slice(authority.as_bytes());
+    values.put_slice(path.as_bytes());
+    for value in parts.headers.values() {
+        values.put_slice(value.as_bytes());
     }
-    let mut parts = uri.clone().into_parts();
-    parts.scheme = Some(truth);
-    Uri::from_parts(parts).unwrap_or(uri)
+    values.freeze()
+}
+
+/// Takes the address from the beginning of `values`. Its scheme is the connection's, whatever the
+/// client says.
+fn uri(from: &http::Uri, values: &mut Bytes, conn: &Conn) -> Result<Uri, Malformed> {
+    let mut uri = Uri::builder();
+    if let Some(authority) = from.authority() {
+        let authority = values.split_to(authority.as_str().len());
+        uri = uri.authority(Authority::from_maybe_shared(authority).map_err(|_| Malformed)?);
+        if from.path_and_query().is_some() {
+            uri = uri.scheme(conn.scheme());
+        }
+    }
+    if let Some(path) = from.path_and_query() {
+        let path = values.split_to(path.as_str().len());
+        uri = uri.path_and_query(PathAndQuery::from_maybe_shared(path).map_err(|_| Malformed)?);
+    }
+    uri.build().map_err(|_| Malformed)
 }
 
 /// What belongs to an HTTP/1 connection (RFC 9113 §8.2.2) beside what has a constant's name.
 const KEEP_ALIVE: &str = "keep-alive";
 const PROXY_CONNECTION: &str = "proxy-connection";
 
-/// A response's head as `h2` takes it.
-pub(super) fn response(from: &ResponseHead, size: BodySize, date: &Date) -> http::Response<()> {
+/// Translates a response's head for `h2`. All values are copied into one buffer.
+///
+/// # Errors
+/// Where HTTP/2 has no such head.
+pub(super) fn response(
+    from: &ResponseHead,
+    size: BodySize,
+    date: &Date,
+) -> Result<http::Response<()>, http::Error> {
+    let is_sent = |name: &HeaderName| {
+        let is_ours = name == header::CONTENT_LENGTH.as_str() && size != BodySize::Stream;
+        !is_ours && !is_of_the_connection(name)
+    };
+    let sent = || from.headers.iter().filter(|(name, _)| is_sent(name));
+    let mut values = BytesMut::with_capacity(sent().map(|(_, value)| value.len()).sum());
+    for (_, value) in sent() {
+        values.put_slice(value.as_bytes());
+    }
+    let mut values = values.freeze();
+
     let mut to = http::Response::new(());
-    *to.status_mut() = from.status;
+    *to.status_mut() = http::StatusCode::from_u16(from.status.as_u16())?;
     let headers = to.headers_mut();
     headers.reserve(from.headers.len() + 2);
-    for (name, value) in &from.headers {
-        let is_ours = *name == header::CONTENT_LENGTH && size != BodySize::Stream;
-        if !is_ours && !is_of_the_connection(name) {
-            headers.append(name.clone(), value.clone());
-        }
+    for (name, value) in sent() {
+        let to_name = header::HeaderName::from_bytes(name.as_str().as_bytes())?;
+        let bytes = values.split_to(value.len());
+        let mut to_value = header::HeaderValue::from_maybe_shared(bytes)?;
+        to_value.set_sensitive(value.is_sensitive());
+        headers.append(to_name, to_value);
     }
     if let BodySize::Sized(length) = size {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
     headers.entry(header::DATE).or_insert_with(|| date.now());
-    to
+    Ok(to)
 }
 
 fn is_of_the_connection(name: &HeaderName) -> bool {
+    use actix_http::header;
     matches!(
         *name,
         header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE
@@ -77,7 +142,7 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
 /// The header `Date`, written anew once a second.
 pub(super) struct Date {
     second: Cell<u64>,
-    value: RefCell<HeaderValue>,
+    value: RefCell<http::HeaderValue>,
 }
 
 impl Date {
@@ -88,7 +153,7 @@ impl Date {
         }
     }
 
-    fn now(&self) -> HeaderValue {
+    fn now(&self) -> http::HeaderValue {
         // A clock before 1970 is shown as 1970.
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let second = since.map_or(0, |since| since.as_secs());
@@ -99,8 +164,7 @@ impl Date {
     }
 }
 
-fn written(second: u64) -> HeaderValue {
-    HttpDate::from(UNIX_EPOCH + Duration::from_secs(second))
-        .try_into_value()
-        .expect("a date is ASCII")
+fn written(second: u64) -> http::HeaderValue {
+    let date = HttpDate::from(UNIX_EPOCH + Duration::from_secs(second)).to_string();
+    http::HeaderValue::from_maybe_shared(Bytes::from(date)).expect("a date is ASCII")
 }

@@ -1,10 +1,11 @@
 //! HTTP/2 by our own driver of `h2`: actix-http's says no GOAWAY, and bounds little.
 //!
 //! [`Server::serve`] takes a connection whose first bytes were the preface. `driver` keeps its times
-//! and says goodbye, `stream` answers one request, `head` translates heads, `wire` is the byte
-//! stream, `frames` follows frames in it, `patience` bounds those that bring nothing, `session` is
+//! and says goodbye, `stream` answers one request, `head` translates heads, `body` is a request's
+//! body, `wire` is the byte stream, `frames` follows frames in it, `patience` bounds those that bring nothing, `session` is
 //! what they share. What frames mean, windows and header compression are `h2`'s.
 
+mod body;
 mod driver;
 mod frames;
 mod head;

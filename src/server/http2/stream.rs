@@ -32,22 +32,26 @@ use crate::server::{
 /// Asked of a stream's window at once.
 const PIECE: usize = 16 * 1024;
 
-/// Receives a request; the future answers it. Dropped, the stream is reset.
+/// Receives a request; the future answers it. Dropped, the stream is reset. `None` where the request
+/// is malformed, and its stream reset.
 pub(super) fn answer<S, B>(
     server: &Server<S>,
     session: &Rc<Session>,
     received: http::Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-) -> impl Future<Output = ()> + use<S, B>
+    mut respond: SendResponse<Bytes>,
+) -> Option<impl Future<Output = ()> + use<S, B>>
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
     B: MessageBody + 'static,
 {
     let conn = session.conn();
-    let (method, uri) = (received.method().clone(), received.uri().clone());
-    let is_head = method == Method::HEAD;
     let pin = server.track.pin();
-    let mut request = head::request(received, conn, pin.clone());
+    let Ok(mut request) = head::request(received, conn, pin.clone()) else {
+        respond.send_reset(Reason::PROTOCOL_ERROR);
+        return None;
+    };
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let is_head = method == Method::HEAD;
     let entry = session.enter(respond.stream_id().as_u32(), method, uri, pin.number);
     let has_body = !matches!(request.payload(), Payload::None);
     let most = pin.server.max_body.0;
@@ -58,7 +62,7 @@ where
         is_head,
         date: server.date.clone(),
     };
-    async move {
+    Some(async move {
         // What panics here is a response's body: it costs its own stream.
         let answered = AssertUnwindSafe(answering.run(handling, respond)).catch_unwind();
         match answered.await {
@@ -66,7 +70,7 @@ where
             Ok(Err(why)) => log::debug!(target: "everup::http", "stream ended: {why}"),
             Err(_) => log::debug!(target: "everup::http", "stream ended: its body panicked"),
         }
-    }
+    })
 }
 
 /// Why a response did not reach the socket whole.
@@ -78,8 +82,8 @@ enum Lost {
     Stalled,
     /// The body failed, or is not as long as it said.
     Body(Box<dyn std::error::Error>),
-    /// A response that HTTP/2 does not have.
-    Unspeakable,
+    /// A response that HTTP/2 does not have, such as one with status 1xx.
+    Unspeakable(Option<http::Error>),
 }
 
 impl std::fmt::Display for Lost {
@@ -88,7 +92,8 @@ impl std::fmt::Display for Lost {
             Self::Reset => f.write_str("reset"),
             Self::Stalled => f.write_str("the client takes nothing"),
             Self::Body(error) => write!(f, "the response's body failed: {error}"),
-            Self::Unspeakable => f.write_str("HTTP/2 has no status 1xx as a response"),
+            Self::Unspeakable(None) => f.write_str("HTTP/2 has no final response of status 1xx"),
+            Self::Unspeakable(Some(error)) => write!(f, "the head cannot be sent: {error}"),
         }
     }
 }
@@ -127,7 +132,7 @@ impl Answering {
         };
         if response.status().is_informational() {
             respond.send_reset(Reason::HTTP_1_1_REQUIRED);
-            return Err(Lost::Unspeakable);
+            return Err(Lost::Unspeakable(None));
         }
         let mut send = self.send(response, &mut respond).await?;
         let sent = |cx: &mut Context<'_>| match self.entry.poll_sent(cx) {
@@ -146,7 +151,13 @@ impl Answering {
         let (response, body) = response.into_parts();
         let size = body.size();
         self.entry.begins(response.status());
-        let head = head::response(response.head(), size, &self.date);
+        let head = match head::response(response.head(), size, &self.date) {
+            Ok(head) => head,
+            Err(error) => {
+                respond.send_reset(Reason::INTERNAL_ERROR);
+                return Err(Lost::Unspeakable(Some(error)));
+            }
+        };
         let is_whole = self.is_head || size.is_eof();
         let mut send = respond.send_response(head, is_whole)?;
         self.entry.session().gives();
@@ -156,7 +167,7 @@ impl Answering {
                 match why {
                     Lost::Body(_) => send.send_reset(Reason::INTERNAL_ERROR),
                     Lost::Stalled => send.send_reset(Reason::CANCEL),
-                    Lost::Reset | Lost::Unspeakable => {}
+                    Lost::Reset | Lost::Unspeakable(_) => {}
                 }
                 return Err(why);
             }
