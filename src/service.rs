@@ -38,7 +38,7 @@ use crate::{
         ServerActor, Threads, Upgrades, Urge, new_serve,
     },
     settings::{
-        Build, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded, Settings, Sources, load,
+        Baseline, Build, Diagnostic, Fault, Findings, Loaded, NotLoaded, Settings, Sources, load,
         schema,
     },
     signals::{SignalActor, Signals},
@@ -146,10 +146,10 @@ impl<S: Settings> Author for Service<S> {
     fn load(
         &self,
         sources: &Sources,
-        previous: Option<&Facts>,
+        baseline: Baseline<'_>,
         deadline: Instant,
     ) -> Result<(Loaded<()>, AnySettings), NotLoaded> {
-        let (tables, app) = load::<S>(sources, previous, deadline)?.split();
+        let (tables, app) = load::<S>(sources, baseline, deadline)?.split();
         Ok((tables, Box::new(app)))
     }
 

@@ -26,7 +26,8 @@ pub(super) fn check(author: &Arc<dyn Author>, found: Found, log: &LogHandle) -> 
     // A build that hangs is neither waited for nor left without a runtime: the process ends.
     std::mem::forget(runtime);
     match checked {
-        Ok(()) => {
+        Ok(warnings) => {
+            diagnostics::warn(log, &warnings);
             let name = author.name();
             output::print(name, &format!("{name}: sound: {}\n", found.told))
         }

@@ -16,26 +16,41 @@ pub(super) fn say(log: &LogHandle, errors: &[Diagnostic]) {
     log.say(&render(errors));
 }
 
-/// All that is wrong, in colour where standard error is a terminal that shows it and nobody says
+/// Says what is no error, and probably not as it was meant, in the same way.
+pub(super) fn warn(log: &LogHandle, warnings: &[Diagnostic]) {
+    if !warnings.is_empty() {
+        log.say(&render_warnings(warnings));
+    }
+}
+
+/// All errors, in colour where standard error is a terminal that shows it and nobody says
 /// otherwise (`NO_COLOR`, `TERM=dumb`).
 pub(super) fn render(errors: &[Diagnostic]) -> String {
-    let renderer = match AutoStream::choice(&io::stderr()) {
+    all(errors, Level::ERROR.no_name(), &renderer())
+}
+
+/// All warnings, each with that word before it.
+pub(super) fn render_warnings(warnings: &[Diagnostic]) -> String {
+    all(warnings, Level::WARNING, &renderer())
+}
+
+fn renderer() -> Renderer {
+    match AutoStream::choice(&io::stderr()) {
         ColorChoice::Never => Renderer::plain(),
         _ => Renderer::styled(),
-    };
-    all(errors, &renderer)
+    }
 }
 
-fn all(errors: &[Diagnostic], renderer: &Renderer) -> String {
-    let rendered: Vec<String> = errors.iter().map(|error| one(error, renderer)).collect();
-    rendered.join("\n")
+fn all(found: &[Diagnostic], level: Level<'_>, renderer: &Renderer) -> String {
+    let rendered = found.iter().map(|it| one(it, level.clone(), renderer));
+    rendered.collect::<Vec<_>>().join("\n")
 }
 
-fn one(error: &Diagnostic, renderer: &Renderer) -> String {
-    let told = error.to_string();
-    let title = Level::ERROR.no_name().primary_title(told.as_str());
-    let line = error.place.as_ref().and_then(|place| place.line);
-    let Some((excerpt, line)) = error.excerpt.as_ref().zip(line) else {
+fn one(found: &Diagnostic, level: Level<'_>, renderer: &Renderer) -> String {
+    let told = found.to_string();
+    let title = level.primary_title(told.as_str());
+    let line = found.place.as_ref().and_then(|place| place.line);
+    let Some((excerpt, line)) = found.excerpt.as_ref().zip(line) else {
         return renderer.render(&[Group::with_title(title)]);
     };
     let place = AnnotationKind::Primary.span(bytes(excerpt));
@@ -69,7 +84,7 @@ mod tests {
     };
 
     fn rendered(errors: &[Diagnostic], renderer: &Renderer) -> String {
-        all(errors, renderer).replace('\x1b', "␛")
+        all(errors, Level::ERROR.no_name(), renderer).replace('\x1b', "␛")
     }
 
     fn wrong() -> Vec<Diagnostic> {

@@ -13,16 +13,25 @@ use super::{
     args::{Format, Show},
     diagnostics, exit, output,
 };
-use crate::{config::Author, settings::NotLoaded, signals::TABLE};
+use crate::{
+    config::Author,
+    settings::{Baseline, NotLoaded},
+    signals::TABLE,
+};
 
 /// How long `show` waits for files that keep changing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Prints the effective settings.
 pub(super) fn show(author: &Arc<dyn Author>, show: &Show, found: &Found) -> ExitCode {
-    let read = author.load(&found.sources, None, Instant::now() + PATIENCE);
+    let read = author.load(&found.sources, Baseline::Start, Instant::now() + PATIENCE);
     let effective = match read {
-        Ok((loaded, _)) => loaded.effective,
+        Ok((loaded, _)) => {
+            if !loaded.warnings.is_empty() {
+                output::complain(&diagnostics::render_warnings(&loaded.warnings));
+            }
+            loaded.effective
+        }
         Err(NotLoaded { errors, .. }) => {
             output::complain(&diagnostics::render(&errors));
             return exit::of_errors(&errors);

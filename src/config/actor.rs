@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     server::{Activation, NewServe, Publish, Pulse, Readiness, ServerActor, Threads},
-    settings::{Changes, Diagnostic, Fault, Shadowed, Sources},
+    settings::{Changes, Diagnostic, Fault, Loaded, Shadowed, Sources},
     telemetry::{Event, LogHandle, emit},
     upgrade::Inheritance,
 };
@@ -224,6 +224,7 @@ impl ConfigActor {
             }
             Prepared::Ready(candidate) => self.publish(*candidate, took, ctx),
             Prepared::Unchanged { settings, shadowed } => {
+                warn_of(&settings);
                 if let Some(current) = self.current.as_mut().filter(|_| !is_dry_run) {
                     current.facts = settings.facts.clone();
                     current.content.shown = settings;
@@ -298,6 +299,7 @@ impl ConfigActor {
         if given < asked as usize && is_new {
             emit(&Event::Capped { given, asked });
         }
+        warn_of(&current.content.settings);
         if before.is_none() {
             let unused = self.new.activation.unused(&current.snapshot.listeners);
             if !unused.is_empty() {
@@ -387,6 +389,13 @@ impl ConfigActor {
         self.current
             .as_ref()
             .map_or_else(|| "".into(), |current| current.content.digest.clone())
+    }
+}
+
+/// Logs what is probably not as it was meant.
+fn warn_of(settings: &Loaded<()>) {
+    for warning in &settings.warnings {
+        emit(&Event::Warning(warning));
     }
 }
 

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::server::Deadline;
 use crate::settings::{
-    Build, Changes, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources, changes,
-    found_by_build, shadowed,
+    Baseline, Build, Changes, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources,
+    changes, found_by_build, shadowed,
 };
 
 /// everup's own tables as they were read, and all that is known of every setting.
@@ -50,7 +50,8 @@ impl Content {
 
 /// What an attempt is to make its generation of.
 pub(crate) enum Task {
-    /// The sources, also where nothing in them has changed, if that is asked for.
+    /// The sources; if it is forced, also where nothing in them has changed, or nothing is left
+    /// of them.
     Read { is_forced: bool },
     /// The settings of an earlier generation: its state and what its files hold are made anew.
     TakeUp(Read),
@@ -140,18 +141,18 @@ pub(super) async fn make(
     }
 }
 
-/// Loads and builds as a start would, opens nothing, and keeps nothing.
+/// Loads and builds as a start would, opens nothing, and keeps nothing. Comes back with warnings.
 pub(crate) async fn rehearse(
     author: Arc<dyn Author>,
     sources: Arc<Sources>,
-) -> Result<(), Vec<Diagnostic>> {
+) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     let no_thread = |error: io::Error| vec![Diagnostic::new(Fault::System, "", error.to_string())];
     let reaper = Reaper::start().map_err(no_thread)?;
     let loader = Loader::default();
     let deadline = Deadline::fixed(START_TIMEOUT);
     loop {
         let (reader, from, moment) = (author.clone(), sources.clone(), deadline.moment());
-        let load = move || reader.load(&from, None, moment);
+        let load = move || reader.load(&from, Baseline::Start, moment);
         let loading = loader.run(Claim::Full, load);
         let loaded = bounded(&deadline, "reading the settings", loading).await;
         let loaded = loaded.map_err(|undone| vec![undone.error])?;
@@ -166,7 +167,7 @@ pub(crate) async fn rehearse(
             is_kept: false,
         };
         match building.build(read, &deadline).await {
-            Ok(Some(_)) => return Ok(()),
+            Ok(Some(built)) => return Ok(built.settings.warnings.clone()),
             Ok(None) => {}
             Err(rejected) => return Err(rejected.errors),
         }
@@ -185,8 +186,12 @@ fn load(
         if let Some(watching) = current.as_ref().and_then(|it| it.watching.as_ref()) {
             watching.follow();
         }
-        let previous = current.as_ref().map(|current| &current.facts);
-        let (settings, app) = author.load(&sources, previous, deadline)?;
+        let baseline = match &current {
+            Some(_) if is_forced => Baseline::Forced,
+            Some(current) => Baseline::After(&current.facts),
+            None => Baseline::Start,
+        };
+        let (settings, app) = author.load(&sources, baseline, deadline)?;
         let read = Read::new(settings, app, &reaper);
         let Some(Current { content, .. }) = current else {
             return Ok(Found::New(read));

@@ -26,7 +26,8 @@ use super::{
 use crate::{
     server::{Activation, Deadline, Intake, Listener, NewServe, Pulse, Readiness, Threads, Worker},
     settings::{
-        Build, Changes, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded, Shadowed, Sources,
+        Baseline, Build, Changes, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded, Shadowed,
+        Sources,
     },
     telemetry::{LogHandle, OpenedLog},
     upgrade::Inheritance,
@@ -38,7 +39,7 @@ pub(crate) trait Author: Send + Sync {
     fn load(
         &self,
         sources: &Sources,
-        previous: Option<&Facts>,
+        baseline: Baseline<'_>,
         deadline: Instant,
     ) -> Result<(Loaded<()>, AnySettings), NotLoaded>;
 

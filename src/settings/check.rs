@@ -69,8 +69,9 @@ fn told(finding: Finding, effective: &Effective) -> Diagnostic {
 
 /// Whom the admin API's address lets in.
 fn check_admin(admin: &Admin, effective: &Effective, diagnostics: &mut Vec<Diagnostic>) {
-    // One that is named and wrong has its own diagnostic.
-    let has_token = effective.found(&["admin", "token_file"]).is_some();
+    // A token that is named and wrong has its own diagnostic.
+    let is_wrong = |known: &Diagnostic| known.key == "admin.token_file";
+    let has_token = admin.token_file.is_some() || diagnostics.iter().any(is_wrong);
     if admin.address.is_open() && !has_token {
         let message = "other machines can reach this address, so it needs `admin.token_file`";
         diagnostics.push(effective.diagnostic(Fault::Settings, "admin.address", message));

@@ -26,9 +26,6 @@ pub enum Written {
     State,
 }
 
-/// Letters that a misspelt name has wrong at the most.
-const SLIPS: usize = 2;
-
 impl Environment {
     pub(super) fn new(prefix: &str, variables: BTreeMap<OsString, OsString>) -> Environment {
         Environment {
@@ -49,27 +46,21 @@ impl Environment {
         })
     }
 
-    /// The variables that would be settings if there were one `_` more behind the prefix: the whole
-    /// name, the first key in it, and the name that it would have.
-    pub(super) fn nearly_settings(&self) -> impl Iterator<Item = (Cow<'_, str>, String, String)> {
+    /// The variables that begin with the prefix and are not settings for want of one `_`: the whole
+    /// name, and what follows the prefix and its `_`.
+    pub(super) fn others(&self) -> impl Iterator<Item = (Cow<'_, str>, String)> {
         let prefix = format!("{}_", self.prefix);
         let names = self.variables.keys().map(|name| name.to_string_lossy());
         names.filter_map(move |name| {
             let rest = name.strip_prefix(&prefix)?;
-            let (first, _) = rest.split_once("__")?;
-            let (first, meant) = (first.to_owned(), format!("{prefix}_{rest}"));
-            Some((name, first, meant))
+            let rest = (!rest.starts_with('_')).then(|| rest.to_owned())?;
+            Some((name, rest))
         })
     }
 
-    /// Variables whose names are a slip away from that which names the profile, and that one.
-    pub(super) fn nearly_profile(&self) -> impl Iterator<Item = (Cow<'_, str>, String)> {
-        let meant = format!("{}_PROFILE", self.prefix);
-        let names = self.variables.keys().map(|name| name.to_string_lossy());
-        names.filter_map(move |name| {
-            let slips = strsim::damerau_levenshtein(&name, &meant);
-            (1..=SLIPS).contains(&slips).then(|| (name, meant.clone()))
-        })
+    /// What the variables of the service begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Any variable.

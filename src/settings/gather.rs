@@ -3,6 +3,7 @@
 
 use super::diagnostic::{Diagnostic, Fault};
 use super::file;
+use super::key;
 use super::layer::Format;
 use super::sources::Sources;
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long to wait before looking again at sources that changed while they were read.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What a load found of each source, for the next one: how many bytes each file had, by its layer.
+/// What a load found of each source, for the next one: how many bytes each file had, and its layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     lengths: BTreeMap<PathBuf, (usize, String)>,
@@ -28,12 +29,36 @@ pub(super) struct Gathered {
 }
 
 /// What one pass found.
-#[derive(PartialEq)]
+#[derive(Default, PartialEq)]
 struct Pass {
     files: Vec<Found>,
-    /// Layers that are named and of which there is no file.
+    /// What is named and not there: a layer, or all of them.
     missing: Vec<Diagnostic>,
 }
+
+/// What the sources may not have become since the last load: an accident rather than a change.
+#[derive(Clone, Copy)]
+pub(crate) enum Baseline<'f> {
+    /// Nothing is served yet: what is named must be there.
+    Start,
+    /// Compared with what the last load found.
+    After(&'f Facts),
+    /// Whatever there is counts, be it nothing.
+    Forced,
+}
+
+impl Baseline<'_> {
+    /// What to do where nothing is left on purpose.
+    fn hint(self) -> &'static str {
+        match self {
+            Baseline::After(_) => " (a forced reload serves the built-in defaults)",
+            Baseline::Start | Baseline::Forced => "",
+        }
+    }
+}
+
+/// Names of files that a message lists.
+const LISTED: usize = 10;
 
 /// A file that is there.
 #[derive(PartialEq)]
@@ -62,15 +87,15 @@ impl Sources {
     }
 
     /// Reads all files until two whole passes agree, and compares with what was there before.
-    pub(super) fn gather(&self, previous: Option<&Facts>, deadline: Instant) -> Gathered {
+    pub(super) fn gather(&self, baseline: Baseline<'_>, deadline: Instant) -> Gathered {
         let mut gathered = Gathered {
             files: Vec::new(),
             facts: Facts::default(),
             diagnostics: Vec::new(),
         };
         // P3: what changes while it is being read is never applied.
-        match self.agreed(deadline) {
-            Ok(pass) => gathered.take(pass, previous),
+        match self.agreed(baseline, deadline) {
+            Ok(pass) => gathered.take(pass, baseline),
             Err(path) => gathered.diagnostics.push(Diagnostic::source(
                 path.display().to_string(),
                 "kept changing while it was read, until the time to load was over",
@@ -82,7 +107,8 @@ impl Sources {
 
     /// Whether the files are those, with that content.
     pub(super) fn hold<'t>(&self, files: impl IntoIterator<Item = (&'t str, &'t str)>) -> bool {
-        let now = self.pass();
+        // What is missing was decided by the load.
+        let now = self.pass(Baseline::Forced);
         let mut known = files.into_iter();
         let all_same = now.files.iter().all(|found| {
             let known = known.next();
@@ -98,10 +124,10 @@ impl Sources {
     }
 
     /// Two passes that agree, or the path of a file that kept changing.
-    fn agreed(&self, deadline: Instant) -> Result<Pass, PathBuf> {
-        let mut before = self.pass();
+    fn agreed(&self, baseline: Baseline<'_>, deadline: Instant) -> Result<Pass, PathBuf> {
+        let mut before = self.pass(baseline);
         loop {
-            let after = self.pass();
+            let after = self.pass(baseline);
             if before == after {
                 return Ok(after);
             }
@@ -118,12 +144,10 @@ impl Sources {
         }
     }
 
-    fn pass(&self) -> Pass {
-        let mut pass = Pass {
-            files: Vec::new(),
-            missing: Vec::new(),
-        };
+    fn pass(&self, baseline: Baseline<'_>) -> Pass {
+        let mut pass = Pass::default();
         let profile = self.profile_name();
+        let is_forced = matches!(baseline, Baseline::Forced);
         match self.path().map(|path| (path, path.metadata())) {
             Some((folder, Ok(metadata))) if metadata.is_dir() => {
                 if let Err(error) = folder.join(".").metadata() {
@@ -138,9 +162,20 @@ impl Sources {
                     None => {}
                 }
                 pass.layer(folder, "local");
+                if pass.files.is_empty() && !is_forced {
+                    pass.missing.push(no_layers(folder, baseline.hint()));
+                }
                 return pass;
             }
             Some((path, Ok(_))) => pass.files.push(Found::named(path.to_owned())),
+            Some((path, Err(error))) if is_absent(&error) => {
+                if !is_forced {
+                    let message = format!("{}{}", file::reason(&error), baseline.hint());
+                    let name = path.display().to_string();
+                    let gone = Diagnostic::source(name, message, Fault::Settings);
+                    pass.missing.push(gone);
+                }
+            }
             Some((path, Err(error))) => pass.files.push(Found::failed(path, &error)),
             None => {}
         }
@@ -152,6 +187,39 @@ impl Sources {
         }
         pass
     }
+}
+
+/// Says that a directory holds no settings, and which files it holds instead.
+fn no_layers(folder: &Path, hint: &str) -> Diagnostic {
+    let expected =
+        "expected a file of settings, such as default.toml, default.yaml or default.json";
+    let found = match file_names(folder) {
+        Ok(names) if names.is_empty() => "no file".to_owned(),
+        Ok(names) => {
+            let shown: Vec<String> = names.iter().take(LISTED).map(|name| quoted(name)).collect();
+            let more = match names.len().saturating_sub(LISTED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("{}{more}, which are not recognized", shown.join(", "))
+        }
+        Err(error) => file::reason(&error),
+    };
+    let message = format!("{expected}, found {found}{hint}");
+    Diagnostic::source(folder.display().to_string(), message, Fault::Settings)
+}
+
+fn quoted(name: &str) -> String {
+    format!("`{}`", key::shorten(name))
+}
+
+/// The names in a directory, sorted.
+fn file_names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = folder.read_dir()?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<io::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
 }
 
 /// Whether a profile may have this name.
@@ -176,7 +244,13 @@ impl Pass {
             let path = folder.join(format!("{name}.{ending}"));
             let content = match file::read(&path) {
                 // A link to nowhere is there, and is broken: that is not the same as absent.
-                Err(_) if path.symlink_metadata().is_err_and(is_absent) => continue,
+                Err(_)
+                    if path
+                        .symlink_metadata()
+                        .is_err_and(|error| is_absent(&error)) =>
+                {
+                    continue;
+                }
                 content => content.map(|bytes| (format, bytes)),
             };
             self.files.push(Found {
@@ -232,7 +306,7 @@ impl Found {
 }
 
 impl Gathered {
-    fn take(&mut self, pass: Pass, previous: Option<&Facts>) {
+    fn take(&mut self, pass: Pass, baseline: Baseline<'_>) {
         self.diagnostics.extend(pass.missing);
         for pair in pass
             .files
@@ -260,33 +334,34 @@ impl Gathered {
                 }
             }
         }
-        // A named path that is gone or unreadable says so itself.
-        let compared = previous.filter(|_| self.diagnostics.is_empty());
-        for (path, (length, layer)) in compared.into_iter().flat_map(|facts| &facts.lengths) {
-            let now = self.facts.lengths.get(path);
-            // Written anew in another format, a layer is still there.
-            let other = self
-                .facts
-                .lengths
-                .values()
-                .find(|(_, other)| other == layer);
-            match now.or(other) {
-                // P3: a file between truncation and its new content parses; it must not be used.
-                Some((0, _)) if *length > 0 => self.lost(path, "is empty and was not before"),
-                None => self.lost(path, "is gone and was there before"),
-                Some(_) => {}
-            }
+        if let Baseline::After(facts) = baseline {
+            self.find_emptied(facts);
         }
     }
 
-    /// Fails for a file that set something, and how to set nothing instead.
-    fn lost(&mut self, path: &Path, how: &str) {
-        let instead = match Format::of(path) {
-            Some(Format::Json) => "write `{}`",
-            _ => "leave a comment in it",
-        };
-        let message = format!("{how} (to set nothing, {instead})");
-        self.fail(path, message, Fault::Settings);
+    /// Fails for files that are empty and were not before.
+    ///
+    /// P3: a file between truncation and its new content parses; it must not be used. A file that
+    /// is gone is a change like any other, as long as another one is there.
+    fn find_emptied(&mut self, before: &Facts) {
+        for (path, (length, layer)) in &before.lengths {
+            let lengths = &self.facts.lengths;
+            // Written anew in another format, a layer is still the same.
+            let other = lengths.iter().find(|(_, (_, other))| other == layer);
+            let now = lengths.get_key_value(path).or(other);
+            if let Some((path, (0, _))) = now
+                && *length > 0
+            {
+                let nothing = match Format::of(path) {
+                    Some(Format::Json) => "write `{}` in it",
+                    _ => "leave a comment in it",
+                };
+                let message = format!(
+                    "is empty and was not before (to set nothing, {nothing}, or force the reload)"
+                );
+                self.fail(&path.clone(), message, Fault::Settings);
+            }
+        }
     }
 
     fn fail(&mut self, path: &Path, message: impl Into<String>, kind: Fault) {
@@ -300,6 +375,6 @@ fn unreadable(error: &io::Error) -> (Fault, String) {
     (Fault::of(error), file::reason(error))
 }
 
-fn is_absent(error: io::Error) -> bool {
+fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }

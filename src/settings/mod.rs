@@ -4,7 +4,7 @@
 //! to a layer (`layer`), merges the layers to a tree whose values know where they came from
 //! (`tree.rs`), reads the tree as [`Tables`] (`de`, `schema.rs`, `units.rs`, `secret.rs`), and
 //! lets the author check theirs (`check.rs`, `author.rs`). All that is wrong is told at once (`diagnostic.rs`,
-//! `text.rs`); what is right comes with its [`Effective`] form, for digests, differences and all
+//! `text.rs`), and so is what probably was meant otherwise (`near_miss.rs`); what is right comes with its [`Effective`] form, for digests, differences and all
 //! that shows settings (`effective.rs`, `changes.rs`, `show.rs`).
 //!
 //! Knows nothing of actors, and nothing ambient: [`Sources`] carries paths, variables and arguments
@@ -22,6 +22,7 @@ mod file;
 mod gather;
 mod key;
 mod layer;
+mod near_miss;
 mod schema;
 mod secret;
 mod shape;
@@ -48,9 +49,9 @@ pub(crate) use author::ReadFiles;
 pub(crate) use changes::{Changes, changes, shadowed};
 pub(crate) use check::found_by_build;
 pub(crate) use diagnostic::first;
-pub(crate) use gather::Facts;
+pub(crate) use gather::{Baseline, Facts};
 
-use de::{Problem, Typed};
+use de::Typed;
 use diagnostic::report;
 use gather::Gathered;
 use secret::Vault;
@@ -69,6 +70,8 @@ pub(crate) struct Loaded<A> {
     pub(crate) effective: Effective,
     /// For the next load: which sources there were, and how much was in each.
     pub(crate) facts: Facts,
+    /// What is probably not as it was meant, and is no error.
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 impl<A> Loaded<A> {
@@ -88,6 +91,7 @@ impl<A> Loaded<A> {
             tables,
             effective: self.effective,
             facts: self.facts,
+            warnings: self.warnings,
         };
         (rest, app)
     }
@@ -110,7 +114,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// All that is wrong: 20 at most, then one that says that there are more.
 pub fn read<S: Settings>(sources: &Sources) -> Result<(Tables<S>, Effective), Vec<Diagnostic>> {
-    let loaded = load(sources, None, Instant::now() + PATIENCE).map_err(|not| not.errors)?;
+    let loaded =
+        load(sources, Baseline::Start, Instant::now() + PATIENCE).map_err(|not| not.errors)?;
     Ok((loaded.tables, loaded.effective))
 }
 
@@ -126,16 +131,16 @@ pub(crate) fn may_be_settings(path: &Path) -> bool {
 /// All that is wrong: 20 at most, then one that says that there are more.
 pub(crate) fn load<S: Settings>(
     sources: &Sources,
-    previous: Option<&Facts>,
+    baseline: Baseline<'_>,
     deadline: Instant,
 ) -> Result<Loaded<S>, NotLoaded> {
-    let gathered = sources.gather(previous, deadline);
+    let gathered = sources.gather(baseline, deadline);
     let facts = gathered.facts.clone();
     // Made only where it is asked: by variables, and by errors.
     let schema: LazyCell<Json> = LazyCell::new(schema::<S>);
     let Merged {
         tree,
-        sound_until,
+        is_whole,
         mut diagnostics,
     } = merge(gathered, sources, &schema);
 
@@ -150,15 +155,11 @@ pub(crate) fn load<S: Settings>(
         secrets,
         reads_ahead,
     } = de::typed::<Tables<S>>(&tree, &vault);
-    // What stands behind a syntax error may be misread, and what lacks may stand there.
+    // What lacks may stand in a file that could not be read.
     let sound = diagnostics.is_empty();
-    let credible = |problem: &Problem| match problem.at {
-        Some((source, offset)) => sound_until[source].is_none_or(|until| offset < until),
-        None => true,
-    };
     let credible = problems
         .into_iter()
-        .filter(|problem| (sound || !problem.missing) && credible(problem))
+        .filter(|problem| sound || !problem.missing)
         .map(|problem| problem.diagnostic);
     diagnostics.extend(credible);
     let fail = |diagnostics, sources: &[SourceText]| {
@@ -186,12 +187,16 @@ pub(crate) fn load<S: Settings>(
     if reads_ahead {
         effective.find_secrets();
     }
-    check::check(&tables, &effective, &mut diagnostics);
+    // How settings stand to each other is not known where a file could not be read whole.
+    if is_whole {
+        check::check(&tables, &effective, &mut diagnostics);
+    }
     if diagnostics.is_empty() {
         Ok(Loaded {
             tables,
             effective,
             facts,
+            warnings: near_miss::near_misses(sources.environment(), &schema),
         })
     } else {
         fail(diagnostics, effective.sources())
@@ -201,8 +206,8 @@ pub(crate) fn load<S: Settings>(
 /// All layers in one tree, and what was wrong with them.
 struct Merged {
     tree: Tree,
-    /// For each source, the offset of its first syntax error.
-    sound_until: Vec<Option<usize>>,
+    /// Whether all files could be read.
+    is_whole: bool,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -210,7 +215,6 @@ fn merge(gathered: Gathered, sources: &Sources, schema: &LazyCell<Json>) -> Merg
     let mut diagnostics = gathered.diagnostics;
     let mut texts = Vec::new();
     let mut layers: Vec<Layer> = Vec::new();
-    let mut sound_until = Vec::new();
     for (path, format, bytes) in gathered.files {
         let text = match decode(&path, bytes) {
             Ok(text) => text,
@@ -221,20 +225,19 @@ fn merge(gathered: Gathered, sources: &Sources, schema: &LazyCell<Json>) -> Merg
         };
         let parsed = layer::parse(texts.len(), &text, format);
         layers.push(parsed.layer);
-        sound_until.push(parsed.sound_until);
         diagnostics.extend(parsed.diagnostics);
         texts.push(text);
     }
+    let is_whole = diagnostics.is_empty();
     let (overrides, wrong) = layer::overrides(sources, schema, texts.len());
     diagnostics.extend(wrong);
     for layer::Override { layer, text } in overrides {
         layers.push(layer);
         texts.push(text);
-        sound_until.push(None);
     }
     Merged {
         tree: Tree::new(layers, texts),
-        sound_until,
+        is_whole,
         diagnostics,
     }
 }

@@ -112,7 +112,7 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
     /// A path such as `"/-/"`, beneath which `livez` and `readyz` are answered here too, for load
-    /// balancers that cannot reach the admin API. Default: none.
+    /// balancers that cannot reach the admin API; `""` is none. Default: none.
     #[serde(
         default,
         deserialize_with = "units::probes",
@@ -143,8 +143,12 @@ pub struct Admin {
     #[schemars(with = "String")]
     pub address: AdminAddress,
     /// A file that holds the token which requests must bear, of at least 16 bytes. A relative path
-    /// starts at the settings directory. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// starts at the settings directory; `""` is none. Default: none.
+    #[serde(
+        deserialize_with = "units::optional_path",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<PathBuf>")]
     pub token_file: Option<PathBuf>,
     /// Names that `Host` may carry, beside IP addresses and `localhost`. Default: none.
     #[serde(deserialize_with = "units::hosts")]

@@ -81,11 +81,23 @@ impl<'s> Shape<'s> {
         for schema in &self.alternatives {
             let property = schema.pointer("/properties").and_then(|all| all.get(key));
             let free = schema.get("additionalProperties");
-            if let Some(schema) = property.or(free) {
+            let free = free.filter(|schema| **schema != Json::Bool(false));
+            // Those of keys that are numbers.
+            let patterns = schema.get("patternProperties").and_then(Json::as_object);
+            let numbered = patterns.and_then(|patterns| patterns.values().next());
+            if let Some(schema) = property.or(free).or(numbered) {
                 inner.add(schema);
             }
         }
         (!inner.alternatives.is_empty()).then_some(inner)
+    }
+
+    /// What is within the key that a variable's segment stands for, whatever its case.
+    pub(super) fn under(&self, segment: &str) -> Option<Self> {
+        match self.known(segment) {
+            Some(key) => self.within(&key),
+            None => self.within(segment),
+        }
     }
 
     /// Whether nothing but a table may stand there.

@@ -22,8 +22,8 @@ impl Sources {
         Sources::default()
     }
 
-    /// A settings directory (with `default.*` and `local.*`, each of which may lack) or one file; it
-    /// must exist. A file's ending says how it is written: `.toml`, `.yaml` (or `.yml`) or `.json`.
+    /// A settings directory (with `default.*`, `local.*` or the profile's file, at least one of them) or
+    /// one file; it must exist. A file's ending says how it is written: `.toml`, `.yaml` (or `.yml`) or `.json`.
     pub fn at(path: impl Into<PathBuf>) -> Sources {
         Sources {
             path: Some(path.into()),
@@ -41,6 +41,9 @@ impl Sources {
     /// settings (`EVERUP__SERVER__WORKERS=4`), secrets may name any (`{ env = "NAME" }`), and
     /// `LOGS_DIRECTORY`, `RUNTIME_DIRECTORY` and `STATE_DIRECTORY` are where relative paths of what
     /// is written start.
+    ///
+    /// A variable with one `_` too few (`EVERUP_SERVER_WORKERS`) sets nothing, and is logged as a
+    /// warning.
     ///
     /// Keys are between `__`, in any case. Where keys are free, as routes' and listeners' are, one
     /// in upper case is lowered and any other kept as it is. Values are as in [`Sources::set`].

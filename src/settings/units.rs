@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use log::LevelFilter;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The longest duration.
@@ -226,18 +227,27 @@ fn up_to<'de, D: Deserializer<'de>>(most: u16, from: D) -> Result<u16, D::Error>
     u16::try_from(number).map_err(D::Error::custom)
 }
 
-/// A path beneath which probes are answered.
+/// A path beneath which probes are answered, or nothing.
 pub(super) fn probes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    let read = from.deserialize_str(Text {
-        expected: "a path that begins and ends with a slash, such as \"/-/\"",
+    from.deserialize_str(Text {
+        expected: "a path that begins and ends with a slash, such as \"/-/\", or \"\" for none",
         read: |text| {
             // As it comes in a request: what would be encoded there never matches.
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
             let good = text.starts_with('/') && text.ends_with('/') && text.bytes().all(plain);
-            good.then(|| text.to_owned())
+            (good || text.is_empty()).then(|| (!text.is_empty()).then(|| text.to_owned()))
         },
-    });
-    read.map(Some)
+    })
+}
+
+/// The path of a file, or nothing.
+pub(super) fn optional_path<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<PathBuf>, D::Error> {
+    from.deserialize_str(Text {
+        expected: "the path of a file, or \"\" for none",
+        read: |text| Some((!text.is_empty()).then(|| PathBuf::from(text))),
+    })
 }
 
 /// Names that Host may carry.

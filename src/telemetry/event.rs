@@ -8,7 +8,7 @@ use super::line;
 use crate::{
     config::{Attempt, Outcome, Snapshot, Upgraded},
     server::{DrainReport, Failure, Listener, Requests, Step, Victim},
-    settings::LogFormat,
+    settings::{Diagnostic, LogFormat},
 };
 
 /// Something that the operator is to know.
@@ -16,6 +16,8 @@ pub(crate) enum Event<'a> {
     /// The first generation is served: says where.
     Serving(&'a Snapshot),
     Attempt(&'a Attempt),
+    /// Something about the settings that is no error, and is probably not as it was meant.
+    Warning(&'a Diagnostic),
     StopAsked {
         by: &'a str,
         is_first: bool,
@@ -136,7 +138,7 @@ impl Event<'_> {
             }
             Self::LogMoves { .. } | Self::LogReopened { .. } => Level::Info,
             Self::LogNotAFile { .. } => Level::Info,
-            Self::LinesLost { .. } | Self::SocketsUnused(_) => Level::Warn,
+            Self::LinesLost { .. } | Self::SocketsUnused(_) | Self::Warning(_) => Level::Warn,
             Self::Abandoned { .. } | Self::NotAccepted { .. } => Level::Warn,
             Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
             Self::NotWatched(_) | Self::Failed(_) => Level::Error,
@@ -147,7 +149,7 @@ impl Event<'_> {
 
     fn target(&self) -> &'static str {
         match self {
-            Self::Attempt(_) | Self::NotWatched(_) => "everup::config",
+            Self::Attempt(_) | Self::NotWatched(_) | Self::Warning(_) => "everup::config",
             Self::Unhandled(_) | Self::TerminalGone(_) => "everup::signals",
             Self::LinesLost { .. } | Self::LogMoves { .. } | Self::LogReopened { .. } => LOG,
             Self::LogNotAFile { .. } | Self::LogNotReopened { .. } => LOG,
@@ -183,6 +185,7 @@ impl fmt::Display for Event<'_> {
                 )
             }
             Self::Attempt(attempt) => attempt.fmt(f),
+            Self::Warning(diagnostic) => diagnostic.fmt(f),
             Self::StopAsked { by, is_first, step } => {
                 let what = match (is_first, step) {
                     (true, Some(Step::Delay)) => "stopping: still accepting for `shutdown.delay`",

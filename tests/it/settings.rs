@@ -292,3 +292,105 @@ fn two_files_of_one_layer_are_refused_and_both_named() {
     assert_eq!(code, 78, "{log}");
     assert_says(&log, &["settings/default.yaml: ", "settings/default.toml"]);
 }
+
+#[test]
+fn a_variable_with_one_underscore_too_few_is_warned_of_and_hinders_nothing() {
+    let told = "EVERUP_SERVER_WORKERS: sets nothing (did you mean EVERUP__SERVER__WORKERS?)";
+    let setup = || {
+        let setup = Setup::new("[app]\nmessage = \"here\"\n");
+        setup
+            .env("EVERUP_SERVER_WORKERS", "3")
+            .env("AWS_PROFILE", "prod")
+    };
+    let program = setup().serve();
+    program.wait_log(told);
+    let mark = program.mark();
+    program.edit("[app]\nmessage = \"there\"\n");
+    program.reload_applied();
+    program.wait_after(mark, told);
+    let ran = setup().ask(&["check"]);
+    assert_eq!((ran.code, &*ran.err), (0, &*format!("warning: {told}\n")));
+    assert!(ran.out.contains("settings/default.toml"), "{}", ran.out);
+    let ran = setup().ask(&["show"]);
+    assert_eq!((ran.code, &*ran.err), (0, &*format!("warning: {told}\n")));
+}
+
+#[test]
+fn a_directory_without_settings_is_not_served_as_the_defaults() {
+    for setup in [Setup::empty(), Setup::empty().unnamed()] {
+        let (code, log) = setup.run();
+        assert_eq!(code, 78, "{log}");
+        assert_says(
+            &log,
+            &["settings: expected a file of settings", "found no file"],
+        );
+    }
+    let setup = Setup::empty()
+        .file("default.conf", "")
+        .file("defaults.yml", "");
+    let ran = setup.ask(&["check", "--settings", "settings"]);
+    assert_eq!((ran.code, &*ran.out), (78, ""), "{}", ran.err);
+    assert_says(
+        &ran.err,
+        &["found `default.conf`, `defaults.yml`, which are not recognized"],
+    );
+}
+
+#[test]
+fn a_removed_local_file_no_longer_applies_after_a_reload() {
+    let setup = Setup::new("[app]\nmessage = \"default\"\n");
+    let program = setup
+        .file("local.toml", "app.message = \"local\"\n")
+        .serve();
+    assert_eq!(program.get("/").text(), "local");
+    program.remove("local.toml");
+    let attempt = program.reload_applied();
+    assert_eq!(attempt["changes"][0]["key"], "app.message");
+    assert_eq!(program.get("/").text(), "default");
+}
+
+#[test]
+fn a_removed_local_file_is_a_change_that_is_watched() {
+    let setup = Setup::new("reload.watch = true\n[app]\nmessage = \"default\"\n");
+    let program = setup
+        .file("local.toml", "app.message = \"local\"\n")
+        .serve();
+    let mark = program.mark();
+    program.remove("local.toml");
+    program.wait_attempt(mark, "applied");
+    assert_eq!(program.get("/").text(), "default");
+}
+
+#[test]
+fn settings_that_are_all_gone_or_empty_are_applied_only_where_that_is_forced() {
+    let program = Setup::new("[app]\nmessage = \"here\"\n")
+        .arg("--set=server.listeners.public.address=127.0.0.1:0")
+        .arg("--set=admin.address=unix:admin.sock")
+        .serve();
+    for gone in [false, true] {
+        match gone {
+            false => program.write("default.toml", ""),
+            true => program.remove("default.toml"),
+        }
+        let (status, attempt) = program.reload();
+        assert_eq!((status, &attempt["outcome"]), (422, &"rejected".into()));
+        assert_says(&attempt.to_string(), &["force"]);
+        assert_eq!(program.get("/").text(), "here");
+        let answer = program.post("/reload?force=true");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(program.get("/").text(), "Before hot reload");
+        program.write("default.toml", "[app]\nmessage = \"here\"\n");
+        program.reload_applied();
+    }
+}
+
+#[test]
+fn an_empty_text_turns_probes_and_the_token_off() {
+    let setup = Setup::new(
+        "[server.listeners.public]\naddress = \"127.0.0.1:0\"\nprobes = \"\"\n\
+         [admin]\naddress = \"127.0.0.1:0\"\ntoken_file = \"\"\n",
+    );
+    let program = setup.serve();
+    assert_eq!(program.status()["state"], "serving");
+    assert_eq!(program.get("/-/livez").status, 404);
+}

@@ -2,7 +2,7 @@
 
 use super::super::diagnostic::{Diagnostic, found, found_text};
 use super::super::key;
-use super::super::tree::{At, Origin};
+use super::super::tree::At;
 use super::node::{Node, Step};
 use config::{Value, ValueKind};
 use serde::de::{self, Expected, Unexpected};
@@ -12,8 +12,6 @@ use std::fmt;
 #[derive(Debug)]
 pub(in super::super) struct Problem {
     pub(in super::super) diagnostic: Diagnostic,
-    /// The source and the byte offset at which it stands.
-    pub(in super::super) at: Option<(usize, usize)>,
     /// Whether something lacks, rather than being wrong.
     pub(in super::super) missing: bool,
 }
@@ -47,7 +45,6 @@ impl Problem {
                 &node.step.path(),
                 message,
             ),
-            at: Origin::of(node.value).map(|origin| (origin.source, origin.offset(at))),
             missing: false,
         }
     }

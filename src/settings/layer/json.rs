@@ -1,7 +1,7 @@
 //! JSON: with `serde_json`, which is given the text byte by byte, so that it is known where each key
 //! and value stands. Not as YAML: that refuses characters and keys that JSON allows.
 
-use super::super::key::{self, DEPTH};
+use super::super::key::DEPTH;
 use super::super::text::SourceText;
 use super::{Parsed, Reading};
 use config::{Map, Value, ValueKind};
@@ -218,9 +218,8 @@ impl<'de> Visitor<'de> for Found<'_, '_> {
             let mut place = self.place.within();
             place.key = Some(at);
             let value = entries.next_value_seed(place)?;
-            if table.contains_key(&key) {
-                let message = format!("duplicate key `{}`", key::shorten(&key));
-                self.place.reading.error(at, message);
+            if let Some(known) = table.get(&key) {
+                self.place.reading.duplicate(at, &key, known);
             } else if let Some(value) = value {
                 table.insert(key, value);
             }

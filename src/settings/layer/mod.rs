@@ -10,6 +10,7 @@ mod yaml;
 pub(super) use overrides::{Override, overrides};
 
 use super::diagnostic::{Diagnostic, REPORTED};
+use super::key;
 use super::text::SourceText;
 use super::tree::{Layer, Origin};
 use config::{Map, Value, ValueKind};
@@ -25,10 +26,9 @@ pub(super) enum Format {
 
 /// What became of a source.
 pub(super) struct Parsed {
+    /// Empty where there is a syntax error: what could be read may not be what was meant.
     pub(super) layer: Layer,
     pub(super) diagnostics: Vec<Diagnostic>,
-    /// The offset of the first error: what stands behind it may not be what was meant.
-    pub(super) sound_until: Option<usize>,
 }
 
 impl Format {
@@ -61,9 +61,41 @@ pub(super) fn parse(source: usize, text: &SourceText, format: Format) -> Parsed 
 struct Reading<'a> {
     source: usize,
     text: &'a str,
-    /// Offsets and what is wrong there, as many as are told.
-    errors: Vec<(usize, String)>,
-    sound_until: Option<usize>,
+    /// As many as are told.
+    errors: Vec<Wrong>,
+}
+
+/// A syntax error.
+struct Wrong {
+    offset: usize,
+    message: String,
+    /// Of a key that is there twice, the offset of the first.
+    first: Option<usize>,
+}
+
+impl Wrong {
+    fn new(offset: usize, message: String) -> Self {
+        Wrong {
+            offset,
+            message,
+            first: None,
+        }
+    }
+
+    fn duplicate(offset: usize, key: &str, first: Option<usize>) -> Self {
+        Wrong {
+            first,
+            ..Wrong::new(offset, format!("duplicate key `{}`", key::shorten(key)))
+        }
+    }
+
+    fn diagnostic(self, text: &SourceText) -> Diagnostic {
+        let message = match self.first {
+            Some(first) => format!("{}: the first is at {}", self.message, text.place(first)),
+            None => self.message,
+        };
+        Diagnostic::settings::<&str>(Some(text.place(self.offset)), &[], message)
+    }
 }
 
 impl<'a> Reading<'a> {
@@ -72,7 +104,6 @@ impl<'a> Reading<'a> {
             source,
             text,
             errors: Vec::new(),
-            sound_until: None,
         }
     }
 
@@ -97,26 +128,31 @@ impl<'a> Reading<'a> {
     }
 
     fn error(&mut self, offset: usize, message: String) {
-        self.sound_until = Some(self.sound_until.map_or(offset, |first| first.min(offset)));
+        self.add(Wrong::new(offset, message));
+    }
+
+    /// Takes down a key that is there already, with that value.
+    fn duplicate(&mut self, offset: usize, key: &str, known: &Value) {
+        let first = Origin::of(known).map(|origin| origin.key);
+        self.add(Wrong::duplicate(offset, key, first));
+    }
+
+    fn add(&mut self, wrong: Wrong) {
         if self.errors.len() <= REPORTED {
-            self.errors.push((offset, message));
+            self.errors.push(wrong);
         }
     }
 
     fn is_sound(&self) -> bool {
-        self.sound_until.is_none()
+        self.errors.is_empty()
     }
 
     fn parsed(self, table: Map<String, Value>, text: &SourceText) -> Parsed {
+        let is_sound = self.is_sound();
         let errors = self.errors.into_iter();
         Parsed {
-            layer: Layer::new(table),
-            diagnostics: errors
-                .map(|(offset, message)| {
-                    Diagnostic::settings::<&str>(Some(text.place(offset)), &[], message)
-                })
-                .collect(),
-            sound_until: self.sound_until,
+            layer: Layer::new(if is_sound { table } else { Map::new() }),
+            diagnostics: errors.map(|wrong| wrong.diagnostic(text)).collect(),
         }
     }
 }

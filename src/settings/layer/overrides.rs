@@ -47,17 +47,6 @@ pub(in super::super) fn overrides(
             Err(message) => wrong.push(Diagnostic::source(name.as_ref(), message, Fault::Settings)),
         }
     }
-    // Other variables may begin like this too: another service's, those of Kubernetes.
-    for (name, first, meant) in sources.environment().nearly_settings() {
-        if Shape::new(schema).known(&first).is_some() {
-            let message = format!("sets nothing (did you mean {meant}?)");
-            wrong.push(Diagnostic::source(name, message, Fault::Settings));
-        }
-    }
-    for (name, meant) in sources.environment().nearly_profile() {
-        let message = format!("sets nothing (did you mean {meant}?)");
-        wrong.push(Diagnostic::source(name, message, Fault::Settings));
-    }
     for (key, value) in sources.sets() {
         let read = match key::split(key) {
             Some(path) => fits(&path, value, schema).map(|()| path),

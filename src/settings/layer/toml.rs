@@ -1,7 +1,9 @@
 //! TOML, and single values in it: with `toml`'s own parser, which knows where each key and value
 //! stands and goes on after an error.
 
-use super::super::key::{self, DEPTH};
+mod faults;
+
+use super::super::key::DEPTH;
 use super::super::text::SourceText;
 use super::{Parsed, Reading};
 use config::{Map, Value, ValueKind};
@@ -51,13 +53,10 @@ impl Reading<'_> {
                 Err(error) => (Spanned::new(0..0, DeTable::new()), vec![error]),
             }
         };
-        for error in errors {
-            let span = error.span().unwrap_or(text.len()..text.len());
-            let message = match (error.message(), text.get(span.clone())) {
-                ("duplicate key", Some(key)) => format!("duplicate key `{}`", key::shorten(key)),
-                (message, _) => message.to_owned(),
-            };
-            self.error(span.start, message);
+        if !errors.is_empty() {
+            let wrong = faults::explain(text, errors);
+            wrong.into_iter().for_each(|wrong| self.add(wrong));
+            return Map::new();
         }
         self.table(table.into_inner(), 1)
     }
@@ -148,8 +147,77 @@ mod tests {
         let errors = errors("a = \nb = 1\nb = 2\nc = truth\n");
         assert_eq!(errors.len(), 3, "{errors:?}");
         assert!(errors[0].starts_with("a.toml:1:5: "), "{errors:?}");
-        assert!(errors.contains(&"a.toml:3:1: duplicate key `b`".to_owned()));
+        let duplicate = "a.toml:3:1: duplicate key `b`: the first is at a.toml:2:1";
+        assert!(errors.contains(&duplicate.to_owned()), "{errors:?}");
         assert!(errors.iter().any(|error| error.starts_with("a.toml:4:5: ")));
+    }
+
+    #[test]
+    fn a_string_without_quotes_is_explained_once() {
+        for (value, found) in [
+            ("info", "info"),
+            ("two", "two"),
+            ("none # as it was", "none"),
+            ("fast", "fast"),
+            ("hello world", "hello world"),
+            ("hello, world", "hello"),
+            ("/var/log/x.log", "/var/log/x.log"),
+            ("75s", "75s"),
+            ("10MiB", "10MiB"),
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("[info]", "info"),
+            ("{ b = info }", "info"),
+            ("[\n  1,\n  info,\n]", "info"),
+        ] {
+            let errors = errors(&format!("a = {value}\nb = 1\n"));
+            let quotes = format!("expected a value; a string needs quotes: \"{found}\"");
+            assert_eq!(errors.len(), 1, "{value}: {errors:?}");
+            assert!(errors[0].ends_with(&quotes), "{value}: {errors:?}");
+        }
+        for (value, meant) in [("True", "true"), ("FALSE", "false")] {
+            let lower = format!("a.toml:1:5: expected a value; booleans are lower case: `{meant}`");
+            assert_eq!(errors(&format!("a = {value}")), [lower]);
+        }
+        for number in [
+            "1__0",
+            "0xZZ",
+            "1.2e",
+            "1979-13-01",
+            "12:61:00",
+            "007",
+            "+_1",
+        ] {
+            let errors = errors(&format!("a = {number}"));
+            assert!(!errors.is_empty(), "{number}");
+            assert!(!errors[0].contains("quotes"), "{number}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_names_the_first() {
+        for (text, first, second) in [
+            ("a = 1\n[t]\na = 2\na = 3", "3:1", "4:1"),
+            ("[a]\nx = 1\n[b]\n[a]\n", "1:2", "4:2"),
+            ("[a.b]\n[a]\n[c]\n[a]\n", "2:2", "4:2"),
+            ("[a]\n\"b\" = 1\n'b' = 2", "2:1", "3:1"),
+            ("[a]\nb.c = 1\nb.d = 1\nb.c = 2", "2:3", "4:3"),
+            (
+                "[[l]]\nx = 1\n[[l]]\nx = 1\n[l.t]\ny = 1\ny = 2",
+                "6:1",
+                "7:1",
+            ),
+            ("a = { b = 1, c = 2, b = 3 }", "1:7", "1:21"),
+            ("a = [{ b = 1 }, { b = 1, b = 2 }]", "1:19", "1:26"),
+            ("[r.\"/a.b\"]\nx = 1\n[r.\"/a.b\"]\nx = 1", "1:4", "3:4"),
+        ] {
+            let errors = errors(text);
+            let (start, end) = (
+                format!("a.toml:{second}: duplicate key "),
+                format!("a.toml:{first}"),
+            );
+            let names = |error: &String| error.starts_with(&start) && error.ends_with(&end);
+            assert!(errors.iter().any(names), "{text:?}: {errors:?}");
+        }
     }
 
     #[test]

@@ -86,7 +86,8 @@ fn options() -> Options {
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: REPLAYED,
         },
-        duplicate_keys: DuplicateKeyPolicy::Error,
+        // Told where the tables are made: there it is known where the first one is.
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
         non_finite_float_policy: NonFiniteFloatPolicy::Reject,
         // YAML 1.2: `no` is a text, and so is what no other format takes for a number.
         strict_booleans: true,
@@ -115,8 +116,11 @@ struct Key<'t>(Cow<'t, str>);
 fn table(reading: &mut Reading<'_>, entries: Entries<'_>) -> Map<String, Value> {
     let mut table = Map::with_capacity(entries.len());
     for (key, node) in entries {
-        if let Some(value) = value(reading, node, offset(&key.referenced)) {
-            table.insert(key.value.0.into_owned(), value);
+        let (name, at) = (key.value.0, offset(&key.referenced));
+        if let Some(known) = table.get(&*name) {
+            reading.duplicate(at, &name, known);
+        } else if let Some(value) = value(reading, node, at) {
+            table.insert(name.into_owned(), value);
         }
     }
     table
@@ -171,10 +175,6 @@ fn raw<'t>(text: &'t str, location: &Location) -> Option<&'t str> {
 /// A syntax error in few words; serde-saphyr's own speak of its options.
 fn message(error: &Error) -> String {
     match error {
-        Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("duplicate key `{}`", key::shorten(key))
-        }
-        Error::DuplicateMappingKey { .. } => "duplicate key".to_owned(),
         Error::Budget {
             breach: BudgetBreach::Depth { .. },
             ..

@@ -88,7 +88,7 @@ fn nothing_is_rounded_wrapped_or_turned_into_text() {
 fn overrides_that_do_not_fit_name_their_source() {
     let errors = |key: &str, value: &str| {
         let sources = Sources::builtin().set(key, value);
-        let errors = load::<Demo>(&sources, None, soon())
+        let errors = load::<Demo>(&sources, Baseline::Start, soon())
             .expect_err("wrong settings")
             .errors;
         errors.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -127,20 +127,61 @@ fn at_most_twenty_errors_are_told_and_that_there_are_more() {
 }
 
 #[test]
-fn what_stands_behind_a_syntax_error_is_not_judged() {
-    let folder = Folder::new("[server]\nworkers = \"x\"\n[app\nmessage = 1\n");
-    folder.write("local.toml", "[logging]\nlevel = 1\n");
+fn what_is_in_a_file_with_a_syntax_error_is_not_judged() {
+    let folder = Folder::new("[server]\nworkers = \"x\"\nnonsense = 1\n[app\nmessage = \"bad\"\n");
+    folder.write(
+        "local.toml",
+        "[app]\nmessage = \"bad\"\n[admin]\naddress = \"0.0.0.0:1\"\n[logging]\nlevel = 1\n",
+    );
     let errors = folder.errors();
+    assert!(errors[0].starts_with("default.toml:4:5: "), "{errors:?}");
+    // What the other file says may depend on what could not be read: its types alone are judged.
     assert!(
-        errors[0].starts_with("default.toml:2:11: server.workers: "),
+        errors[1].starts_with("local.toml:6:9: logging.level: "),
         "{errors:?}"
     );
-    assert!(errors[1].starts_with("default.toml:3:5: "), "{errors:?}");
-    assert!(
-        errors[2].starts_with("local.toml:2:9: logging.level: "),
-        "{errors:?}"
+    assert_eq!(errors.len(), 2, "{errors:?}");
+}
+
+#[test]
+fn a_key_that_is_there_twice_names_both_places_in_each_format() {
+    for (name, text, told) in [
+        (
+            "default.toml",
+            "[app]\nmessage = \"a\"\nratio = 1\nmessage = \"b\"\n",
+            "default.toml:4:1: duplicate key `message`: the first is at default.toml:2:1",
+        ),
+        (
+            "default.yaml",
+            "app:\n  message: a\n  ratio: 1\n  message: b\n",
+            "default.yaml:4:3: duplicate key `message`: the first is at default.yaml:2:3",
+        ),
+        (
+            "default.json",
+            "{\"app\": {\"message\": \"a\",\n \"ratio\": 1,\n \"message\": \"b\"}}",
+            "default.json:3:2: duplicate key `message`: the first is at default.json:1:10",
+        ),
+    ] {
+        let folder = Folder::empty();
+        folder.write(name, text);
+        assert_eq!(folder.errors(), [told]);
+    }
+}
+
+#[test]
+fn a_string_without_quotes_is_told_alone() {
+    let folder =
+        Folder::new("[logging]\nlevel = info\n[server]\nworkers = two\nkeep_alive = 75s\n");
+    folder.write("local.toml", "[reload]\nwatch = True\n");
+    assert_eq!(
+        folder.errors(),
+        [
+            "default.toml:2:9: expected a value; a string needs quotes: \"info\"",
+            "default.toml:4:11: expected a value; a string needs quotes: \"two\"",
+            "default.toml:5:14: expected a value; a string needs quotes: \"75s\"",
+            "local.toml:2:9: expected a value; booleans are lower case: `true`",
+        ]
     );
-    assert_eq!(errors.len(), 3, "{errors:?}");
 }
 
 #[test]
@@ -169,7 +210,7 @@ fn bytes_that_are_no_text_are_told_with_their_place() {
 fn a_named_path_that_is_missing_is_an_error() {
     let folder = Folder::new("");
     let gone = Sources::at(folder.0.path().join("gone"));
-    let errors = load::<Demo>(&gone, None, soon())
+    let errors = load::<Demo>(&gone, Baseline::Start, soon())
         .expect_err("missing")
         .errors;
     assert!(
@@ -191,36 +232,59 @@ fn a_link_to_nowhere_is_not_the_same_as_absent() {
 }
 
 #[test]
-fn a_source_that_vanished_or_became_empty_is_an_error() {
+fn a_file_that_became_empty_is_an_error_and_one_that_is_gone_a_change() {
     let folder = Folder::new("app.message = \"a\"");
     folder.write("local.toml", "");
     let facts = folder.loaded().facts;
+    let after = Baseline::After(&facts);
     // Empty before: it may be so again.
-    load::<Demo>(&folder.sources(), Some(&facts), soon()).expect("nothing has changed");
+    load::<Demo>(&folder.sources(), after, soon()).expect("nothing has changed");
     folder.write("default.toml", "");
-    fs::remove_file(folder.0.path().join("local.toml")).expect("removed");
-    assert_eq!(
-        folder.errors_after(Some(&facts)),
-        [
-            "local.toml: is gone and was there before (to set nothing, leave a comment in it)",
-            "default.toml: is empty and was not before (to set nothing, leave a comment in it)",
-        ]
-    );
+    let emptied = "default.toml: is empty and was not before (to set nothing, leave a comment in it, \
+                   or force the reload)";
+    assert_eq!(folder.errors_after(after), [emptied]);
+    load::<Demo>(&folder.sources(), Baseline::Forced, soon()).expect("forced");
     folder.write("default.toml", "# nothing");
-    folder.write("local.toml", "# nothing");
-    load::<Demo>(&folder.sources(), Some(&facts), soon()).expect("comments set nothing");
+    load::<Demo>(&folder.sources(), after, soon()).expect("a comment sets nothing");
 
-    fs::remove_file(folder.0.path().join("local.toml")).expect("removed");
     folder.write("local.json", "{}");
+    fs::remove_file(folder.0.path().join("local.toml")).expect("removed");
     let facts = folder.loaded().facts;
     folder.write("local.json", "");
     assert_eq!(
-        folder.errors_after(Some(&facts)),
+        folder.errors_after(Baseline::After(&facts)),
         [
-            "local.json: is empty and was not before (to set nothing, write `{}`)",
+            "local.json: is empty and was not before (to set nothing, write `{}` in it, or force \
+             the reload)",
             "local.json:1:1: EOF while parsing a value",
         ]
     );
+}
+
+#[test]
+fn a_layer_file_that_is_gone_no_longer_applies_and_the_last_one_must_not_go_unless_forced() {
+    let folder = Folder::new("app.message = \"a\"");
+    folder.write("local.toml", "app.message = \"b\"");
+    let before = folder.loaded();
+    let after = |facts| load::<Demo>(&folder.sources(), Baseline::After(facts), soon());
+    fs::remove_file(folder.0.path().join("local.toml")).expect("removed");
+    let now = after(&before.facts).expect("default.toml is still there");
+    assert_eq!(now.tables.app.message, "a");
+    fs::remove_file(folder.0.path().join("default.toml")).expect("removed");
+    let hint = "(a forced reload serves the built-in defaults)";
+    let told = |errors: Vec<Diagnostic>| {
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        errors[0].to_string()
+    };
+    let gone = told(after(&now.facts).expect_err("none is left").errors);
+    assert!(gone.ends_with(&format!("found no file {hint}")), "{gone}");
+    let forced = || load::<Demo>(&folder.sources(), Baseline::Forced, soon()).expect("forced");
+    assert_eq!(forced().tables, Tables::default());
+    fs::remove_dir(folder.0.path()).expect("removed");
+    let gone = told(after(&now.facts).expect_err("the directory is gone").errors);
+    let end = format!("no such file or directory {hint}");
+    assert!(gone.ends_with(&end), "{gone}");
+    assert_eq!(forced().tables, Tables::default());
 }
 
 #[test]
@@ -238,7 +302,9 @@ fn what_keeps_changing_while_it_is_read_is_not_applied() {
     // Whatever a pass catches, a load gives settings or says that the file does not stand still.
     for _ in 0..50 {
         let deadline = Instant::now() + Duration::from_millis(10);
-        if let Err(NotLoaded { errors, .. }) = load::<Demo>(&folder.sources(), None, deadline) {
+        if let Err(NotLoaded { errors, .. }) =
+            load::<Demo>(&folder.sources(), Baseline::Start, deadline)
+        {
             assert_eq!(errors.len(), 1);
             assert!(errors[0].message.starts_with("kept changing"), "{errors:?}");
             assert_eq!(errors[0].kind, Fault::System);

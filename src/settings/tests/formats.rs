@@ -110,7 +110,7 @@ fn a_syntax_error_is_told_with_its_place_in_each_format() {
     default.yaml:2:12: unclosed bracket '['
     default.yaml:2:12: unclosed quote
     default.yaml:2:2: tabs disallowed within this context (block indentation)
-    default.yaml:3:3: duplicate key `message`
+    default.yaml:3:3: duplicate key `message`: the first is at default.yaml:2:3
     default.yaml:1:6: reference to unknown value
     default.yaml:1:19: an alias within what it stands for
     default.yaml:3:1: a second document in one file
@@ -122,7 +122,7 @@ fn a_syntax_error_is_told_with_its_place_in_each_format() {
     default.json:1:24: EOF while parsing a string
     default.json:1:25: trailing comma
     default.json:2:1: trailing characters
-    default.json:2:2: duplicate key `message`
+    default.json:2:2: duplicate key `message`: the first is at default.json:1:10
     default.json:1:1: expected value
     default.json:1:19: a number that is not finite
     default.json:1:1: expected a table
@@ -263,21 +263,26 @@ fn one_file_is_read_by_its_ending() {
     for name in ["a.ini", "a", "a.TOML.bak"] {
         let folder = file(name, "");
         let sources = Sources::at(folder.0.path().join(name));
-        let errors = load::<Demo>(&sources, None, soon()).expect_err(name).errors;
+        let errors = load::<Demo>(&sources, Baseline::Start, soon())
+            .expect_err(name)
+            .errors;
         let message = "expected a directory, or a file that ends in .toml, .yaml or .json";
         assert_eq!((errors.len(), &*errors[0].message), (1, message), "{name}");
     }
 }
 
 #[test]
-fn a_layer_that_is_written_anew_in_another_format_is_still_there() {
+fn a_layer_that_is_written_anew_in_another_format_must_not_be_empty_either() {
     let folder = Folder::new("app.message = 'a'");
     let facts = folder.loaded().facts;
     fs::remove_file(folder.0.path().join("default.toml")).expect("removed");
     folder.write("default.yaml", "app: {message: a}");
-    load::<Demo>(&folder.sources(), Some(&facts), soon()).expect("still there");
-    fs::remove_file(folder.0.path().join("default.yaml")).expect("removed");
-    folder.write("local.yaml", "app: {message: a}");
-    let errors = folder.errors_after(Some(&facts));
-    assert!(errors[0].starts_with("default.toml: is gone"), "{errors:?}");
+    let after = Baseline::After(&facts);
+    load::<Demo>(&folder.sources(), after, soon()).expect("the same layer");
+    folder.write("default.yaml", "");
+    let errors = folder.errors_after(after);
+    assert!(
+        errors[0].starts_with("default.yaml: is empty"),
+        "{errors:?}"
+    );
 }

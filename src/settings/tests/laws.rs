@@ -13,7 +13,8 @@ const ENDINGS: [&str; 3] = ["toml", "yaml", "json"];
 fn survives(ending: &str, bytes: &[u8]) -> Result<(), TestCaseError> {
     let folder = Folder::empty();
     folder.write(&format!("default.{ending}"), bytes);
-    let Err(NotLoaded { errors, .. }) = load::<Demo>(&folder.sources(), None, soon()) else {
+    let Err(NotLoaded { errors, .. }) = load::<Demo>(&folder.sources(), Baseline::Start, soon())
+    else {
         return Ok(());
     };
     prop_assert!(!errors.is_empty() && errors.len() <= 21);

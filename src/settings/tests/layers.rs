@@ -11,7 +11,7 @@ fn with(sources: Sources, variables: &[(&str, &str)]) -> Sources {
 }
 
 fn errors(sources: &Sources) -> String {
-    let errors = load::<Demo>(sources, None, soon())
+    let errors = load::<Demo>(sources, Baseline::Start, soon())
         .expect_err("wrong settings")
         .errors;
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -128,11 +128,6 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
             ("DEMO__SERVER__WROKERS", "4"),
             ("DEMO__APP____X", "4"),
             ("DEMO__", "4"),
-            ("DEMO_SERVER__WORKERS", "4"),
-            ("DEMO_TWO__SERVER__WORKERS", "4"),
-            ("DEMO_SERVER_PORT", "4"),
-            ("DEMO_PROFILE", "a"),
-            ("DEMO_PROFIL", "a"),
             ("DEMO__APP__FRIENDS", "[1,"),
             (
                 "DEMO__APP__ROUTES",
@@ -145,8 +140,6 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
     DEMO__: expected keys with `__` between them
     DEMO__APP____X: expected keys with `__` between them
     DEMO__server__WORKERS: sets the same as DEMO__SERVER__WORKERS
-    DEMO_SERVER__WORKERS: sets nothing (did you mean DEMO__SERVER__WORKERS?)
-    DEMO_PROFIL: sets nothing (did you mean DEMO_PROFILE?)
     DEMO__APP__ROUTES: app.routes."/a".body: expected a text, found 1
     DEMO__APP__ROUTES: app.routes."/a".bdy: unknown key (did you mean body?)
     DEMO__SERVER__LISTENERS__A b__ADDRESS: server.listeners."A b": expected a listener's name of at most 64 characters from a-z, 0-9, - and _, found "A b"
@@ -175,6 +168,53 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
     let bytes = OsString::from_vec(vec![b'a', 0xff]);
     let sources = Sources::builtin().variables("DEMO", [("DEMO__APP__MESSAGE".into(), bytes)]);
     assert_eq!(errors(&sources), "DEMO__APP__MESSAGE: expected UTF-8");
+}
+
+#[test]
+fn near_misses_of_own_variables_are_warnings_and_those_of_others_are_not_looked_at() {
+    let warned = |names: &[&str]| -> Vec<String> {
+        let variables: Vec<_> = names.iter().map(|name| (*name, "4")).collect();
+        let warnings = loaded(&with(Sources::builtin(), &variables)).warnings;
+        warnings.iter().map(ToString::to_string).collect()
+    };
+    let near = [
+        ("DEMO_SERVER_WORKERS", "DEMO__SERVER__WORKERS"),
+        ("DEMO_SERVER__WORKERS", "DEMO__SERVER__WORKERS"),
+        ("DEMO_LOGGING_MAX_SIZE", "DEMO__LOGGING__MAX_SIZE"),
+        (
+            "DEMO_SERVER_LISTENERS_MAIN_ONE_ADDRESS",
+            "DEMO__SERVER__LISTENERS__MAIN_ONE__ADDRESS",
+        ),
+        (
+            "DEMO_server_listeners_a_tls_key",
+            "DEMO__server__listeners__a__tls__key",
+        ),
+        ("DEMO_APP_ROUTES_/a_BODY", "DEMO__APP__ROUTES__/a__BODY"),
+        ("DEMO_APP_PORTS_80", "DEMO__APP__PORTS__80"),
+        ("DEMO_PROFIL", "DEMO_PROFILE"),
+        ("DEMO_PRFOILE", "DEMO_PROFILE"),
+    ];
+    for (name, meant) in near {
+        let told = format!("{name}: sets nothing (did you mean {meant}?)");
+        assert_eq!(warned(&[name]), [told]);
+    }
+    let others = [
+        "AWS_PROFILE",
+        "EMO_PROFILE",
+        "DEMO_PROFILE",
+        "DEMOS_SERVER_WORKERS",
+        "DEMO_TWO__SERVER__WORKERS",
+        "DEMO_SERVER_PORT",
+        "DEMO_SERVER_SERVICE_HOST",
+        "DEMO_PORT_8081_TCP",
+        "DEMO_SERVER",
+        "DEMO_SERVER_LISTENERS",
+        "DEMO_",
+        "DEMO_VERSION",
+    ];
+    assert_eq!(warned(&others), [""; 0]);
+    let long = format!("DEMO_SERVER_LISTENERS{}", "_a".repeat(10_000));
+    assert_eq!(warned(&[&long]), [""; 0]);
 }
 
 #[test]

@@ -93,11 +93,11 @@ impl Folder {
 
     /// The errors of a load, with paths as from within the folder.
     fn errors(&self) -> Vec<String> {
-        self.errors_after(None)
+        self.errors_after(Baseline::Start)
     }
 
-    fn errors_after(&self, previous: Option<&Facts>) -> Vec<String> {
-        let errors = load::<Demo>(&self.sources(), previous, soon())
+    fn errors_after(&self, baseline: Baseline<'_>) -> Vec<String> {
+        let errors = load::<Demo>(&self.sources(), baseline, soon())
             .expect_err("wrong settings")
             .errors;
         let prefix = format!("{}/", self.0.path().display());
@@ -109,7 +109,9 @@ impl Folder {
 
     /// The one error of a load, if there is any.
     fn errors_or_none(&self) -> Option<String> {
-        let errors = load::<Demo>(&self.sources(), None, soon()).err()?.errors;
+        let errors = load::<Demo>(&self.sources(), Baseline::Start, soon())
+            .err()?
+            .errors;
         assert_eq!(errors.len(), 1, "{errors:?}");
         Some(errors[0].to_string())
     }
@@ -120,7 +122,7 @@ impl Folder {
 }
 
 fn loaded(sources: &Sources) -> Loaded<Demo> {
-    load(sources, None, soon()).expect("right settings")
+    load(sources, Baseline::Start, soon()).expect("right settings")
 }
 
 fn soon() -> Instant {
@@ -215,9 +217,35 @@ fn a_byte_order_mark_is_no_error() {
 }
 
 #[test]
-fn a_directory_without_files_gives_the_defaults() {
-    let folder = Folder(tempfile::tempdir().expect("a temporary folder"));
-    assert_eq!(folder.loaded().tables, Tables::default());
+fn a_directory_without_a_layer_file_is_an_error_that_names_what_is_there() {
+    let expected =
+        "expected a file of settings, such as default.toml, default.yaml or default.json";
+    let folder = Folder::empty();
+    let errors = |sources: &Sources| {
+        let not = load::<Demo>(sources, Baseline::Start, soon()).expect_err("no settings");
+        let lines: Vec<String> = not.errors.iter().map(ToString::to_string).collect();
+        lines
+    };
+    let path = folder.0.path().display().to_string();
+    let told = |found: &str| format!("{path}: {expected}, found {found}");
+    assert_eq!(errors(&folder.sources()), [told("no file")]);
+    // A profile's file is a layer only where the profile is chosen.
+    for name in ["prod.toml", "defaults.yml", "default.conf"] {
+        folder.write(name, "");
+    }
+    assert_eq!(
+        errors(&folder.sources()),
+        [told(
+            "`default.conf`, `defaults.yml`, `prod.toml`, which are not recognized"
+        )]
+    );
+    loaded(&folder.sources().profile("prod"));
+    for number in 10..30 {
+        folder.write(&format!("{number}.conf"), "");
+    }
+    let found = errors(&folder.sources());
+    let end = "`19.conf` and 13 more, which are not recognized";
+    assert!(found[0].ends_with(end), "{found:?}");
 }
 
 #[test]
@@ -323,5 +351,30 @@ fn the_schema_of_all_tables_can_be_made() {
         server["description"]
             .as_str()
             .is_some_and(|text| text.contains("75s"))
+    );
+}
+
+#[test]
+fn an_empty_text_is_none_for_every_optional_text() {
+    let folder = Folder::new(
+        "[server]\ngeneration_header = \"\"\n[server.listeners.a]\naddress = \"127.0.0.1:0\"\n\
+         probes = \"/-/\"\n[admin]\ntoken_file = \"token\"\n[logging]\nfile = \"\"\n",
+    );
+    folder.write(
+        "local.toml",
+        "server.listeners.a.probes = \"\"\nadmin.token_file = \"\"\nadmin.address = \"\"\n",
+    );
+    let tables = folder.loaded().tables;
+    assert_eq!(tables.server.listeners["a"].probes, None);
+    assert_eq!(tables.admin.token_file, None);
+    // None is none: an open address still needs a token.
+    folder.write(
+        "local.toml",
+        "admin = { token_file = \"\", address = \"0.0.0.0:1\" }",
+    );
+    let errors = folder.errors();
+    assert!(
+        errors[0].contains("it needs `admin.token_file`"),
+        "{errors:?}"
     );
 }

@@ -16,12 +16,13 @@ fn in_force() -> String {
 }
 
 fn site(text: &str) -> Loaded<Site> {
-    load(&Folder::new(text).sources(), None, soon()).expect("right settings")
+    load(&Folder::new(text).sources(), Baseline::Start, soon()).expect("right settings")
 }
 
 #[test]
 fn the_reference_sets_the_defaults_commented_or_not() {
-    let defaults = load::<Site>(&Sources::builtin(), None, soon()).expect("right settings");
+    let defaults =
+        load::<Site>(&Sources::builtin(), Baseline::Start, soon()).expect("right settings");
     for text in [REFERENCE, &in_force()] {
         let loaded = site(text);
         assert_eq!(loaded.effective.to_json(), defaults.effective.to_json());

@@ -59,11 +59,11 @@ fn sources(folder: &Folder) -> Sources {
 }
 
 fn safe(folder: &Folder) -> Loaded<Safe> {
-    load(&sources(folder), None, soon()).expect("right settings")
+    load(&sources(folder), Baseline::Start, soon()).expect("right settings")
 }
 
 fn wrong(folder: &Folder) -> Vec<Diagnostic> {
-    let errors = load::<Safe>(&sources(folder), None, soon())
+    let errors = load::<Safe>(&sources(folder), Baseline::Start, soon())
         .expect_err("wrong settings")
         .errors;
     for error in &errors {
@@ -87,7 +87,7 @@ fn a_secret_is_a_text_a_variable_or_a_file() {
     assert_eq!(token("b"), Some("hunter4"));
     assert_eq!(token("c"), Some("hunter5"));
     let set = sources(&folder).set("app.password", "{ env = \"TOKEN\" }");
-    let app = load::<Safe>(&set, None, soon())
+    let app = load::<Safe>(&set, Baseline::Start, soon())
         .expect("right settings")
         .tables
         .app;
@@ -95,7 +95,7 @@ fn a_secret_is_a_text_a_variable_or_a_file() {
     // Nothing is read into a text that only looks like a number or a table.
     for text in ["12345678", "[1]", "{ a = 1 }", "true"] {
         let set = sources(&folder).set("app.password", text);
-        let app = load::<Safe>(&set, None, soon())
+        let app = load::<Safe>(&set, Baseline::Start, soon())
             .expect("right settings")
             .tables
             .app;
@@ -290,7 +290,7 @@ fn a_secret_that_is_read_ahead_is_one_too() {
     let text = "[app]\npassword = \"hunter1\"\ntagged = { kind = \"bearer\", token = \"hunter2\" }\n\
                 untagged = [\"hunter3\", \"hunter4\"]\n";
     let folder = Folder::new(text);
-    let read = || load::<Ahead>(&folder.sources(), None, soon());
+    let read = || load::<Ahead>(&folder.sources(), Baseline::Start, soon());
     let before = read().expect("right settings").effective;
     for (old, key) in [
         ("hunter1", "app.password"),
@@ -318,7 +318,7 @@ fn a_secret_that_is_read_ahead_is_one_too() {
 fn a_text_where_secrets_must_be_within_is_not_quoted() {
     let folder =
         Folder::new("[app]\ntagged = \"hunter1\"\nuntagged = \"hunter2\"\nlist = \"hunter3\"\n");
-    let wrong = load::<Ahead>(&folder.sources(), None, soon());
+    let wrong = load::<Ahead>(&folder.sources(), Baseline::Start, soon());
     let errors = wrong.expect_err("wrong settings").errors;
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let path = format!("{}/", folder.0.path().display());

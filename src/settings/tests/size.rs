@@ -125,7 +125,7 @@ fn a_file_that_is_too_large_is_an_error_at_once() {
             let what = format!("{ending} {nonsense:?}");
             let is_right = nonsense == "\n" || (nonsense == "#" && ending != "json");
             let loads = timed(&what, || {
-                load::<Demo>(&folder.sources(), None, soon()).is_ok()
+                load::<Demo>(&folder.sources(), Baseline::Start, soon()).is_ok()
             });
             assert_eq!(loads, is_right && ending != "json", "{what}");
         }
@@ -152,7 +152,7 @@ fn what_is_no_file_is_an_error_in_each_format() {
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).expect("a fifo");
         let expected = [format!("{name}: not a regular file")];
         assert_eq!(timed("fifo", || folder.errors()), expected);
-        let itself = load::<Demo>(&Sources::at(&path), None, soon())
+        let itself = load::<Demo>(&Sources::at(&path), Baseline::Start, soon())
             .expect_err("a fifo")
             .errors;
         assert_eq!(itself[0].message, "not a regular file");

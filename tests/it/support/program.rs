@@ -119,6 +119,11 @@ impl Program {
         self.write("default.toml", complete(settings));
     }
 
+    /// Removes a settings file.
+    pub fn remove(&self, name: &str) {
+        std::fs::remove_file(self.settings().join(name)).expect("remove a settings file");
+    }
+
     /// Replaces a settings file by rename.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         replace(&self.settings().join(name), bytes);
