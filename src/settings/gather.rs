@@ -168,13 +168,12 @@ impl Sources {
                 return pass;
             }
             Some((path, Ok(_))) => pass.files.push(Found::named(path.to_owned())),
+            Some((_, Err(error))) if is_forced && is_absent(&error) => {}
             Some((path, Err(error))) if is_absent(&error) => {
-                if !is_forced {
-                    let message = format!("{}{}", file::reason(&error), baseline.hint());
-                    let name = path.display().to_string();
-                    let gone = Diagnostic::source(name, message, Fault::Settings);
-                    pass.missing.push(gone);
-                }
+                let message = format!("{}{}", file::reason(&error), baseline.hint());
+                let name = path.display().to_string();
+                let gone = Diagnostic::source(name, message, Fault::Settings);
+                pass.missing.push(gone);
             }
             Some((path, Err(error))) => pass.files.push(Found::failed(path, &error)),
             None => {}
