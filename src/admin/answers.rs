@@ -1,5 +1,7 @@
 //! What the admin API's endpoints answer. All of it is JSON, errors too.
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError as _,
     error::{InternalError, QueryPayloadError},
@@ -14,7 +16,7 @@ use crate::{
         Condition, Consulted, Errand, Outcome, Refused, SharedSettings, Trigger, TriggerKind,
     },
     control::{Control, Stopped},
-    server::{State, Urge},
+    server::{self, State, Urge},
 };
 
 #[derive(Serialize)]
@@ -139,13 +141,19 @@ async fn attempt(
     written(&mut answer, attempt).await
 }
 
-/// Written on a thread of its own: a hundred thousand routes take their time, and who asks for
-/// readiness meanwhile is not to wait.
+/// Written on another thread: a hundred thousand routes take their time, and who asks for readiness
+/// meanwhile is not to wait. Where there is no thread it is written here: what was done is told in any
+/// case.
 async fn written(
     answer: &mut HttpResponseBuilder,
-    value: impl Serialize + Send + 'static,
+    value: impl Serialize + Send + Sync + 'static,
 ) -> actix_web::Result<HttpResponse> {
-    let text = web::block(move || serde_json::to_vec(&value)).await??;
+    let value = Arc::new(value);
+    let shared = value.clone();
+    let text = match server::block(move || serde_json::to_vec(&*shared)).await {
+        Ok(text) => text?,
+        Err(_) => serde_json::to_vec(&*value)?,
+    };
     Ok(answer.content_type(mime::APPLICATION_JSON).body(text))
 }
 

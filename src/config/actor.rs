@@ -68,6 +68,7 @@ pub(crate) struct ConfigActor {
     last: Option<Arc<Attempt>>,
     pub(super) history: History,
     loader: Loader,
+    builder: Loader,
     begun: Begun,
 }
 
@@ -132,7 +133,8 @@ impl ConfigActor {
             stuck: None,
             last: None,
             history,
-            loader: Loader::default(),
+            loader: Loader::new("everup-load"),
+            builder: Loader::new("everup-build"),
             begun: Begun {
                 number: 0,
                 at: Timestamp::UNIX_EPOCH,
@@ -156,6 +158,7 @@ impl ConfigActor {
             reaper: self.new.reaper.clone(),
             threads: self.new.threads.clone(),
             loader: self.loader.clone(),
+            builder: self.builder.clone(),
             readiness: self.new.readiness.clone(),
             begun: Instant::now(),
             pulse: self.new.pulse.clone(),

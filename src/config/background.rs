@@ -1,4 +1,5 @@
-//! Work that blocks, beside the control arbiter: bounded in time, and its panics caught.
+//! Work that blocks, beside the control arbiter: bounded in time, its panics caught, and an error where
+//! there is no thread for it.
 
 use std::{
     any::Any,
@@ -25,16 +26,26 @@ pub(super) struct Undone {
     pub(super) stuck: Option<JoinHandle<()>>,
 }
 
+/// Why work has no result.
+pub(super) enum Failure {
+    /// It was not begun: the system has no thread to give.
+    NoThread(io::Error),
+    Panicked(Box<dyn Any + Send>),
+}
+
 /// Waits until `deadline` for work that is under way, and no longer.
 pub(super) async fn bounded<T: Send + 'static>(
     deadline: &Deadline,
     what: &'static str,
-    work: impl Future<Output = thread::Result<T>> + Send + 'static,
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Undone> {
     let mut work = Box::pin(work);
     match deadline.bound(&mut work).await {
-        Ok(done) => done.map_err(|panic| Undone {
-            error: panicked(what, &*panic),
+        Ok(done) => done.map_err(|failure| Undone {
+            error: match failure {
+                Failure::NoThread(error) => no_thread(what, &error),
+                Failure::Panicked(panic) => panicked(what, &*panic),
+            },
             stuck: None,
         }),
         Err(_) => Err(Undone {
@@ -77,12 +88,15 @@ impl Claim {
     }
 }
 
-/// The thread of our own work: it waits for more, and another takes its place where it is not back.
+/// A thread for one kind of work: it waits for more, and another takes its place where it is not back.
+/// It ends with the last clone.
 ///
 /// Not a thread for each: malloc gives threads memory of their own, and what large generations leave
-/// behind in one's is of no use to the next.
-#[derive(Clone, Default)]
+/// behind in one's is of no use to the next. And a reload needs no new thread, which the system may not
+/// have to give.
+#[derive(Clone)]
 pub(crate) struct Loader {
+    name: &'static str,
     /// The way to the thread that waits, if one does.
     waiting: Arc<Mutex<Option<mpsc::Sender<Work>>>>,
 }
@@ -92,12 +106,19 @@ type Work = Box<dyn FnOnce() -> Told + Send>;
 type Told = Box<dyn FnOnce() + Send>;
 
 impl Loader {
-    /// Our own work, beside whatever else there is to do.
+    pub(super) fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            waiting: Arc::default(),
+        }
+    }
+
+    /// Does this work on the thread. What it starts there inherits the priority that `claim` asks for.
     pub(super) fn run<T, W>(
         &self,
         claim: Claim,
         work: W,
-    ) -> impl Future<Output = thread::Result<T>> + Send + use<T, W>
+    ) -> impl Future<Output = Result<T, Failure>> + Send + use<T, W>
     where
         T: Send + 'static,
         W: FnOnce() -> T + Send + 'static,
@@ -107,15 +128,14 @@ impl Loader {
             if claim == Claim::Low {
                 let_requests_go_first();
             }
-            let result = catch_unwind(AssertUnwindSafe(work));
+            let result = catch_unwind(AssertUnwindSafe(work)).map_err(Failure::Panicked);
             // Nobody waits for it any more where its time was over.
             Box::new(move || drop(done.send(result)))
         }));
         async move {
-            begun.map_err(|error| -> Box<dyn Any + Send> { Box::new(error.to_string()) })?;
-            is_done
-                .await
-                .unwrap_or_else(|error| Err(Box::new(error.to_string())))
+            begun.map_err(Failure::NoThread)?;
+            let done = is_done.await;
+            done.expect("the thread tells of each work that it was given")
         }
     }
 
@@ -129,7 +149,7 @@ impl Loader {
             },
         };
         let waiting = Arc::downgrade(&self.waiting);
-        let thread = thread::Builder::new().name("everup-load".into());
+        let thread = thread::Builder::new().name(self.name.into());
         thread.spawn(move || work_on(work, &waiting)).map(drop)
     }
 }
@@ -140,8 +160,10 @@ fn work_on(mut work: Work, waiting: &Weak<Mutex<Option<mpsc::Sender<Work>>>>) {
         let tell = work();
         let (way, asked) = mpsc::channel();
         // Before it is told: what is asked for next finds this thread.
-        if let Some(waiting) = waiting.upgrade() {
-            lock(&waiting).get_or_insert(way);
+        match waiting.upgrade() {
+            Some(waiting) => drop(lock(&waiting).get_or_insert(way)),
+            // Nobody is left who could ask.
+            None => drop(way),
         }
         tell();
         match asked.recv() {
@@ -156,15 +178,11 @@ pub(super) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An author's work, on a thread as any other: threads that it starts inherit its priority.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> thread::Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| match error.try_into_panic() {
-        Ok(panic) => panic,
-        Err(error) => Box::new(error.to_string()),
-    })
+fn no_thread(what: &str, error: &io::Error) -> Diagnostic {
+    let message = format!(
+        "{what} could not begin: cannot start a thread: {error} (`ulimit -u`, `TasksMax=`, `pids.max`)"
+    );
+    Diagnostic::new(Fault::System, "", message)
 }
 
 fn panicked(what: &str, panic: &(dyn Any + Send)) -> Diagnostic {
@@ -176,36 +194,57 @@ fn panicked(what: &str, panic: &(dyn Any + Send)) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::RefCell, time::Duration};
+
     use super::*;
 
     fn run<T: Send + 'static>(
         loader: &Loader,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> thread::Result<T> {
+    ) -> Result<T, Failure> {
         actix_rt::System::new().block_on(loader.run(Claim::Full, work))
     }
 
     #[test]
     fn one_thread_does_all_that_comes_after_each_other_also_after_a_panic() {
-        let loader = Loader::default();
+        let loader = Loader::new("test");
         let id = || thread::current().id();
-        let first = run(&loader, id).expect("no panic");
+        let first = run(&loader, id).ok();
         for _ in 0..100 {
-            assert_eq!(run(&loader, id).expect("no panic"), first);
+            assert_eq!(run(&loader, id).ok(), first);
         }
         assert!(run(&loader, || panic!("by a test")).is_err());
-        assert_eq!(run(&loader, id).expect("no panic"), first);
+        assert_eq!(run(&loader, id).ok(), first);
     }
 
     #[test]
     fn a_thread_that_does_not_come_back_holds_up_no_other() {
-        let loader = Loader::default();
+        let loader = Loader::new("test");
         let (release, released) = mpsc::channel::<()>();
         let hangs = loader.run(Claim::Full, move || released.recv().is_ok());
-        assert_eq!(run(&loader, || 1).expect("no panic"), 1);
+        assert_eq!(run(&loader, || 1).ok(), Some(1));
         release.send(()).expect("it waits");
         let hung = actix_rt::System::new().block_on(hangs);
-        assert!(hung.expect("no panic"));
-        assert_eq!(run(&loader, || 2).expect("no panic"), 2);
+        assert_eq!(hung.ok(), Some(true));
+        assert_eq!(run(&loader, || 2).ok(), Some(2));
+    }
+
+    thread_local! {
+        static LIFE: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) };
+    }
+
+    #[test]
+    fn the_thread_of_work_that_outlives_its_service_ends_with_it() {
+        let loader = Loader::new("test");
+        let (life, lives) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let work = loader.run(Claim::Full, move || {
+            LIFE.set(Some(life));
+            released.recv().is_ok()
+        });
+        drop((loader, work));
+        release.send(()).expect("it waits");
+        let ended = lives.recv_timeout(Duration::from_secs(20));
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
     }
 }

@@ -4,11 +4,12 @@
 use std::{io, path::Path, sync::Arc, time::Instant};
 
 use serde_json::Value as Json;
+use tokio::runtime::Handle;
 
 use super::{
     access::Token,
     attempt::Took,
-    background::{Claim, Loader, blocking, bounded},
+    background::{Claim, Loader, bounded},
     certificates::Certificates,
     generation::{Insides, Reaped, Reaper},
     prepare::{
@@ -148,7 +149,7 @@ pub(crate) async fn rehearse(
 ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     let no_thread = |error: io::Error| vec![Diagnostic::new(Fault::System, "", error.to_string())];
     let reaper = Reaper::start().map_err(no_thread)?;
-    let loader = Loader::default();
+    let loader = Loader::new("everup-load");
     let deadline = Deadline::fixed(START_TIMEOUT);
     loop {
         let (reader, from, moment) = (author.clone(), sources.clone(), deadline.moment());
@@ -163,6 +164,7 @@ pub(crate) async fn rehearse(
             author: author.clone(),
             sources: sources.clone(),
             reaper: reaper.clone(),
+            builder: loader.clone(),
             served: Arc::default(),
             is_kept: false,
         };
@@ -224,6 +226,7 @@ async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Mad
         author: job.author.clone(),
         sources: job.sources.clone(),
         reaper: job.reaper.clone(),
+        builder: job.builder.clone(),
         served: current.map_or_else(Arc::default, |it| it.content.certificates.clone()),
         is_kept: !reads_sources,
     };
@@ -265,6 +268,7 @@ struct Building {
     author: Arc<dyn Author>,
     sources: Arc<Sources>,
     reaper: Reaper,
+    builder: Loader,
     /// The certificates that are served.
     served: Arc<Certificates>,
     /// The settings are an earlier generation's, whatever the sources hold now.
@@ -291,7 +295,8 @@ impl Building {
     async fn build(&self, read: Read, deadline: &Deadline) -> Result<Option<Built>, Rejected> {
         loop {
             let pass = self.pass(&read, deadline);
-            let pass = bounded(deadline, "the build", blocking(pass)).await?;
+            let pass = self.builder.run(Claim::Full, pass);
+            let pass = bounded(deadline, "the build", pass).await?;
             let is_late = Instant::now() >= deadline.moment();
             if !pass.stands_still && !is_late {
                 return Ok(None);
@@ -328,7 +333,9 @@ impl Building {
         );
         let (served, is_kept) = (self.served.clone(), self.is_kept);
         let (Read { settings, app }, until) = (read.clone(), until.clone());
+        let runtime = Handle::current();
         move || {
+            let _context = runtime.enter();
             let known = settings.effective.secret_files().map(Path::to_owned);
             let with = Build::new(sources.base()).with_secrets(known);
             // First, so that nothing that the author's build opens can show them.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::background::{Undone, blocking, bounded};
+use super::background::{Claim, Loader, Undone, bounded};
 use crate::{
     server::Deadline,
     settings::{Fault, Loaded, Sources, Written},
@@ -15,6 +15,7 @@ use crate::{
 /// attempt.
 pub(super) async fn open_log(
     log: &LogHandle,
+    builder: &Loader,
     sources: &Sources,
     settings: &Loaded<()>,
     deadline: &Deadline,
@@ -26,7 +27,7 @@ pub(super) async fn open_log(
         return Ok(opened);
     }
     let (log, logging) = (log.clone(), logging.clone());
-    let opening = blocking(move || log.open(&logging, path));
+    let opening = builder.run(Claim::Full, move || log.open(&logging, path));
     let opened = bounded(deadline, "opening the log", opening).await?;
     opened.map_err(|error| {
         let why = match Errno::from_io_error(&error) {

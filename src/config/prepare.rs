@@ -123,7 +123,11 @@ pub(crate) struct Job {
     pub(crate) sources: Arc<Sources>,
     pub(crate) reaper: Reaper,
     pub(crate) threads: Arc<Threads>,
+    /// Reads and compares settings.
     pub(crate) loader: Loader,
+    /// Builds an author's state and opens what the next generation needs: what that starts inherits its
+    /// priority.
+    pub(crate) builder: Loader,
     pub(crate) readiness: Readiness,
     pub(crate) begun: Instant,
     pub(crate) pulse: Pulse,
@@ -267,7 +271,7 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let deadline = deadline.after(settings.tables.reload.timeout);
     let opened = async {
         process_before_lets_go(&job, &deadline).await?;
-        let log = open_log(&job.log, &job.sources, &settings, &deadline).await?;
+        let log = open_log(&job.log, &job.builder, &job.sources, &settings, &deadline).await?;
         let watching = open_watch(&job, &made.content, &deadline).await?;
         let opened = deadline.bound(candidate(&job, made, log, watching)).await;
         // An App that is never made is dropped, with the workers that waited for it.

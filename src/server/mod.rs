@@ -10,6 +10,7 @@
 mod acceptor;
 mod activation;
 mod actor;
+mod blocking;
 mod body;
 mod books;
 mod clock;
@@ -44,6 +45,7 @@ mod worker;
 
 pub(crate) use activation::Activation;
 pub(crate) use actor::{NewServer, ServerActor};
+pub(crate) use blocking::block;
 pub use books::Requests;
 pub(crate) use books::Victim;
 #[cfg(test)]

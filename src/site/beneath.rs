@@ -20,7 +20,8 @@ pub(super) enum Opened {
     Directory,
     /// Nothing that is served; why is none of the client's business.
     Nothing,
-    /// Not right now: the system has no descriptor or memory to give, or the file is being written.
+    /// Not right now: the system has no descriptor, memory or thread to give, or the file is being
+    /// written.
     Busy,
     Failed(io::Error),
 }

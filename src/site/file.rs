@@ -3,14 +3,13 @@
 //! Where the whole file is asked for, its first piece is read where it is opened: each wait for a
 //! blocking thread costs as much as all the rest of a small file, and its head goes out with it.
 
-use std::{fs::File, future, io, path::PathBuf};
+use std::{fs::File, future, io, path::PathBuf, sync::Arc};
 
 use actix_files::NamedFile;
 use actix_web::{
     HttpRequest, HttpResponse,
     body::SizedStream,
     http::{Method, StatusCode, header},
-    web,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -18,6 +17,8 @@ use rustix::{
     buffer::spare_capacity,
     io::{pread, retry_on_intr},
 };
+
+use crate::server;
 
 /// A file that is open.
 pub(super) struct OpenFile {
@@ -120,12 +121,16 @@ impl Begun {
 /// A file's pieces from its first to its last; ends in an error where it has become shorter.
 fn pieces(first: Bytes, file: File, length: u64) -> impl Stream<Item = io::Result<Bytes>> {
     let read = first.len() as u64;
-    let rest = stream::try_unfold((file, read), move |(file, at)| async move {
+    let rest = stream::try_unfold((Arc::new(file), read), move |(file, at)| async move {
         if at == length {
             return Ok(None);
         }
-        let read = web::block(move || piece(&file, at, length - at).map(|piece| (piece, file)));
-        let (piece, file) = read.await.map_err(io::Error::other)??;
+        let shared = file.clone();
+        let piece = match server::block(move || piece(&shared, at, length - at)).await {
+            Ok(piece) => piece?,
+            // Without a thread the worker reads it: an answer that has begun is not broken off.
+            Err(_) => piece(&file, at, length - at)?,
+        };
         let next = at + piece.len() as u64;
         Ok(Some((piece, (file, next))))
     });

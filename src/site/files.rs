@@ -12,7 +12,6 @@ use std::{
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
-    web,
 };
 use percent_encoding::percent_decode_str;
 use rustix::{fd::OwnedFd, fs::fstat};
@@ -22,7 +21,10 @@ use super::{
     file, not_found, plain,
     route::Unservable,
 };
-use crate::settings::{Build, may_be_settings};
+use crate::{
+    server,
+    settings::{Build, may_be_settings},
+};
 
 /// A directory whose files are served.
 #[derive(Debug)]
@@ -143,8 +145,8 @@ impl Files {
         let root = Arc::clone(&self.root);
         let reads = file::reads(request);
         // A disk may be slow, a network's file system may hang: not with the worker.
-        let opened = web::block(move || beneath::look(&root, name, reads)).await;
-        match opened.unwrap_or_else(|error| Opened::Failed(io::Error::other(error))) {
+        let opened = server::block(move || beneath::look(&root, name, reads)).await;
+        match opened.unwrap_or(Opened::Busy) {
             Opened::File(file) => file.response(request),
             Opened::Directory if !in_directory => to_directory(request),
             Opened::Directory | Opened::Nothing => not_found(),

@@ -1,6 +1,6 @@
 //! Limits: connections beyond them wait, and nothing else suffers.
-use crate::support::{Kind, Load, Program, Quiet, Setup, request};
-use std::time::Duration;
+use crate::support::{Kind, Load, Program, Quiet, Setup, eventually, request};
+use std::{fs, time::Duration};
 
 #[test]
 fn the_third_client_of_two_waits_until_a_slot_is_free() {
@@ -105,4 +105,44 @@ fn more_workers_than_descriptors_are_rejected_and_a_dry_run_says_so_too() {
         program.status()["workers"].as_array().map(Vec::len),
         Some(1)
     );
+}
+
+#[test]
+fn without_a_thread_to_be_had_each_request_for_a_change_gets_its_true_outcome() {
+    let settings = |workers: u32, message: &str| {
+        format!(
+            "[server]\nworkers = {workers}\n[app]\nmessage = \"{message}\"\n\
+             [app.routes.\"/files/{{path}}*\"]\nfiles = \"public\"\n"
+        )
+    };
+    let setup = Setup::new(&settings(1, "before"));
+    let public = setup.settings().join("public");
+    fs::create_dir(&public).expect("a folder");
+    fs::write(public.join("a.txt"), "a").expect("a file");
+    let mut program = setup.unprivileged().serve();
+    program.limit("--nproc=1:");
+
+    program.edit(&settings(1, "after"));
+    program.reload_applied();
+    assert_eq!(program.get("/").text(), "after");
+    for path in ["/config", "/status", "/history"] {
+        let answer = program.admin_ask("GET", path, &[]);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json();
+    }
+    assert_eq!(program.get("/files/a.txt").status, 503);
+    program.edit(&settings(4, "more"));
+    let (status, attempt) = program.reload();
+    assert_eq!(status, 422, "{attempt:#}");
+    let errors = attempt["errors"].to_string();
+    assert!(errors.contains("cannot start 3 workers"), "{errors}");
+    assert_eq!(program.get("/").text(), "after");
+
+    program.limit("--nproc=10000:");
+    eventually("threads to be had again", || {
+        (program.get("/files/a.txt").status == 200).then_some(())
+    });
+    program.reload_applied();
+    assert_eq!(program.get("/").text(), "more");
+    program.stop();
 }

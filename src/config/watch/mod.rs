@@ -15,7 +15,7 @@ use std::{
 use watcher::{NotWatched, Watcher};
 
 use super::{
-    background::{Undone, blocking, bounded},
+    background::{Claim, Undone, bounded},
     content::Content,
     generation::Reaped,
     prepare::Job,
@@ -106,7 +106,7 @@ pub(super) async fn open_watch(
     }
     let (watcher, sources) = (watching.watcher.clone(), job.sources.clone());
     let (settings, files) = (content.settings.clone(), content.files.clone());
-    let opening = blocking(move || {
+    let opening = job.builder.run(Claim::Full, move || {
         watcher.watch(named)?;
         // P4: what changed before it was watched; a rollback was not read from there at all.
         if is_read && !(settings.stands_still(&sources) && files.unchanged()) {
@@ -140,7 +140,9 @@ pub(super) async fn watch_too(
         return Ok(false);
     }
     let watcher = watching.watcher.clone();
-    let watching = blocking(move || watcher.watch(looked_for));
+    let watching = job
+        .builder
+        .run(Claim::Full, move || watcher.watch(looked_for));
     let watched = bounded(deadline, WATCHING, watching).await?;
     if let Err(error) = watched {
         emit(&Event::NotWatched(&error.to_string()));

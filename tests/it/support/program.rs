@@ -9,7 +9,10 @@ use serde_json::Value;
 use std::{
     collections::HashMap,
     io,
-    os::unix::process::ExitStatusExt as _,
+    os::unix::{
+        fs::MetadataExt as _,
+        process::{CommandExt as _, ExitStatusExt as _},
+    },
     path::PathBuf,
     process::{Child, ExitStatus},
 };
@@ -136,6 +139,17 @@ impl Program {
             .expect("a child has a pid");
         kill_process(pid, signal)
             .unwrap_or_else(|error| panic!("{signal:?}: {error}\n{}", self.log()));
+    }
+
+    /// Gives the process another limit, such as `--nproc=1:` (soft and hard, as prlimit(1) takes them).
+    pub fn limit(&self, limit: &str) {
+        let owner = std::fs::metadata(format!("/proc/{}", self.id())).expect("it lives");
+        let mut command = std::process::Command::new("prlimit");
+        command.args(["--pid", &self.id().to_string(), limit]);
+        // Root may not do it for another user's process in a container.
+        command.uid(owner.uid()).gid(owner.gid());
+        let done = command.status();
+        assert!(done.is_ok_and(|status| status.success()), "{command:?}");
     }
 
     /// A new connection to `public`.

@@ -1,6 +1,7 @@
 //! How the program is started: its settings folder, its arguments, its variables, the shell before it.
 use super::{Program, program::code};
 use command_fds::{CommandFdExt as _, FdMapping};
+use rustix::process::geteuid;
 use std::{
     ffi::OsString,
     fs,
@@ -20,6 +21,7 @@ pub struct Setup {
     passed: Vec<OwnedFd>,
     named: bool,
     apart: bool,
+    user: Option<u32>,
 }
 
 impl Setup {
@@ -47,6 +49,7 @@ impl Setup {
             passed: Vec::new(),
             named: true,
             apart: false,
+            user: None,
         }
     }
 
@@ -70,6 +73,23 @@ impl Setup {
         let copy = self.home().join("everup");
         super::install(&self.program, &copy);
         self.program = copy;
+        self
+    }
+
+    /// Starts a copy of the program as a user who has no other process, where the test is root: some limits do not bind
+    /// root.
+    pub fn unprivileged(mut self) -> Self {
+        if geteuid().is_root() {
+            let user = 1_000_000 + std::process::id();
+            self = self.copied();
+            let status = Command::new("chown")
+                .arg("-R")
+                .arg(format!("{user}:{user}"))
+                .arg(self.home.path())
+                .status();
+            assert!(status.is_ok_and(|status| status.success()), "chown");
+            self.user = Some(user);
+        }
         self
     }
 
@@ -148,6 +168,9 @@ impl Setup {
             .args(&self.args)
             .current_dir(self.home.path())
             .stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         if self.apart {
             command.process_group(0);
         }
