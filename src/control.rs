@@ -12,7 +12,8 @@ use crate::{
         Attempt, ConfigActor, Consult, Consulted, End, Errand, NotUpgraded, Recall, Reload,
         ReopenLogs, Review, Trigger, TriggerKind, Upgrade, Upgraded,
     },
-    server::{Arrival, Inspect, Inspection, Readiness, Receive, ServerActor, Stop, Urge},
+    server::{Inspect, Inspection, Readiness, Receive, ServerActor, State, Stop, Urge},
+    upgrade::PassedConnections,
 };
 
 /// Drives a running service, from any thread and any runtime. Signals and the admin API go the
@@ -164,6 +165,12 @@ impl Control {
         self.readiness.is_ready()
     }
 
+    /// Whether a stop has been asked for, also that of a process that has handed over.
+    pub(crate) async fn is_stopping(&self) -> bool {
+        let status = self.status().await;
+        status.map_or(true, |status| status.inspection.state == State::Draining)
+    }
+
     /// Asks for an attempt, whoever it is that asks.
     pub(crate) async fn ask(
         &self,
@@ -196,7 +203,7 @@ impl Control {
     /// Asks for an upgrade, whoever it is that asks.
     pub(crate) async fn ask_upgrade(&self, trigger: &Trigger) -> Result<Upgraded, NotUpgraded> {
         let answer = self.request_upgrade(trigger).await;
-        answer.unwrap_or_else(|_| Err(NotUpgraded(Stopped.to_string())))
+        answer.unwrap_or_else(|_| Err(NotUpgraded::stopping()))
     }
 
     /// Asks for an upgrade, and leaves it to the caller whether to wait for it.
@@ -210,9 +217,9 @@ impl Control {
         answer
     }
 
-    /// Serves connections that the process before has passed on.
-    pub(crate) fn receive(&self, arrivals: Vec<Arrival>) {
-        self.server.do_send(Receive(arrivals));
+    /// Takes connections that the process before passes on, and serves them.
+    pub(crate) fn receive(&self, passed: PassedConnections) {
+        self.server.do_send(Receive(passed));
     }
 
     /// Asks for the end, whoever it is that asks.

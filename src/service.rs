@@ -438,7 +438,7 @@ async fn take_over(inheritance: Arc<Inheritance>, control: Control, generation: 
     let _ = inheritance.announce(generation);
     while let Some(passed) = inheritance.next().await {
         match passed {
-            PassedOn::Connections(arrivals) => control.receive(arrivals),
+            PassedOn::Connections(passed) => control.receive(passed),
             PassedOn::Reload(trigger) => {
                 let (control, inheritance) = (control.clone(), inheritance.clone());
                 actix::spawn(async move {

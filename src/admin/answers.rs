@@ -246,7 +246,7 @@ pub(super) async fn upgrade(
     query: web::Query<UpgradeQuery>,
 ) -> HttpResponse {
     let trigger = Trigger::new(TriggerKind::Http);
-    if !query.wait {
+    if !query.wait && !control.is_stopping().await {
         drop(control.request_upgrade(&trigger));
         return HttpResponse::Accepted().json(Begun {
             state: State::Upgrading,
@@ -254,7 +254,13 @@ pub(super) async fn upgrade(
     }
     match control.ask_upgrade(&trigger).await {
         Ok(upgraded) => HttpResponse::Ok().json(upgraded),
-        Err(reason) => error(HttpResponse::UnprocessableEntity(), &reason.to_string()),
+        Err(why) => {
+            let answer = match why.is_stopping() {
+                true => HttpResponse::ServiceUnavailable(),
+                false => HttpResponse::UnprocessableEntity(),
+            };
+            error(answer, &why.to_string())
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     service::{Launched, Ours},
     settings::{Diagnostic, Fault, Sources, Written},
     systemd::Notifier,
-    telemetry::LogHandle,
+    telemetry::{Event, LogHandle, emit},
     upgrade::{Inheritance, Program},
 };
 
@@ -51,6 +51,7 @@ pub(super) fn serve(
     let path = command.pid_file.as_deref();
     let path = path.map(|path| sources.written(Written::Runtime, path));
     let failed = |errors: &[Diagnostic]| {
+        emit(&Event::CannotStart);
         diagnostics::say(log, errors);
         exit::of_errors(errors)
     };

@@ -361,7 +361,10 @@ impl ConfigActor {
             is_dry_run: order.errand.is_dry_run,
         };
         let attempt = Arc::new(attempt.took(took));
-        emit(&Event::Attempt(&attempt));
+        // Whoever starts the service is told why it cannot start, and says it.
+        if !attempt.is_failed_start() {
+            emit(&Event::Attempt(&attempt));
+        }
         if attempt.is_telling() {
             self.last = Some(attempt.clone());
         }

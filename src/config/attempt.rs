@@ -328,6 +328,13 @@ impl Attempt {
         self.refused == Some(Refused::Stopping)
     }
 
+    /// Whether it is why the service cannot start.
+    pub(super) fn is_failed_start(&self) -> bool {
+        self.trigger.kind == TriggerKind::Start
+            && self.outcome == Outcome::Rejected
+            && self.refused.is_none()
+    }
+
     /// Whether it says how what is served stands to the settings: no dry run, and nothing that was
     /// refused for how it was asked.
     pub(super) fn is_telling(&self) -> bool {

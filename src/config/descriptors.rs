@@ -1,6 +1,9 @@
 //! How many connections the descriptors of the process allow.
 
-use std::fs;
+use std::{
+    fs,
+    os::fd::{AsRawFd as _, OwnedFd},
+};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -27,6 +30,14 @@ const PER_THREAD: u64 = 4;
 
 /// The admin listener's connections, at the most.
 const ADMIN_MOST: u64 = 256;
+
+/// Whether so many descriptors as are kept free are free beside this one, which was opened just now: the
+/// kernel gives the lowest number that is free.
+pub(crate) fn leaves_reserve(newest: &OwnedFd) -> bool {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let number = u64::try_from(newest.as_raw_fd()).unwrap_or_default();
+    number + RESERVE < limit
+}
 
 impl Budget {
     /// To be measured before listeners are bound and workers started.

@@ -40,11 +40,36 @@ pub struct Upgraded {
 
 /// Why there is no new process; the service goes on as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotUpgraded(pub(crate) String);
+pub struct NotUpgraded {
+    reason: String,
+    is_stopping: bool,
+}
+
+impl NotUpgraded {
+    pub(crate) fn because(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_stopping: false,
+        }
+    }
+
+    /// The service is stopping, or has stopped.
+    pub(crate) fn stopping() -> Self {
+        Self {
+            reason: "stopping".to_owned(),
+            is_stopping: true,
+        }
+    }
+
+    /// Whether a stop came first.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+}
 
 impl fmt::Display for NotUpgraded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.reason)
     }
 }
 
@@ -62,10 +87,10 @@ impl Handler<Upgrade> for ConfigActor {
 
     fn handle(&mut self, upgrade: Upgrade, ctx: &mut Context<Self>) {
         if self.attempts.has_ended() {
-            return refuse(upgrade, "stopping");
+            return refuse(upgrade, NotUpgraded::stopping());
         }
         if self.upgrading.is_some() {
-            return refuse(upgrade, "an upgrade is under way");
+            return refuse(upgrade, NotUpgraded::because("an upgrade is under way"));
         }
         self.attempts.hold();
         if self.attempts.is_idle() {
@@ -88,7 +113,7 @@ impl ConfigActor {
     /// A stop overtakes the upgrade that waits. One under way is ended by the ServerActor.
     pub(super) fn end_upgrade(&mut self) {
         match self.upgrading.take() {
-            Some(Upgrading::Waits(upgrade)) => refuse(upgrade, "stopping"),
+            Some(Upgrading::Waits(upgrade)) => refuse(upgrade, NotUpgraded::stopping()),
             under_way => self.upgrading = under_way,
         }
     }
@@ -106,18 +131,15 @@ impl ConfigActor {
         });
         ctx.spawn(handing.into_actor(self).map(move |handed, this, ctx| {
             this.upgrading = None;
-            let handed = handed.unwrap_or_else(|_| Err("stopping".to_owned()));
+            let handed = handed.unwrap_or_else(|_| Err(NotUpgraded::stopping()));
             let answer = match handed {
                 Ok(handed) => Ok(this.handed_over(handed, patience, ctx)),
-                Err(reason) => {
-                    emit(&Event::NotUpgraded {
-                        by: &by,
-                        reason: &reason,
-                    });
+                Err(why) => {
+                    emit(&Event::NotUpgraded { by: &by, why: &why });
                     if let Some(next) = this.attempts.release() {
                         this.begin(next, ctx);
                     }
-                    Err(NotUpgraded(reason))
+                    Err(why)
                 }
             };
             // Who has hung up meanwhile has the log.
@@ -144,7 +166,7 @@ impl ConfigActor {
         for order in kept {
             self.refuse(order, Refused::Stopping);
         }
-        let successor = handed.successor;
+        let (successor, pid) = (handed.successor, handed.pid);
         let asking = async move {
             let mut answers = Vec::new();
             for order in passed {
@@ -154,7 +176,8 @@ impl ConfigActor {
             }
             answers
         };
-        ctx.spawn(asking.into_actor(self).map(|answers, this, _| {
+        // P4: the stop begins when they have been answered. It would not wait for them.
+        ctx.spawn(asking.into_actor(self).map(move |answers, this, _| {
             for (order, attempt) in answers {
                 let Some(attempt) = attempt.map(Arc::new) else {
                     this.refuse(order, Refused::Stopping);
@@ -165,18 +188,18 @@ impl ConfigActor {
                     let _ = asker.send(attempt.clone());
                 }
             }
+            this.new.server.do_send(Stop {
+                urge: Urge::Graceful,
+                by: format!("the upgrade to pid {pid}"),
+                is_failure: false,
+            });
         }));
-        self.new.server.do_send(Stop {
-            urge: Urge::Graceful,
-            by: format!("the upgrade to pid {}", upgraded.pid),
-            is_failure: false,
-        });
         upgraded
     }
 }
 
-fn refuse(upgrade: Upgrade, reason: &str) {
+fn refuse(upgrade: Upgrade, why: NotUpgraded) {
     let Upgrade { by, asker } = upgrade;
-    emit(&Event::NotUpgraded { by: &by, reason });
-    let _ = asker.send(Err(NotUpgraded(reason.to_owned())));
+    emit(&Event::NotUpgraded { by: &by, why: &why });
+    let _ = asker.send(Err(why));
 }

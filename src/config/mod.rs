@@ -30,6 +30,7 @@ pub(crate) use attempt::to_the_millisecond;
 pub use attempt::{Attempt, Confirmations, Outcome, Refused, Trigger, TriggerKind};
 pub(crate) use attempts::{Condition, Errand};
 pub(crate) use content::{SharedSettings, rehearse};
+pub(crate) use descriptors::leaves_reserve;
 pub(crate) use generation::{Generation, Pin, Reaper, Slot, Stamp};
 pub(crate) use handover::Upgrade;
 pub use handover::{NotUpgraded, Upgraded};

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     books::{Account, Requests},
     drain::Drain,
-    handover::Upgrades,
+    handover::{Resident, Upgrades},
     listener::Listener,
     passage::{Passage, Passenger},
     pulse::{Pulse, Suspension, TICK},
@@ -72,6 +72,8 @@ pub(crate) struct ServerActor {
     pub(super) before: Requests,
     pub(super) is_failure: bool,
     pub(super) finished: Option<oneshot::Sender<DrainReport>>,
+    /// Until it is finished.
+    pub(super) resident: Option<Resident>,
     pub(super) pulse: Pulse,
     /// How long the process has stood still, as far as the drain knows.
     stood: Duration,
@@ -104,6 +106,7 @@ impl ServerActor {
             before: Requests::default(),
             is_failure: false,
             finished: Some(new.finished),
+            resident: Some(Resident::enter()),
             stood: new.pulse.look(Instant::now()),
             pulse: new.pulse,
             suspended: Suspension::so_far(),

@@ -303,12 +303,12 @@ impl Conn {
 
     /// Passes it on. Whether somebody else has it now; it must not be read any more then.
     async fn pass_on(&self) -> bool {
-        let socket = self.stream.borrow().try_clone();
-        let (Some(passage), Some(socket)) = (self.hub.passage(), socket) else {
+        let Some(passage) = self.hub.passage() else {
             return false;
         };
         let listener = self.origin.newest().name().clone();
-        passage.pass(listener, socket).await
+        let clone = || self.stream.borrow().try_clone();
+        passage.pass(listener, clone).await
     }
 
     // What the stream reports.

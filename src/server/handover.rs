@@ -5,7 +5,10 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,15 +28,15 @@ use super::{
     worker::{self, Delay, LetGo, Worker},
 };
 use crate::{
-    config::{Attempt, Snapshot},
+    config::{Attempt, NotUpgraded, Snapshot},
     systemd::Notifier,
-    upgrade::{self, Estate, Program, Successor},
+    upgrade::{self, Estate, PassedConnections, Program, Successor},
 };
 
 /// Pass the sockets to a new process. From the ConfigActor, which holds reloads meanwhile. Fails,
 /// with the reason, where there is none: then everything is as before.
 #[derive(Message)]
-#[rtype(result = "Result<HandedOver, String>")]
+#[rtype(result = "Result<HandedOver, NotUpgraded>")]
 pub(crate) struct HandOver {
     /// The newest attempt's number.
     pub(crate) attempts: u64,
@@ -51,11 +54,30 @@ pub(crate) struct HandedOver {
     pub(crate) successor: Arc<Successor>,
 }
 
-/// Serve these connections, which the process before has accepted. From the
-/// [`Control`](crate::Control). Cannot fail.
+/// Take these connections, which the process before has accepted, and serve them. From the
+/// [`Control`](crate::Control). Cannot fail: in a stop they are left to the process before.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Receive(pub(crate) Vec<Arrival>);
+pub(crate) struct Receive(pub(crate) PassedConnections);
+
+/// How many services this process has.
+static RESIDENTS: AtomicUsize = AtomicUsize::new(0);
+
+/// A service of this process, from its start to its end.
+pub(super) struct Resident(());
+
+impl Resident {
+    pub(super) fn enter() -> Self {
+        RESIDENTS.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        RESIDENTS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// What a process needs to hand itself over.
 pub(crate) struct Upgrades {
@@ -69,24 +91,35 @@ const LET_GO_PATIENCE: Duration = Duration::from_millis(100);
 
 impl ServerActor {
     /// What an upgrade needs, or why none can begin now.
-    fn free_to_hand_over(&self) -> Result<(&Upgrades, &Snapshot), &'static str> {
+    fn free_to_hand_over(&self) -> Result<(&Upgrades, &Snapshot), NotUpgraded> {
         let upgrades = self.upgrades.as_ref();
-        let upgrades = upgrades.ok_or("the service is embedded: it does not own its process")?;
+        let refused = |why: &str| Err(NotUpgraded::because(why));
+        let Some(upgrades) = upgrades else {
+            return refused("the service is embedded: it does not own its process");
+        };
+        if RESIDENTS.load(Ordering::Relaxed) > 1 {
+            return refused(
+                "another service of this process (`Service::start`) would not be handed over, and \
+                 would be cut",
+            );
+        }
         if std::process::id() == 1 {
-            return Err(
+            return refused(
                 "as PID 1: the container would end with this process; start another instead",
             );
         }
         if self.drain.phase() != Phase::Serving {
-            return Err("stopping");
+            return Err(NotUpgraded::stopping());
         }
-        let snapshot = self.snapshot.as_ref().ok_or("nothing is served yet")?;
+        let Some(snapshot) = &self.snapshot else {
+            return refused("nothing is served yet");
+        };
         if self.upgrading.is_some() {
-            return Err("an upgrade is under way");
+            return refused("an upgrade is under way");
         }
         let left = self.inheritance.as_ref();
         if left.is_some_and(|left| !left.is_settled()) {
-            return Err("the process before has not let go yet");
+            return refused("the process before has not let go yet");
         }
         Ok((upgrades, snapshot))
     }
@@ -157,8 +190,13 @@ fn estate(
 impl Handler<Receive> for ServerActor {
     type Result = ();
 
-    fn handle(&mut self, Receive(arrivals): Receive, _: &mut Context<Self>) {
-        self.receive(arrivals);
+    fn handle(&mut self, Receive(passed): Receive, _: &mut Context<Self>) {
+        // A stop has ended the talk: what was not taken before it stays there.
+        if self.drain.phase() != Phase::Serving {
+            return;
+        }
+        let accepted = self.inheritance.as_ref().map(|left| left.accept(passed));
+        self.receive(accepted.into_iter().flatten());
     }
 }
 
@@ -173,16 +211,13 @@ async fn let_go(workers: &[Worker]) {
 }
 
 impl Handler<HandOver> for ServerActor {
-    type Result = ResponseActFuture<Self, Result<HandedOver, String>>;
+    type Result = ResponseActFuture<Self, Result<HandedOver, NotUpgraded>>;
 
     fn handle(&mut self, asked: HandOver, _: &mut Context<Self>) -> Self::Result {
         let begun = Instant::now();
         let (upgrades, snapshot) = match self.free_to_hand_over() {
             Ok(free) => free,
-            Err(reason) => {
-                let refused = ready(Err(reason.to_owned()));
-                return Box::pin(refused.into_actor(self));
-            }
+            Err(why) => return Box::pin(ready(Err(why)).into_actor(self)),
         };
         let (program, activation) = (upgrades.program.clone(), upgrades.activation.clone());
         let generation = snapshot.generation.number;
@@ -193,15 +228,16 @@ impl Handler<HandOver> for ServerActor {
         let handing = async move {
             let deadline = begun + asked.patience;
             let estate = estate(&listeners, &activation, generation, asked)
-                .map_err(|error| format!("cannot pass the sockets: {error}"))?;
+                .map_err(|error| format!("cannot pass the sockets: {error}"))
+                .map_err(NotUpgraded::because)?;
             let raising = upgrade::raise(&program, estate, deadline);
             let heir = tokio::select! {
                 biased;
-                _ = cancelled => return Err("stopping".to_owned()),
-                heir = raising => heir?,
+                _ = cancelled => return Err(NotUpgraded::stopping()),
+                heir = raising => heir.map_err(NotUpgraded::because)?,
             };
             let (pid, generation, taken) = (heir.pid, heir.generation, heir.taken.clone());
-            let successor = heir.commit()?;
+            let successor = heir.commit().map_err(NotUpgraded::because)?;
             // No stop comes in between: nothing is awaited from the commit to here.
             for listener in taken.iter().filter_map(|&place| listeners.get(place)) {
                 listener.origin().passes(true);
@@ -225,5 +261,47 @@ impl Handler<HandOver> for ServerActor {
             }
             handed
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use actix::Actor as _;
+
+    use super::*;
+    use crate::{
+        server::{NewServer, Pulse, Readiness},
+        telemetry::LogHandle,
+    };
+
+    #[test]
+    fn a_process_with_another_service_is_not_upgraded_and_the_reason_is_given() {
+        let _other = Resident::enter();
+        actix::System::new().block_on(async {
+            let (finished, _is_finished) = oneshot::channel();
+            let nothing = std::iter::once("/nonexistent".into());
+            let server = ServerActor::new(NewServer {
+                finished,
+                readiness: Readiness::default(),
+                pulse: Pulse::new(Instant::now()),
+                access: LogHandle::of_another().access().log(),
+                upgrades: Some(Upgrades {
+                    program: Arc::new(Program::new(nothing, None, Path::new("/"))),
+                    systemd: Notifier::new(None),
+                    activation: Arc::default(),
+                }),
+                inheritance: None,
+            });
+            let asked = server.start().send(HandOver {
+                attempts: 1,
+                history: Vec::new(),
+                patience: Duration::from_secs(1),
+            });
+            let refused = asked.await.expect("the actor lives").err();
+            let why = refused.expect("it is refused").to_string();
+            assert!(why.contains("another service of this process"), "{why}");
+        });
     }
 }

@@ -7,16 +7,22 @@
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// A worker's way out; cloned for each.
 #[derive(Clone)]
 pub(crate) struct Passage {
     /// The listeners whose connections may go.
     listeners: Arc<[Arc<str>]>,
-    /// Not bounded here: there are no more passengers than connections, and each waits.
+    /// Bounded by `room`.
     departures: mpsc::UnboundedSender<Passenger>,
+    /// For each that is under way; the others wait.
+    room: Arc<Semaphore>,
 }
+
+/// How many connections are under way at once. Each takes a second descriptor meanwhile, and there may
+/// be few.
+const UNDER_WAY: usize = 8;
 
 /// A connection under way.
 pub(crate) struct Passenger {
@@ -41,6 +47,7 @@ impl Passage {
         Self {
             listeners,
             departures,
+            room: Arc::new(Semaphore::new(UNDER_WAY)),
         }
     }
 
@@ -49,8 +56,19 @@ impl Passage {
         self.listeners.iter().any(|name| **name == *listener)
     }
 
-    /// Passes a clone of a connection's socket on. Whether it has arrived.
-    pub(crate) async fn pass(&self, listener: Arc<str>, socket: OwnedFd) -> bool {
+    /// Passes a connection on by what `clone` makes of its socket. Whether it has arrived; where it has
+    /// not, it is to be served as before.
+    pub(crate) async fn pass(
+        &self,
+        listener: Arc<str>,
+        clone: impl FnOnce() -> Option<OwnedFd>,
+    ) -> bool {
+        let Ok(_room) = self.room.acquire().await else {
+            return false;
+        };
+        let Some(socket) = clone() else {
+            return false;
+        };
         let (arrived, has_arrived) = oneshot::channel();
         let passenger = Passenger {
             listener,

@@ -289,6 +289,7 @@ impl ServerActor {
             }
         };
         ctx.spawn(finishing.into_actor(self).map(|(), this, ctx| {
+            this.resident = None;
             if let Some(finished) = this.finished.take() {
                 // Nobody waits any more where the `Running` was dropped.
                 let _ = finished.send(report);

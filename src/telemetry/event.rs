@@ -6,7 +6,7 @@ use log::{Level, Record};
 
 use super::line;
 use crate::{
-    config::{Attempt, Outcome, Snapshot, Upgraded},
+    config::{Attempt, NotUpgraded, Outcome, Snapshot, Upgraded},
     server::{DrainReport, Failure, Listener, Requests, Step, Victim},
     settings::{Diagnostic, LogFormat},
 };
@@ -18,6 +18,8 @@ pub(crate) enum Event<'a> {
     Attempt(&'a Attempt),
     /// Something about the settings that is no error, and is probably not as it was meant.
     Warning(&'a Diagnostic),
+    /// What is wrong follows, as a person sees it.
+    CannotStart,
     StopAsked {
         by: &'a str,
         is_first: bool,
@@ -33,7 +35,7 @@ pub(crate) enum Event<'a> {
     Upgraded(&'a Upgraded),
     NotUpgraded {
         by: &'a str,
-        reason: &'a str,
+        why: &'a NotUpgraded,
     },
     /// `server.max_connections` is more than the descriptors allow.
     Capped {
@@ -141,7 +143,7 @@ impl Event<'_> {
             Self::LinesLost { .. } | Self::SocketsUnused(_) | Self::Warning(_) => Level::Warn,
             Self::Abandoned { .. } | Self::NotAccepted { .. } => Level::Warn,
             Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
-            Self::NotWatched(_) | Self::Failed(_) => Level::Error,
+            Self::NotWatched(_) | Self::Failed(_) | Self::CannotStart => Level::Error,
             Self::LogNotReopened { .. } | Self::LogNotRolled { .. } => Level::Error,
             Self::LogNotWritten { .. } => Level::Error,
         }
@@ -186,6 +188,7 @@ impl fmt::Display for Event<'_> {
             }
             Self::Attempt(attempt) => attempt.fmt(f),
             Self::Warning(diagnostic) => diagnostic.fmt(f),
+            Self::CannotStart => f.write_str("cannot start:"),
             Self::StopAsked { by, is_first, step } => {
                 let what = match (is_first, step) {
                     (true, Some(Step::Delay)) => "stopping: still accepting for `shutdown.delay`",
@@ -246,8 +249,8 @@ impl fmt::Display for Event<'_> {
                 "upgraded: pid {} serves generation {}, ready after {:.2} ms",
                 upgraded.pid, upgraded.generation, upgraded.ready_ms
             ),
-            Self::NotUpgraded { by, reason } => {
-                write!(f, "not upgraded: {reason}; asked by {by}")
+            Self::NotUpgraded { by, why } => {
+                write!(f, "not upgraded: {why}; asked by {by}")
             }
             Self::Capped { given, asked } => write!(
                 f,

@@ -11,12 +11,12 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Mutex, mpsc, oneshot},
     time::{timeout, timeout_at},
 };
 
 use super::{
-    channel::{Channel, DESCRIPTORS},
+    channel::{Channel, DESCRIPTORS, Received},
     message::{Offer, PROTOCOL, ToNew, ToOld},
     program::Program,
     records,
@@ -49,7 +49,21 @@ pub(crate) struct Heir {
 
 /// The new process, after the old one has let go.
 pub(crate) struct Successor {
-    channel: Channel,
+    channel: Arc<Channel>,
+    /// Which of the connections that were passed last it has taken.
+    taken: Mutex<mpsc::Receiver<Vec<usize>>>,
+    /// What the reload that was passed on last came to.
+    reloaded: Mutex<mpsc::Receiver<Attempt>>,
+}
+
+/// What a new process has said of its start.
+enum Started {
+    Ready {
+        pid: u32,
+        generation: u64,
+        taken: Vec<usize>,
+    },
+    Failed(Vec<String>),
 }
 
 /// How long a process that has said why it fails may take to end by itself.
@@ -73,9 +87,9 @@ pub(crate) async fn raise(
     let id = child.id();
     let watched = Ward::watch(child);
     let mut process = watched.map_err(|error| format!("cannot watch pid {id}: {error}"))?;
-    let said = tokio::select! {
+    let started = tokio::select! {
         biased;
-        said = said(&channel) => said,
+        started = started(&channel) => started,
         how = process.ends() => {
             return Err(format!(
                 "pid {id} ({}) ended before it was ready: {how}",
@@ -89,8 +103,8 @@ pub(crate) async fn raise(
             ));
         }
     };
-    match said {
-        Ok(ToOld::Ready {
+    match started {
+        Ok(Started::Ready {
             pid,
             generation,
             taken,
@@ -101,22 +115,39 @@ pub(crate) async fn raise(
             generation,
             taken,
         }),
-        Ok(ToOld::Failed(reasons)) => {
+        Ok(Started::Failed(reasons)) => {
             // Either way it ends now.
             let _ = timeout(LAST_WORDS, process.ends()).await;
             Err(format!("pid {id} could not start: {}", reasons.join("; ")))
         }
-        Ok(ToOld::Reloaded(_)) => Err(format!("pid {id} answered what it was not asked")),
         Err(error) => Err(format!("pid {id} was not understood: {error}")),
     }
 }
 
-/// The new process's first message. One that closes its end without a word is either about to
-/// end or another program: its exit or the deadline tells.
-async fn said(channel: &Channel) -> io::Result<ToOld> {
-    match channel.next().await? {
-        Some((said, _)) => Ok(said),
-        None => std::future::pending().await,
+/// Waits until the new process says how its start went. One that closes its end without a word is
+/// either about to end or another program: its exit or the deadline tells.
+async fn started(channel: &Channel) -> io::Result<Started> {
+    loop {
+        let Some(Received { message, .. }) = channel.next().await? else {
+            return std::future::pending().await;
+        };
+        match message {
+            ToOld::Ready {
+                pid,
+                generation,
+                taken,
+            } => {
+                return Ok(Started::Ready {
+                    pid,
+                    generation,
+                    taken,
+                });
+            }
+            ToOld::Failed { reasons } => return Ok(Started::Failed(reasons)),
+            // Answers that nothing was asked for yet.
+            ToOld::Taken { .. } | ToOld::Reloaded { .. } => {}
+            ToOld::Unknown => {}
+        }
     }
 }
 
@@ -129,8 +160,12 @@ fn bequeath(channel: &Channel, estate: &Estate) -> io::Result<()> {
     };
     let history = records::write(&estate.history)?;
     channel.send(&offer, &[io::stdin().as_fd(), history.as_fd()])?;
-    send_all(channel, &estate.sockets, ToNew::Sockets)?;
-    send_all(channel, &estate.activated, ToNew::Activated)
+    send_all(channel, &estate.sockets, |sockets| ToNew::Sockets {
+        sockets,
+    })?;
+    send_all(channel, &estate.activated, |names| ToNew::Activated {
+        names,
+    })
 }
 
 /// Sends what comes with a descriptor each, in as many messages as that takes.
@@ -150,18 +185,46 @@ fn send_all<T: Clone>(
 }
 
 impl Heir {
-    /// Lets go: from now on the sockets that it has taken are its own.
+    /// Lets go: from now on the sockets that it has taken are its own. Must be called within an
+    /// arbiter.
     ///
     /// # Errors
     /// Where it has ended meanwhile: nothing has changed then.
     pub(crate) fn commit(mut self) -> Result<Successor, String> {
         self.channel
-            .send(&ToNew::Yours, &[])
+            .send(&ToNew::Commit, &[])
             .map_err(|error| format!("pid {} ended as soon as it was ready: {error}", self.pid))?;
         self.process.release();
+        let channel = Arc::new(self.channel);
+        // One answer at a time is waited for.
+        let (taken, all_taken) = mpsc::channel(1);
+        let (reloaded, all_reloaded) = mpsc::channel(1);
+        actix_rt::spawn(hand_out(channel.clone(), taken, reloaded));
         Ok(Successor {
-            channel: self.channel,
+            channel,
+            taken: Mutex::new(all_taken),
+            reloaded: Mutex::new(all_reloaded),
         })
+    }
+}
+
+/// Hands answers of the new process to those that wait for them, until it closes its end. An answer
+/// that nobody waits for, or that is not understood, is dropped.
+async fn hand_out(
+    channel: Arc<Channel>,
+    taken: mpsc::Sender<Vec<usize>>,
+    reloaded: mpsc::Sender<Attempt>,
+) {
+    loop {
+        match channel.next().await {
+            Ok(Some(Received { message, .. })) => match message {
+                ToOld::Taken { places } => drop(taken.try_send(places)),
+                ToOld::Reloaded { attempt } => drop(reloaded.try_send(*attempt)),
+                ToOld::Ready { .. } | ToOld::Failed { .. } | ToOld::Unknown => {}
+            },
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
+            Ok(None) | Err(_) => return,
+        }
     }
 }
 
@@ -170,15 +233,17 @@ impl Successor {
     /// `None` where the new process has not answered within `patience`.
     pub(crate) async fn reload(&self, trigger: Trigger, patience: Duration) -> Option<Attempt> {
         let deadline = Instant::now() + patience;
-        self.channel.send(&ToNew::Reload(trigger), &[]).ok()?;
-        match timeout_at(deadline.into(), self.channel.next()).await {
-            Ok(Ok(Some((ToOld::Reloaded(attempt), _)))) => Some(*attempt),
-            _ => None,
-        }
+        let mut reloaded = self.reloaded.lock().await;
+        // The late answer to one that was given up says nothing of this one.
+        while reloaded.try_recv().is_ok() {}
+        self.channel.send(&ToNew::Reload { trigger }, &[]).ok()?;
+        timeout_at(deadline.into(), reloaded.recv()).await.ok()?
     }
 
-    /// Carries idle connections over, as they come.
+    /// Passes idle connections on, as they come. P5: those that the new process has no room for stay
+    /// here, and so do all once it is gone.
     pub(crate) async fn carry(&self, mut passengers: mpsc::UnboundedReceiver<Passenger>) {
+        let mut taken = self.taken.lock().await;
         while let Some(first) = passengers.recv().await {
             let mut together = vec![first];
             while together.len() < DESCRIPTORS
@@ -186,16 +251,25 @@ impl Successor {
             {
                 together.push(next);
             }
-            let names = together.iter().map(|one| one.listener.clone()).collect();
+            let listeners = together.iter().map(|one| one.listener.clone()).collect();
             let sockets: Vec<_> = together.iter().map(|one| one.socket.as_fd()).collect();
-            let message = ToNew::Connections(names);
-            if self.channel.send_in_turn(&message, &sockets).await.is_ok() {
-                for passenger in together {
+            let message = ToNew::Connections { listeners };
+            let places = match self.channel.send_in_turn(&message, &sockets).await {
+                Ok(()) => taken.recv().await,
+                // The kernel passes no more descriptors on for now.
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Some(Vec::new()),
+                Err(_) => None,
+            };
+            // Those that are dropped stay: their tasks see it.
+            let Some(places) = places else {
+                return;
+            };
+            for (place, passenger) in together.into_iter().enumerate() {
+                if places.contains(&place) {
                     // Its task was cut meanwhile: it goes on in the new process all the same.
                     let _ = passenger.arrived.send(());
                 }
             }
-            // Else they are dropped, which tells their tasks that they stay.
         }
     }
 }
@@ -209,12 +283,25 @@ struct Ward {
 }
 
 impl Ward {
+    /// A child that cannot be watched is ended: it would serve beside this process.
     fn watch(mut child: Child) -> io::Result<Self> {
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(io::ErrorKind::NotFound)?;
+        let opened = i32::try_from(child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+            .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
+        let process = match opened {
+            Ok(process) => process,
+            Err(error) => {
+                // It cannot have been reaped, so the pid is its own.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error);
+            }
+        };
         let (exited, exit) = oneshot::channel();
         let ward = Self {
-            process: pidfd_open(pid, PidfdFlags::empty())?,
+            process,
             exit,
             is_released: false,
         };

@@ -9,12 +9,12 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    channel::Channel,
+    channel::{Channel, Received},
     message::{Offer, PROTOCOL, ToNew, ToOld},
     records,
 };
 use crate::{
-    config::{Attempt, Trigger},
+    config::{Attempt, Trigger, leaves_reserve},
     server::{Access, Activation, Arrival, Bequest, Listener, Origin},
     settings::{Address, Diagnostic},
 };
@@ -48,12 +48,78 @@ struct Taken {
     origin: Arc<Origin>,
 }
 
+/// What the old process has left in the channel.
+struct Left {
+    offer: Offer,
+    history: OwnedFd,
+    sockets: Vec<(Bequest, OwnedFd)>,
+    activated: Vec<(String, OwnedFd)>,
+}
+
+/// Takes all of it out, and puts back the standard input that was.
+fn unpack(channel: &Channel) -> io::Result<Left> {
+    let lost = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let received: Received<Offer> = channel.receive()?.ok_or_else(lost)?;
+    let offer = received.message;
+    let mut with = received.descriptors.into_iter();
+    rustix::stdio::dup2_stdin(with.next().ok_or_else(no_room)?)?;
+    if offer.everup_upgrade != PROTOCOL {
+        return Err(io::Error::other(format!(
+            "the old process speaks version {} of the upgrade, this one {PROTOCOL}",
+            offer.everup_upgrade
+        )));
+    }
+    let mut left = Left {
+        offer,
+        history: with.next().ok_or_else(no_room)?,
+        sockets: Vec::new(),
+        activated: Vec::new(),
+    };
+    loop {
+        let Received {
+            message,
+            descriptors,
+            is_truncated,
+        } = match channel.receive() {
+            Ok(Some(received)) => received,
+            // It has ended meanwhile: its sockets are here all the same.
+            Ok(None) => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        };
+        match message {
+            ToNew::Sockets { .. } | ToNew::Activated { .. } if is_truncated => {
+                return Err(no_room());
+            }
+            ToNew::Sockets { sockets } => left.sockets.extend(sockets.into_iter().zip(descriptors)),
+            ToNew::Activated { names } => left.activated.extend(names.into_iter().zip(descriptors)),
+            ToNew::Commit | ToNew::Connections { .. } | ToNew::Reload { .. } => {}
+            ToNew::Unknown => {}
+        }
+    }
+    Ok(left)
+}
+
+fn no_room() -> io::Error {
+    io::Error::other(
+        "the sockets of the old process do not fit into this one's limit of descriptors (`ulimit -n`, \
+         `LimitNOFILE=`)",
+    )
+}
+
 /// What the old process passes on after the commit.
 pub(crate) enum PassedOn {
     /// Somebody asked it for a reload.
     Reload(Trigger),
-    /// Idle connections.
-    Connections(Vec<Arrival>),
+    Connections(PassedConnections),
+}
+
+/// Idle connections that this process has room for. They are the old process's until they are taken
+/// ([`Inheritance::accept`]).
+pub(crate) struct PassedConnections {
+    arrivals: Vec<Arrival>,
+    /// The place of each in the message that they came with.
+    places: Vec<usize>,
 }
 
 impl Inheritance {
@@ -65,48 +131,30 @@ impl Inheritance {
     pub(crate) fn claim() -> Option<io::Result<Self>> {
         let stdin = io::stdin();
         let channel = Channel::recognize::<Offer>(stdin.as_fd())?;
-        Some(Self::unpack(channel))
+        let unpacked = unpack(&channel);
+        Some(match unpacked {
+            Ok(left) => Ok(Self::of(channel, left)),
+            Err(error) => {
+                let reasons = vec![error.to_string()];
+                let _ = channel.send(&ToOld::Failed { reasons }, &[]);
+                Err(error)
+            }
+        })
     }
 
-    fn unpack(channel: Channel) -> io::Result<Self> {
-        let lost = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let (offer, with): (Offer, _) = channel.receive()?.ok_or_else(lost)?;
-        let mut with = with.into_iter();
-        rustix::stdio::dup2_stdin(with.next().ok_or_else(lost)?)?;
-        if offer.everup_upgrade != PROTOCOL {
-            return Err(io::Error::other(format!(
-                "the old process speaks version {} of the upgrade, this one {PROTOCOL}",
-                offer.everup_upgrade
-            )));
-        }
-        let (mut sockets, mut activated) = (Vec::new(), Vec::new());
-        loop {
-            match channel.receive() {
-                Ok(Some((ToNew::Sockets(bequests), with))) => {
-                    sockets.extend(bequests.into_iter().zip(with).map(Some));
-                }
-                Ok(Some((ToNew::Activated(names), with))) => {
-                    activated.extend(names.into_iter().zip(with));
-                }
-                Ok(Some(_)) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // It has ended meanwhile: its sockets are here all the same.
-                Ok(None) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Self {
-            generation: offer.generation,
-            attempts: offer.attempts,
-            history: with.next().map(records::read).unwrap_or_default(),
-            activation: Arc::new(Activation::inherited(activated)),
+    fn of(channel: Channel, left: Left) -> Self {
+        Self {
+            generation: left.offer.generation,
+            attempts: left.offer.attempts,
+            history: records::read(left.history),
+            activation: Arc::new(Activation::inherited(left.activated)),
             channel,
             chest: Mutex::new(Chest {
-                sockets,
+                sockets: left.sockets.into_iter().map(Some).collect(),
                 taken: Vec::new(),
             }),
             is_ours: watch::Sender::new(false),
-        })
+        }
     }
 
     /// The listener of this address, under its new name. Where the system has picked the port, the
@@ -157,39 +205,68 @@ impl Inheritance {
     /// Says why this process cannot serve. The old one sees the exit code where it does not listen.
     pub(crate) fn fail(&self, errors: &[Diagnostic]) {
         let reasons = errors.iter().map(ToString::to_string).collect();
-        let _ = self.channel.send(&ToOld::Failed(reasons), &[]);
+        let _ = self.channel.send(&ToOld::Failed { reasons }, &[]);
     }
 
     /// What the old process passes on next; `None` when it has nothing more to say, and all is ours.
     pub(crate) async fn next(&self) -> Option<PassedOn> {
         loop {
             match self.channel.next().await {
-                Ok(Some((said, with))) => {
-                    if let Some(passed) = self.take_note(said, with) {
+                Ok(Some(received)) => {
+                    if let Some(passed) = self.take_note(received) {
                         return Some(passed);
                     }
                 }
-                Ok(None) | Err(_) => {
-                    self.settle();
-                    return None;
+                Ok(None) => break,
+                Err(_) => {
+                    // It is not understood. What it has not been answered for stays there.
+                    self.channel.end();
+                    break;
                 }
             }
         }
+        self.settle();
+        None
     }
 
-    fn take_note(&self, said: ToNew, with: Vec<OwnedFd>) -> Option<PassedOn> {
-        match said {
-            ToNew::Yours => {
+    fn take_note(&self, received: Received<ToNew>) -> Option<PassedOn> {
+        match received.message {
+            ToNew::Commit => {
                 self.settle();
                 None
             }
-            ToNew::Reload(trigger) => Some(PassedOn::Reload(trigger)),
-            ToNew::Connections(names) => {
-                let arrivals = names.iter().zip(with);
-                let arrivals = arrivals.filter_map(|(name, socket)| self.arrival(name, socket));
-                Some(PassedOn::Connections(arrivals.collect()))
+            ToNew::Reload { trigger } => Some(PassedOn::Reload(trigger)),
+            ToNew::Connections { listeners } => {
+                let mut passed = PassedConnections {
+                    arrivals: Vec::new(),
+                    places: Vec::new(),
+                };
+                // The kernel has dropped those behind the last that it had room for.
+                let sockets = listeners.iter().zip(received.descriptors);
+                for (place, (name, socket)) in sockets.enumerate() {
+                    if leaves_reserve(&socket)
+                        && let Some(arrival) = self.arrival(name, socket)
+                    {
+                        passed.arrivals.push(arrival);
+                        passed.places.push(place);
+                    }
+                }
+                Some(PassedOn::Connections(passed))
             }
-            ToNew::Sockets(_) | ToNew::Activated(_) => None,
+            ToNew::Sockets { .. } | ToNew::Activated { .. } | ToNew::Unknown => None,
+        }
+    }
+
+    /// Takes these connections, and says so: those that are returned are this process's now, and no
+    /// longer the old one's.
+    pub(crate) fn accept(&self, passed: PassedConnections) -> Vec<Arrival> {
+        let PassedConnections { arrivals, places } = passed;
+        match self.channel.send(&ToOld::Taken { places }, &[]) {
+            Ok(()) => arrivals,
+            // It is gone, and they were the last of it.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => arrivals,
+            // It will not hear of it, so they stay there.
+            Err(_) => Vec::new(),
         }
     }
 
@@ -204,8 +281,15 @@ impl Inheritance {
     /// Tells the old process what a reload that it passed on came to. Where it is gone, so is
     /// whoever asked it.
     pub(crate) fn reloaded(&self, attempt: &Attempt) {
-        let answer = ToOld::Reloaded(Box::new(attempt.clone()));
-        let _ = self.channel.send(&answer, &[]);
+        let mut attempt = Box::new(attempt.clone());
+        let answer = |attempt| ToOld::Reloaded { attempt };
+        let sent = self.channel.send(&answer(attempt.clone()), &[]);
+        if sent.is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput) {
+            // Too long: the changes are counted, and not named. The history has them.
+            attempt.changes_omitted += attempt.changes.len();
+            attempt.changes.clear();
+            let _ = self.channel.send(&answer(attempt), &[]);
+        }
     }
 
     /// Whether the old process has let go.
@@ -223,24 +307,25 @@ impl Inheritance {
     /// and serves on. Connections that have come so far, and no task has seen, are to be served.
     pub(crate) fn renounce(&self) -> Vec<Arrival> {
         let mut arrivals = Vec::new();
-        if self.has_hung_up(&mut arrivals) {
+        if self.hear_out(|passed| arrivals.extend(self.accept(passed))) {
             self.settle();
         } else {
             self.channel.end();
-            // What it said before that counts.
-            self.has_hung_up(&mut arrivals);
+            // A commit that came before that counts. Connections do not: the old process would not hear
+            // that they were taken.
+            self.hear_out(drop);
         }
         arrivals
     }
 
     /// Takes note of what has been said so far; whether that is all that there will be.
-    fn has_hung_up(&self, arrivals: &mut Vec<Arrival>) -> bool {
+    fn hear_out(&self, mut take: impl FnMut(PassedConnections)) -> bool {
         loop {
             match self.channel.receive() {
-                Ok(Some((said, with))) => {
+                Ok(Some(received)) => {
                     // A reload that a stop overtakes is not begun.
-                    if let Some(PassedOn::Connections(some)) = self.take_note(said, with) {
-                        arrivals.extend(some);
+                    if let Some(PassedOn::Connections(passed)) = self.take_note(received) {
+                        take(passed);
                     }
                 }
                 Ok(None) => return true,
@@ -294,14 +379,14 @@ mod tests {
         let (old, inheritance) = claimed();
         assert!(inheritance.renounce().is_empty());
         assert!(!inheritance.is_settled());
-        let refused = old.send(&ToNew::Yours, &[]).expect_err("it has ended");
+        let refused = old.send(&ToNew::Commit, &[]).expect_err("it has ended");
         assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]
     fn who_stops_after_the_commit_has_all() {
         let (old, inheritance) = claimed();
-        old.send(&ToNew::Yours, &[]).expect("it is open");
+        old.send(&ToNew::Commit, &[]).expect("it is open");
         assert!(inheritance.renounce().is_empty());
         assert!(inheritance.is_settled());
     }

@@ -1,5 +1,6 @@
-//! What the two processes tell each other. Both may be of different versions: what one does not
-//! know it ignores, what would be misread changes [`PROTOCOL`].
+//! What the two processes of an upgrade say to each other. They may be of different versions: each
+//! ignores kinds of messages and fields that it does not know, and closes the descriptors that came
+//! with them. A change that the other version would misread needs another [`PROTOCOL`].
 
 use std::sync::Arc;
 
@@ -10,37 +11,46 @@ use crate::{
     server::Bequest,
 };
 
-/// The version of this talk.
-pub(super) const PROTOCOL: u32 = 1;
+/// The version of these messages.
+pub(super) const PROTOCOL: u32 = 2;
 
 /// The first message: it comes with the standard input that was, and with the history's records.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Offer {
-    /// Its name in the message tells ours from whatever else a standard input may bring.
+    /// Its name in the message tells ours from whatever else a standard input may bring. The rest of
+    /// another protocol's offer is not looked at.
     pub(super) everup_upgrade: u32,
     /// The generation that is served, and the newest attempt's number: counting goes on.
+    #[serde(default)]
     pub(super) generation: u64,
+    #[serde(default)]
     pub(super) attempts: u64,
 }
 
 /// What the old process says after that.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum ToNew {
-    /// Each comes with its descriptor.
-    Sockets(Vec<Bequest>),
+    /// Listening sockets; each comes with its descriptor.
+    Sockets { sockets: Vec<Bequest> },
     /// What the service manager has passed, by name; each comes with its descriptor.
-    Activated(Vec<String>),
-    /// The commit: the old process lets go.
-    Yours,
+    Activated { names: Vec<String> },
+    /// The old process lets go.
+    Commit,
     /// Idle connections, by the names of their listeners in the old process; each comes with its
-    /// descriptor.
-    Connections(Vec<Arc<str>>),
+    /// descriptor. Answered by [`ToOld::Taken`]; until then they are the old process's, and it sends
+    /// no more.
+    Connections { listeners: Vec<Arc<str>> },
     /// Somebody asked the old process for a reload meanwhile; answered by [`ToOld::Reloaded`].
-    Reload(Trigger),
+    Reload { trigger: Trigger },
+    /// What only another version knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What the new process says.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum ToOld {
     Ready {
         pid: u32,
@@ -49,6 +59,18 @@ pub(super) enum ToOld {
         taken: Vec<usize>,
     },
     /// It cannot start.
-    Failed(Vec<String>),
-    Reloaded(Box<Attempt>),
+    Failed {
+        reasons: Vec<String>,
+    },
+    /// Which connections of the last [`ToNew::Connections`] it has taken, by their place. The old
+    /// process keeps the others.
+    Taken {
+        places: Vec<usize>,
+    },
+    Reloaded {
+        attempt: Box<Attempt>,
+    },
+    /// What only another version knows.
+    #[serde(other)]
+    Unknown,
 }

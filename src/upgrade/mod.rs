@@ -23,5 +23,5 @@ mod program;
 mod records;
 
 pub(crate) use heir::{Estate, Successor, raise};
-pub(crate) use inheritance::{Inheritance, PassedOn};
+pub(crate) use inheritance::{Inheritance, PassedConnections, PassedOn};
 pub(crate) use program::Program;

@@ -259,7 +259,7 @@ fn a_profile_comes_by_flag_or_by_the_service_s_own_variable() {
 }
 
 #[test]
-fn check_shows_the_line_and_the_place_and_the_log_has_one_line_each() {
+fn check_and_a_failed_start_show_the_line_and_the_place() {
     let text = "[server]\nworkers = \"many\"\n";
     let ran = Setup::new(text).ask(&["check"]);
     let shown = "2 | workers = \"many\"\n  |           ^^^^^^\n";
@@ -268,10 +268,20 @@ fn check_shows_the_line_and_the_place_and_the_log_has_one_line_each() {
     let (code, log) = Setup::new(text).run();
     assert_eq!(code, 78, "{log}");
     assert!(log.contains(shown.trim_end()), "{log}");
-    let attempts = log
-        .lines()
-        .filter(|line| line.contains("reload 1 rejected"));
-    assert_eq!(attempts.count(), 1, "{log}");
+}
+
+#[test]
+fn a_start_that_fails_says_once_that_it_cannot_start_and_each_error_once() {
+    let (code, log) = Setup::new("[server]\nworkers = \"many\"\nkeepalive = \"1s\"\n").run();
+    assert_eq!(code, 78, "{log}");
+    for told in [
+        "cannot start",
+        "server.workers: expected",
+        "server.keepalive: unknown",
+    ] {
+        assert_eq!(log.matches(told).count(), 1, "{told}: {log}");
+    }
+    assert!(!log.contains("reload 1"), "{log}");
 }
 
 #[test]

@@ -28,4 +28,6 @@ mod tls;
 mod unix;
 mod upgrade;
 mod upgrade_fails;
+mod upgrade_limits;
+mod upgrade_versions;
 mod watch;

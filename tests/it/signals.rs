@@ -400,7 +400,7 @@ fn an_attempt_s_line_names_five_senders_and_says_that_there_are_more() {
 fn a_start_that_cannot_end_in_time_is_a_failure() {
     let mut program = starting();
     program.expect_exit(1);
-    program.wait_log("reload 1 rejected");
+    program.wait_log("cannot start");
 }
 
 #[test]

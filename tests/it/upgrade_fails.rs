@@ -222,7 +222,7 @@ fn a_reload_asked_for_meanwhile_is_carried_out_by_the_old_process_after_all() {
 }
 
 #[test]
-fn during_a_stop_it_is_refused() {
+fn during_a_stop_it_is_refused_with_503() {
     let slow = "[app.routes.\"/slow\"]\nrespond = { body = \"slow\", delay = \"1s\" }\n";
     let mut program = Program::serve(slow);
     let mut conn = program.connect();
@@ -230,11 +230,13 @@ fn during_a_stop_it_is_refused() {
     program.wait_in_flight(1);
     program.signal(Signal::TERM);
     program.wait_stopping();
-    let answer = program.post("/upgrade?wait=true");
-    assert_eq!(
-        (answer.status, answer.json()["error"].as_str()),
-        (422, Some("stopping"))
-    );
+    for path in ["/upgrade?wait=true", "/upgrade"] {
+        let answer = program.post(path);
+        assert_eq!(
+            (answer.status, answer.json()["error"].as_str()),
+            (503, Some("stopping"))
+        );
+    }
     assert_eq!(conn.answer().text(), "slow");
     program.expect_exit(0);
 }

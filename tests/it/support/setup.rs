@@ -19,6 +19,7 @@ pub struct Setup {
     args: Vec<OsString>,
     shell: Vec<String>,
     passed: Vec<OwnedFd>,
+    input: Option<OwnedFd>,
     named: bool,
     apart: bool,
     user: Option<u32>,
@@ -47,6 +48,7 @@ impl Setup {
             args: Vec::new(),
             shell: Vec::new(),
             passed: Vec::new(),
+            input: None,
             named: true,
             apart: false,
             user: None,
@@ -135,6 +137,12 @@ impl Setup {
         self.shell(&format!("export LISTEN_PID=$$ LISTEN_FDS={count}"))
     }
 
+    /// Gives it this standard input.
+    pub fn input(mut self, input: OwnedFd) -> Self {
+        self.input = Some(input);
+        self
+    }
+
     /// The program as a process to be, in its folder, with no variable of ours but those of the shell.
     fn command(&self) -> Command {
         let program = &self.program;
@@ -167,7 +175,10 @@ impl Setup {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(&self.args)
             .current_dir(self.home.path())
-            .stdin(Stdio::null());
+            .stdin(match &self.input {
+                Some(input) => input.try_clone().expect("a descriptor").into(),
+                None => Stdio::null(),
+            });
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
