@@ -1,11 +1,14 @@
-//! The listeners of an attempt, one after the other: each is kept as it is served, gets the socket of one
-//! that goes or of the process before, or is bound. None of it is known to anybody yet.
+//! The listeners of an attempt: each is kept as it is served, gets the socket of one that goes or of the
+//! process before, or is bound. None of it is known to anybody yet.
+//!
+//! What exists is given out first. Only then is anything bound, and only what is left over lends its port
+//! to an address that overlaps: an address that is served on does not, as at a start.
 
 use std::{io, sync::Arc};
 
 use super::prepare::Job;
 use crate::{
-    server::{Access, Activation, Listener},
+    server::{Access, Activation, LentPort, Listener},
     settings::{Address, Admin, Diagnostic, Effective, Fault, Server, Sources, Written, first},
     upgrade::Inheritance,
 };
@@ -20,13 +23,20 @@ pub(super) enum Opening {
         from: Arc<Listener>,
         to: Listener,
     },
+    /// In the place of one whose socket's file is gone: nobody could connect to that any more.
+    Replaced {
+        from: Arc<Listener>,
+        to: Listener,
+    },
 }
 
 impl Opening {
     pub(super) fn listener(&self) -> &Listener {
         match self {
             Self::Kept(listener) => listener,
-            Self::New(listener) | Self::Moved { to: listener, .. } => listener,
+            Self::New(listener)
+            | Self::Moved { to: listener, .. }
+            | Self::Replaced { to: listener, .. } => listener,
         }
     }
 
@@ -62,8 +72,11 @@ impl Bound {
         let has_admin = admin.is_some();
         let wanted: Vec<_> = listeners.chain(admin).collect();
         let mut binding = Binding::of(job, effective, &wanted);
-        let openings = wanted.iter().filter_map(|wanted| binding.one(wanted));
-        let mut listeners: Vec<_> = openings.collect();
+        let found: Vec<_> = wanted.iter().map(|wanted| binding.find(wanted)).collect();
+        let mut listeners = Vec::new();
+        for (wanted, found) in wanted.iter().zip(found) {
+            listeners.extend(binding.one(wanted, found));
+        }
         if !binding.errors.is_empty() {
             return Err(first(binding.errors));
         }
@@ -76,7 +89,18 @@ impl Bound {
         let openings = self.listeners.iter_mut().chain(&mut self.admin);
         openings.filter_map(|opening| match opening {
             Opening::Kept(_) => None,
-            Opening::New(listener) | Opening::Moved { to: listener, .. } => Some(listener),
+            Opening::New(listener)
+            | Opening::Moved { to: listener, .. }
+            | Opening::Replaced { to: listener, .. } => Some(listener),
+        })
+    }
+
+    /// Those whose socket's file was gone.
+    pub(super) fn replaced(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        let openings = self.listeners.iter().chain(&self.admin);
+        openings.filter_map(|opening| match opening {
+            Opening::Replaced { from, .. } => Some(from),
+            Opening::Kept(_) | Opening::New(_) | Opening::Moved { .. } => None,
         })
     }
 }
@@ -126,7 +150,7 @@ impl<'a> Binding<'a> {
         }
     }
 
-    fn one(&mut self, wanted: &Wanted<'_>) -> Option<Opening> {
+    fn one(&mut self, wanted: &Wanted<'_>, found: Option<io::Result<Opening>>) -> Option<Opening> {
         let (key, address) = (key_of(wanted.name), &wanted.address);
         let twice = self.taken.iter().find(|(other, _)| other == address);
         if let Some((_, first)) = twice.filter(|_| !address.is_any_port()) {
@@ -135,7 +159,8 @@ impl<'a> Binding<'a> {
                 .push(self.effective.diagnostic(Fault::Settings, &key, &message));
             return None;
         }
-        let opened = self.open(wanted).map_err(|error| {
+        let opened = found.unwrap_or_else(|| self.bind(wanted));
+        let opened = opened.map_err(|error| {
             let fault = match address {
                 // No later try finds other sockets passed.
                 Address::Systemd(_) => Fault::of(&error),
@@ -149,40 +174,67 @@ impl<'a> Binding<'a> {
         opened.ok()
     }
 
-    fn open(&mut self, wanted: &Wanted<'_>) -> io::Result<Opening> {
+    /// What exists already.
+    fn find(&mut self, wanted: &Wanted<'_>) -> Option<io::Result<Opening>> {
         let Wanted {
             name,
             address,
             access,
-            ..
         } = wanted;
         if let Some(kept) = self.kept.iter().find(|kept| wanted.is_served_by(kept)) {
-            return Ok(Opening::Kept(kept.clone()));
+            return kept.has_file().then(|| Ok(Opening::Kept(kept.clone())));
         }
         let is_it = |going: &Arc<Listener>| going.bequest().is_of(name, address, *access);
         if let Some(place) = self.going.iter().position(is_it) {
             let from = self.going.swap_remove(place);
-            let (bequest, socket) = from.bequeath()?;
-            let to = Listener::inherit(name, address, bequest, socket)?;
-            return Ok(Opening::Moved { from, to });
+            let moved = from
+                .bequeath()
+                .and_then(|(bequest, socket)| Listener::inherit(name, address, bequest, socket));
+            return Some(moved.map(|to| Opening::Moved { from, to }));
         }
-        let is_there = |it: &&Arc<Listener>| it.address() == address;
+        let inherited = self.inheritance?.take(name, address, *access)?;
+        Some(inherited.map(Opening::New))
+    }
+
+    fn bind(&self, wanted: &Wanted<'_>) -> io::Result<Opening> {
+        let Wanted {
+            name,
+            address,
+            access,
+        } = wanted;
+        let is_there = |it: &&Arc<Listener>| it.address() == address && it.has_file();
         if let Some(other) = self.going.iter().find(is_there) {
             // A path whose mode is another's: that says who may connect.
             let name = other.name();
             let why = format!("it is that of {name}, until a reload has closed it");
             return Err(io::Error::other(why));
         }
-        let inherited = self
-            .inheritance
-            .and_then(|left| left.take(name, address, *access));
-        let bound = inherited.unwrap_or_else(|| match address {
+        let bound = match address {
             Address::Systemd(passed) => self.activation.listener(name, address, passed),
             Address::Tcp(_) | Address::Unix(_) => {
-                Listener::bind(name, address, *access, &self.going)
+                Listener::bind(name, address, *access, |port| self.lend(port))
             }
-        });
-        bound.map(Opening::New)
+        };
+        let replaced = self.kept.iter().find(|kept| wanted.is_served_by(kept));
+        Ok(match replaced {
+            Some(from) => Opening::Replaced {
+                from: from.clone(),
+                to: bound?,
+            },
+            None => Opening::New(bound?),
+        })
+    }
+
+    /// The ports of sockets that nobody here listens on from now on.
+    fn lend(&self, port: u16) -> io::Result<Vec<LentPort>> {
+        let going = self.going.iter();
+        let mut lent: Vec<_> = going
+            .filter_map(|going| going.lend(port).transpose())
+            .collect::<io::Result<_>>()?;
+        if let Some(inheritance) = self.inheritance {
+            lent.extend(inheritance.lend(port)?);
+        }
+        Ok(lent)
     }
 }
 

@@ -185,6 +185,12 @@ fn load(
     let (author, sources) = (job.author.clone(), job.sources.clone());
     let (current, reaper) = (job.current.clone(), job.reaper.clone());
     move || {
+        // A socket that nobody can connect to any more is made anew, though no setting differs.
+        let lacks_file = |current: &Current| {
+            let mut listeners = current.snapshot.all_listeners();
+            listeners.any(|listener| !listener.has_file())
+        };
+        let is_forced = is_forced || current.as_ref().is_some_and(lacks_file);
         if let Some(watching) = current.as_ref().and_then(|it| it.watching.as_ref()) {
             watching.follow();
         }

@@ -1,7 +1,9 @@
 //! Opens a snapshot: what is served already is kept, the rest is opened beside it.
 //!
-//! All is bound before anything listens, and all listens when everything else has been started:
-//! what fails before that has been seen by no client. Dropping what was opened undoes it.
+//! All is bound before anything listens, and clients are let in when everything that can fail has
+//! succeeded: what fails before has been seen by none. Dropping what was opened undoes it. One thing
+//! is seen: where one of several new unix sockets cannot take its path in the end, those that could
+//! have been there for a moment.
 
 use std::{
     io,
@@ -26,17 +28,26 @@ use crate::{
     telemetry::AccessSource,
 };
 
-/// Opens everything that is not open: binds all, starts the workers idle, then listens. For a dry run
-/// it only binds.
+/// What was opened.
+pub(super) struct Opened {
+    pub(super) snapshot: Snapshot,
+    pub(super) intake: Intake,
+    /// Listeners whose socket's file was gone.
+    pub(super) replaced: Vec<Arc<Listener>>,
+}
+
+/// Opens everything that is not open: binds all, starts the workers idle, listens, shares the sockets,
+/// and then lets clients in. For a dry run it only binds.
 pub(super) async fn open(
     job: &Job,
     generation: Arc<Generation>,
     settings: &Loaded<()>,
-) -> Result<(Snapshot, Intake), Vec<Diagnostic>> {
+) -> Result<Opened, Vec<Diagnostic>> {
     let (tables, effective) = (&settings.tables, &settings.effective);
     let served = job.current.as_ref().map(|current| &current.snapshot);
     let budget = served.map_or_else(Budget::measure, |served| served.budget);
     let mut bound = Bound::all(job, effective, &tables.server, &tables.admin)?;
+    let replaced = bound.replaced().cloned().collect();
     let count = worker_count(&tables.server);
     let asked = tables.server.max_connections as usize;
     let room = budget.room(asked, count, job.threads.count(), bound.listeners.len());
@@ -47,7 +58,11 @@ pub(super) async fn open(
             generation,
             ..served
         };
-        return Ok((as_served, Intake::default()));
+        return Ok(Opened {
+            snapshot: as_served,
+            intake: Intake::default(),
+            replaced,
+        });
     }
     let published = match served {
         Some(served) => served.published.clone(),
@@ -67,27 +82,30 @@ pub(super) async fn open(
             .listen()
             .map_err(|error| vec![cannot_listen(effective, listener, error)])?;
     }
-    bound.new_ones().for_each(Listener::return_ports);
-
     let mut intake = Intake {
         shares: staff.shares(&bound.listeners)?,
         ..Intake::default()
     };
-    let admin = match bound.admin.zip(admin_worker) {
-        None => None,
-        Some((opening, worker)) => {
-            if !opening.is_kept() {
-                intake.admin.push(share(&opening, &worker)?);
-            }
-            Some(AdminServer {
-                listener: settle(opening, &mut intake.moves),
-                worker,
-                max_connections: room.admin,
-            })
-        }
-    };
+    if let Some((opening, worker)) = bound.admin.as_ref().zip(admin_worker.as_ref())
+        && !opening.is_kept()
+    {
+        intake.admin.push(share(opening, worker)?);
+    }
+    for listener in bound.new_ones() {
+        let published = listener.publish().await;
+        published.map_err(|error| vec![cannot_listen(effective, listener, error)])?;
+    }
+    bound.new_ones().for_each(Listener::open);
+    bound.new_ones().for_each(Listener::return_ports);
+
+    let admin = bound.admin.zip(admin_worker);
+    let admin = admin.map(|(opening, worker)| AdminServer {
+        listener: settle(opening, &mut intake),
+        worker,
+        max_connections: room.admin,
+    });
     let listeners = bound.listeners.into_iter();
-    let listeners = listeners.map(|opening| settle(opening, &mut intake.moves));
+    let listeners = listeners.map(|opening| settle(opening, &mut intake));
     let snapshot = Snapshot {
         generation,
         published,
@@ -98,7 +116,11 @@ pub(super) async fn open(
         max_connections: room.per_worker,
         budget,
     };
-    Ok((snapshot, intake))
+    Ok(Opened {
+        snapshot,
+        intake,
+        replaced,
+    })
 }
 
 /// The workers of the next snapshot.
@@ -155,20 +177,20 @@ fn share(opening: &Opening, worker: &Worker) -> Result<Share, Vec<Diagnostic>> {
     shared.map_err(|error| system(format!("cannot share a listener: {error}")))
 }
 
-/// The listener, and where its socket comes from, where that is one of ours.
-fn settle(opening: Opening, moves: &mut Vec<Move>) -> Arc<Listener> {
-    match opening {
-        Opening::Kept(listener) => listener,
-        Opening::New(listener) => Arc::new(listener),
-        Opening::Moved { from, to } => {
-            let to = Arc::new(to);
-            moves.push(Move {
-                from,
-                to: to.clone(),
-            });
-            to
-        }
-    }
+/// The listener, and which of ours it follows, where it does.
+fn settle(opening: Opening, intake: &mut Intake) -> Arc<Listener> {
+    let (from, to, followed) = match opening {
+        Opening::Kept(listener) => return listener,
+        Opening::New(listener) => return Arc::new(listener),
+        Opening::Moved { from, to } => (from, to, &mut intake.moves),
+        Opening::Replaced { from, to } => (from, to, &mut intake.replaced),
+    };
+    let to = Arc::new(to);
+    followed.push(Move {
+        from,
+        to: to.clone(),
+    });
+    to
 }
 
 async fn start_workers(

@@ -16,18 +16,19 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{
     attempt::Took,
     background::{Loader, Undone},
+    binding::key_of,
     content::{Content, Made, SharedSettings, Task, make},
     descriptors::Budget,
     generation::{Generation, Reaper},
     logging::open_log,
-    open::open,
+    open::{Opened, open},
     watch::{Watched, Watching, open_watch, watch_too},
 };
 use crate::{
     server::{Activation, Deadline, Intake, Listener, NewServe, Pulse, Readiness, Threads, Worker},
     settings::{
-        Baseline, Build, Changes, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded, Shadowed,
-        Sources,
+        Baseline, Build, Change, Changes, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded,
+        Shadowed, Sources,
     },
     telemetry::{LogHandle, OpenedLog},
     upgrade::Inheritance,
@@ -310,7 +311,7 @@ async fn candidate(
     let Made {
         content,
         facts,
-        changes,
+        mut changes,
         shadowed,
     } = made;
     let tables = &content.settings.tables;
@@ -321,7 +322,14 @@ async fn candidate(
         content.certificates.clone(),
         content.insides.clone(),
     ));
-    let (snapshot, intake) = open(job, generation, &content.settings).await?;
+    let Opened {
+        snapshot,
+        intake,
+        replaced,
+    } = open(job, generation, &content.settings).await?;
+    for listener in &replaced {
+        changes.told.push(made_anew(&content.settings, listener));
+    }
     Ok(Candidate {
         current: Current {
             snapshot,
@@ -334,4 +342,17 @@ async fn candidate(
         intake,
         log,
     })
+}
+
+/// What is told of a listener whose socket's file was gone: no setting differs.
+fn made_anew(settings: &Loaded<()>, listener: &Listener) -> Change {
+    let key = key_of(listener.name());
+    let address = listener.address().to_string();
+    let place = settings.effective.diagnostic(Fault::System, &key, "").place;
+    Change {
+        from: format!("{address} (its file was gone)").into(),
+        to: address.into(),
+        origin: place.map(|place| place.to_string()),
+        key,
+    }
 }

@@ -75,7 +75,7 @@ impl Acceptor {
     /// Leaves the queues to the other workers, but for those that are about to be emptied.
     pub(super) fn retire(&self) {
         let mut shares = self.shares.borrow_mut();
-        shares.retain(|share| share.origin().closes_since().is_some());
+        shares.retain(|share| share.origin().is_closing());
     }
 
     /// Waits until there is no queue left to accept from.
@@ -184,7 +184,7 @@ impl Acceptor {
     /// P5: serves what is queued at listeners that close, then lets go of them. What is queued at a
     /// socket that lives on elsewhere is left to be served there.
     pub(super) async fn empty(self: Rc<Self>) -> bool {
-        let closes = |share: &mut Share| share.origin().closes_since().is_some();
+        let closes = |share: &mut Share| share.origin().is_closing();
         let closing: Vec<Share> = self.shares.borrow_mut().extract_if(.., closes).collect();
         let count = closing.len();
         self.queues.update(|queues| queues + count);

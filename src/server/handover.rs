@@ -231,13 +231,25 @@ impl Handler<HandOver> for ServerActor {
                 .map_err(|error| format!("cannot pass the sockets: {error}"))
                 .map_err(NotUpgraded::because)?;
             let raising = upgrade::raise(&program, estate, deadline);
-            let heir = tokio::select! {
+            let raised = tokio::select! {
                 biased;
-                _ = cancelled => return Err(NotUpgraded::stopping()),
-                heir = raising => heir.map_err(NotUpgraded::because)?,
+                _ = cancelled => Err(NotUpgraded::stopping()),
+                heir = raising => heir.map_err(NotUpgraded::because),
             };
-            let (pid, generation, taken) = (heir.pid, heir.generation, heir.taken.clone());
-            let successor = heir.commit().map_err(NotUpgraded::because)?;
+            let committed = raised.and_then(|heir| {
+                let known = (heir.pid, heir.generation, heir.taken.clone());
+                let successor = heir.commit().map_err(NotUpgraded::because)?;
+                Ok((known, successor))
+            });
+            let ((pid, generation, taken), successor) = match committed {
+                Ok(committed) => committed,
+                Err(why) => {
+                    for listener in &listeners {
+                        listener.reclaim_port();
+                    }
+                    return Err(why);
+                }
+            };
             // No stop comes in between: nothing is awaited from the commit to here.
             for listener in taken.iter().filter_map(|&place| listeners.get(place)) {
                 listener.origin().passes(true);

@@ -1,13 +1,13 @@
-//! Listening sockets: bound, then listening, shared by the workers, emptied and closed.
+//! Listening sockets: bound, listening, shared by the workers, open to clients, emptied and closed.
 //!
 //! One socket an address, cloned for each worker: `SO_REUSEPORT` would hide a port in use, and a
 //! queue of each worker's own would be lost with it.
 
 use std::{
     io::{self, ErrorKind},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use super::{
     activation::address_of,
+    lent_port::{LentPort, take_back},
     origin::Origin,
     share::{Share, is_clients_fault},
     socket::has_received,
@@ -25,6 +26,12 @@ use crate::settings::Address;
 
 /// Connections that the kernel keeps for us to accept; `net.core.somaxconn` may allow fewer.
 const BACKLOG: i32 = 4096;
+
+/// How long another process may be about to take or to remove a path: that takes a few system calls.
+const PUBLISH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is tried again.
+const PUBLISH_TICK: Duration = Duration::from_millis(2);
 
 /// Unsent bytes that the kernel keeps for a connection. Its own bound is megabytes, and it asks for
 /// more only when a third of them is gone: a client that reads slowly would seem to stand still.
@@ -42,7 +49,9 @@ pub(crate) struct Listener {
     /// Where the address is a path: the socket's file.
     file: Option<SocketFile>,
     access: Access,
-    /// Until all listen that are to: the ports of others that it may overlap.
+    /// Bound here, and clients cannot reach it yet.
+    is_shut: bool,
+    /// Until all are open that are to be: the ports of others that it may overlap.
     lent: Vec<LentPort>,
 }
 
@@ -64,12 +73,29 @@ impl Bequest {
     }
 
     /// Whether it is what such a listener needs. Where the system has picked the port, the name tells
-    /// which it is; a path's mode stays as it is.
+    /// which it is; a path's mode stays as it is, and a path must still lead to it.
     pub(crate) fn is_of(&self, name: &str, address: &Address, access: Access) -> bool {
         let is_asked = self.asked == *address;
         let is_it = self.address == *address
             || (is_asked && (*self.name == *name || !address.is_any_port()));
-        is_it && (self.address.tcp().is_some() || self.access == access)
+        is_it && (self.address.tcp().is_some() || self.access == access) && self.has_file()
+    }
+
+    /// Whether a path still leads to the socket.
+    fn has_file(&self) -> bool {
+        match (&self.address, &self.file) {
+            (Address::Unix(path), Some(file)) => file.is_at(path),
+            _ => true,
+        }
+    }
+
+    /// As [`Listener::lend`], of the socket that it belongs to.
+    pub(crate) fn lend(&self, socket: &OwnedFd, port: u16) -> io::Result<Option<LentPort>> {
+        let is_there = self.address.tcp().is_some_and(|at| at.port() == port);
+        if !is_there {
+            return Ok(None);
+        }
+        LentPort::of(Socket::from(socket.try_clone()?), port).map(Some)
     }
 }
 
@@ -91,9 +117,10 @@ impl Access {
 }
 
 impl Listener {
-    /// Binds `address`; [`listen`](Self::listen) makes it known.
+    /// Binds `address`. Next it is to [`listen`](Self::listen), then to be [published](Self::publish),
+    /// then [opened](Self::open).
     ///
-    /// Addresses of listeners that are `going` may overlap with it, as `0.0.0.0:80` does with
+    /// Addresses of sockets that `lend` their port may overlap with it, as `0.0.0.0:80` does with
     /// `127.0.0.1:80`.
     ///
     /// # Errors
@@ -104,7 +131,7 @@ impl Listener {
         name: &str,
         address: &Address,
         access: Access,
-        going: &[Arc<Self>],
+        lend: impl FnOnce(u16) -> io::Result<Vec<LentPort>>,
     ) -> io::Result<Self> {
         let asked = address.clone();
         let mut lent = Vec::new();
@@ -115,8 +142,11 @@ impl Listener {
                 // Its connections inherit it.
                 socket.set_tcp_notsent_lowat(UNSENT)?;
                 if let Err(error) = socket.bind(&SockAddr::from(*address)) {
-                    lent = LentPort::all(going, address.port())?;
-                    if error.kind() != ErrorKind::AddrInUse || lent.is_empty() {
+                    if error.kind() != ErrorKind::AddrInUse {
+                        return Err(error);
+                    }
+                    lent = lend(address.port())?;
+                    if lent.is_empty() {
                         return Err(error);
                     }
                     socket.set_reuse_port(true)?;
@@ -140,6 +170,7 @@ impl Listener {
             socket,
             file,
             access,
+            is_shut: true,
             lent,
         })
     }
@@ -162,6 +193,7 @@ impl Listener {
             socket,
             file: None,
             access: Access::Anyone,
+            is_shut: false,
             lent: Vec::new(),
         })
     }
@@ -192,6 +224,7 @@ impl Listener {
             socket,
             file,
             access: bequest.access,
+            is_shut: false,
             lent: Vec::new(),
         })
     }
@@ -220,26 +253,93 @@ impl Listener {
         &self.origin
     }
 
-    /// Begins to listen, and gives a path's socket its name. To be followed by
-    /// [`return_ports`](Self::return_ports).
+    /// Begins to listen, while no client can reach it yet: a path's socket has no name that anybody
+    /// knows, and a TCP handshake waits until it is [opened](Self::open).
     ///
     /// # Errors
     /// Those of listen(2): [`ErrorKind::AddrInUse`] where another listens at the address already.
-    /// For a path those of [`bind`](Self::bind) too, where somebody has come first.
-    pub(crate) fn listen(&mut self) -> io::Result<()> {
-        if self.origin.is_managed() {
+    pub(crate) fn listen(&self) -> io::Result<()> {
+        if !self.is_shut {
             return Ok(());
+        }
+        if self.address.tcp().is_some() {
+            // Without the filter some may be reset where the rest fails, and no more.
+            let _ = self.socket.attach_filter(&DROP_SYN);
         }
         self.socket.listen(BACKLOG)?;
         if !self.lent.is_empty() {
             self.socket.set_reuse_port(false)?;
         }
-        self.file.as_mut().map_or(Ok(()), SocketFile::publish)
+        Ok(())
     }
 
-    /// Takes back what others have lent it to listen: when all listen to whom the same is lent.
+    /// Gives a path's socket its name, which clients know. Waits for another process that is about to
+    /// take or to remove that name; must be called within a runtime.
+    ///
+    /// # Errors
+    /// Those of [`bind`](Self::bind), where somebody has come first; [`ErrorKind::TimedOut`] where
+    /// the other process does not come to an end.
+    pub(crate) async fn publish(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let publishing = async {
+            loop {
+                match file.publish() {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        tokio::time::sleep(PUBLISH_TICK).await;
+                    }
+                    published => return published,
+                }
+            }
+        };
+        let published = tokio::time::timeout(PUBLISH_PATIENCE, publishing).await;
+        published.unwrap_or_else(|_| {
+            let why = "another process is about to take or to remove it";
+            Err(io::Error::new(ErrorKind::TimedOut, why))
+        })
+    }
+
+    /// Lets clients in. Cannot fail.
+    pub(crate) fn open(&mut self) {
+        if std::mem::take(&mut self.is_shut) && self.address.tcp().is_some() {
+            // Refused only where there is none.
+            let _ = self.socket.detach_filter();
+        }
+    }
+
+    /// Takes back what others have lent it: when all are open to whom the same is lent.
     pub(crate) fn return_ports(&mut self) {
         self.lent.clear();
+    }
+
+    /// Lets another bind what overlaps with this listener's address, where that is at this port, as
+    /// long as what is returned lives.
+    ///
+    /// # Errors
+    /// Where the descriptors are used up.
+    pub(crate) fn lend(&self, port: u16) -> io::Result<Option<LentPort>> {
+        let is_there = self.address.tcp().is_some_and(|at| at.port() == port);
+        if !is_there {
+            return Ok(None);
+        }
+        LentPort::of(self.socket.try_clone()?, port).map(Some)
+    }
+
+    /// Takes its port back from a process that it was passed to and that has ended before it could
+    /// return it.
+    pub(crate) fn reclaim_port(&self) {
+        if let Some(address) = self.address.tcp()
+            && !self.origin.is_managed()
+            && self.socket.reuse_port().unwrap_or(false)
+        {
+            take_back(&self.socket, address.port());
+        }
+    }
+
+    /// Whether a path still leads to it.
+    pub(crate) fn has_file(&self) -> bool {
+        self.file.as_ref().is_none_or(SocketFile::is_there)
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -315,48 +415,6 @@ impl Listener {
     }
 }
 
-/// Another may bind what overlaps with this listener's address, as long as this lives.
-struct LentPort(Arc<Listener>);
-
-impl LentPort {
-    /// Of all that listen at this port.
-    fn all(listeners: &[Arc<Listener>], port: u16) -> io::Result<Vec<Self>> {
-        let is_there = |it: &&Arc<Listener>| it.address.tcp().is_some_and(|at| at.port() == port);
-        let there = listeners.iter().filter(is_there);
-        let lend = |listener: &Arc<Listener>| {
-            let lent = Self(listener.clone());
-            listener.socket.set_reuse_port(true)?;
-            Ok(lent)
-        };
-        there.map(lend).collect()
-    }
-}
-
-impl Drop for LentPort {
-    fn drop(&mut self) {
-        // It was set before, so it can be set again.
-        let _ = self.0.socket.set_reuse_port(false);
-        if let Some(address) = self.0.address.tcp() {
-            forget_sharing(address.port());
-        }
-    }
-}
-
-/// Linux remembers of a port that its last socket would share it, and lets programs of the same user that
-/// would too have that one's address, until a socket is bound there that would not: one at an address
-/// that nobody listens at, for a moment. Where `[::]` is listened at there is none.
-fn forget_sharing(port: u16) {
-    let elsewhere: [IpAddr; 2] = [
-        Ipv6Addr::LOCALHOST.into(),
-        Ipv4Addr::new(127, 255, 255, 254).into(),
-    ];
-    let _ = elsewhere.into_iter().find(|&ip| {
-        let address = SocketAddr::new(ip, port);
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
-        socket.is_ok_and(|socket| socket.bind(&SockAddr::from(address)).is_ok())
-    });
-}
-
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(file) = self.file.as_ref().filter(|_| !self.origin.lives_on()) {
@@ -382,3 +440,55 @@ const DROP_SYN: [SockFilter; 5] = {
         SockFilter::new(RETURN, 0, 0, u32::MAX),
     ]
 };
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn dial(address: SocketAddr) -> Socket {
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        client.set_nonblocking(true).expect("a live socket");
+        // It is under way, or refused: either shows in what follows.
+        let _ = client.connect(&SockAddr::from(address));
+        client
+    }
+
+    #[test]
+    fn no_client_is_connected_before_all_else_has_succeeded() {
+        let any = Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let bind = || Listener::bind("public", &any, Access::Anyone, |_| Ok(Vec::new()));
+        let mut listener = bind().expect("a free port");
+        listener.listen().expect("nobody else is there");
+        let address = listener.address().tcp().expect("a port");
+        let early = dial(address);
+        assert!(early.peer_addr().is_err(), "it is connected already");
+        assert!(
+            early.take_error().expect("a live socket").is_none(),
+            "it is refused"
+        );
+        listener.open();
+        let later = dial(address);
+        assert!(later.peer_addr().is_ok(), "it is open");
+        // The kernel has sent the first one's SYN again.
+        let begun = std::time::Instant::now();
+        while early.peer_addr().is_err() && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::yield_now();
+        }
+        assert!(early.peer_addr().is_ok());
+    }
+
+    #[test]
+    fn a_port_that_was_lent_to_a_process_that_ended_is_taken_back() {
+        let any = Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listener = Listener::bind("public", &any, Access::Anyone, |_| Ok(Vec::new()));
+        let listener = listener.expect("a free port");
+        let port = listener.address().tcp().expect("a port").port();
+        let lent = listener.lend(port).expect("a descriptor").expect("its own");
+        assert!(listener.socket.reuse_port().expect("a live socket"));
+        std::mem::forget(lent);
+        listener.reclaim_port();
+        assert!(!listener.socket.reuse_port().expect("a live socket"));
+    }
+}

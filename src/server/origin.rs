@@ -30,7 +30,7 @@ struct After {
 }
 
 enum Then {
-    /// Another listener has the socket.
+    /// Another listener has its connections, and mostly its socket too.
     Taken(Arc<Origin>),
     /// What is accepted until it is closed speaks what it did.
     Closes(Speaks),
@@ -80,6 +80,15 @@ impl Origin {
         self.passes(true);
     }
 
+    /// From this generation on, another listener has the address, on a socket of its own: this one is
+    /// about to close, and its connections are that one's.
+    pub(super) fn is_replaced(&self, generation: u64, by: &Arc<Self>) {
+        let then = Then::Taken(by.clone());
+        // Once at the most: it is no listener of the snapshot any more.
+        let _ = self.after.set(After { generation, then });
+        self.closes();
+    }
+
     /// From this generation on, nothing names the listener: it is about to close.
     pub(super) fn goes(&self, generation: u64, speaks: Speaks) {
         let then = Then::Closes(speaks);
@@ -93,12 +102,17 @@ impl Origin {
         self.closes_since.get_or_init(Instant::now);
     }
 
-    /// Since when it does, under whatever name by then.
+    /// Since when its connections are to end, under whatever name by then.
     pub(crate) fn closes_since(self: &Arc<Self>) -> Option<Instant> {
         self.newest().closes_since.get().copied()
     }
 
-    /// The listener that has the socket in this generation.
+    /// Whether this very socket is about to close.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closes_since.get().is_some()
+    }
+
+    /// The listener that has its connections in this generation.
     pub(crate) fn at(self: &Arc<Self>, generation: u64) -> &Arc<Self> {
         let mut origin = self;
         while let Some(Then::Taken(by)) = origin.then(generation) {
@@ -107,7 +121,7 @@ impl Origin {
         origin
     }
 
-    /// The listener that has the socket now.
+    /// The listener that has them now.
     pub(crate) fn newest(self: &Arc<Self>) -> &Arc<Self> {
         self.at(u64::MAX)
     }
@@ -133,6 +147,17 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_outlive_a_socket_that_is_replaced() {
+        let [old, new] = ["one", "one"].map(|name| Origin::new(name, false));
+        old.is_replaced(5, &new);
+        assert!(old.is_closing() && !new.is_closing());
+        assert!(!old.lives_on(), "its queue is emptied here");
+        assert_eq!(old.closes_since(), None);
+        new.closes();
+        assert!(old.closes_since().is_some());
+    }
 
     #[test]
     fn a_socket_is_that_of_whoever_has_it_in_a_generation() {

@@ -54,9 +54,11 @@ pub(crate) struct Intake {
     /// What the admin listener's worker is to listen on too.
     pub(crate) admin: Vec<Share>,
     pub(crate) moves: Vec<Move>,
+    /// Listeners whose files were gone, and those that have been bound in their places.
+    pub(crate) replaced: Vec<Move>,
 }
 
-/// A listener that gets another's socket: its address is served before and after.
+/// A listener that another follows: the address is served before and after.
 pub(crate) struct Move {
     pub(crate) from: Arc<Listener>,
     pub(crate) to: Arc<Listener>,
@@ -75,9 +77,10 @@ impl Handler<Publish> for ServerActor {
             shares,
             admin,
             moves,
+            replaced,
         } = intake;
         if let Some(before) = &self.snapshot {
-            foretell(before, &snapshot, &moves);
+            foretell(before, &snapshot, &moves, &replaced);
         }
         // P2: from here on, whatever a worker pins is this generation.
         snapshot.published.send_replace(snapshot.generation.clone());
@@ -109,10 +112,14 @@ impl Handler<Publish> for ServerActor {
 }
 
 /// Tells all that know listeners of before what becomes of them, before a worker can see `next`.
-fn foretell(before: &Snapshot, next: &Snapshot, moves: &[Move]) {
+fn foretell(before: &Snapshot, next: &Snapshot, moves: &[Move], replaced: &[Move]) {
     let generation = next.generation.number;
     for Move { from, to } in moves {
         from.origin().is_taken(generation, to.origin());
+    }
+    for Move { from, to } in replaced {
+        emit(&Event::FileGone(from));
+        from.origin().is_replaced(generation, to.origin());
     }
     for gone in without(before, next).filter(|it| !it.origin().has_passed()) {
         let speaks = Speaks::on(&before.generation, gone.name());

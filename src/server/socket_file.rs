@@ -2,8 +2,8 @@
 //! answers, and is removed only while it is still ours.
 //!
 //! Looking and taking are two steps. Two services that start at once, or one that ends while
-//! another starts, take them under a lock on the directory (flock(2)), so that none takes what the
-//! other has just put there. The lock leaves nothing behind, whatever ends its holder.
+//! another starts, take them under a lock on a file of their own beside the socket, so that none takes
+//! what the other has just put there. No other user can open that file, and nobody waits for it here.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -14,10 +14,9 @@ use std::{
         unix::fs::{FileTypeExt as _, PermissionsExt as _},
     },
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
 
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -35,12 +34,6 @@ pub(crate) struct FileIdentity {
     device: u64,
     inode: u64,
 }
-
-/// How long another process may hold the directory's lock: it is held for a few system calls.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How often a lock that another process holds is tried again.
-const LOCK_TICK: Duration = Duration::from_millis(2);
 
 impl SocketFile {
     /// Binds `socket` to a draft of `path`, with this mode.
@@ -82,17 +75,23 @@ impl SocketFile {
         self.identity
     }
 
+    /// Whether it still has its name, or does not have it yet. Where that cannot be seen, it is taken to
+    /// have it.
+    pub(super) fn is_there(&self) -> bool {
+        self.draft.is_some() || self.identity.is_at(&self.path)
+    }
+
     /// Gives it its name. The socket listens already: whoever looks at the name from now on finds
     /// that somebody answers.
     ///
     /// # Errors
-    /// As [`bind`](Self::bind), where somebody has come first; [`ErrorKind::TimedOut`] where the
-    /// directory stays locked.
+    /// As [`bind`](Self::bind), where somebody has come first; [`ErrorKind::WouldBlock`] where
+    /// another process is about to take or to remove the name: to be tried again.
     pub(super) fn publish(&mut self) -> io::Result<()> {
         let Some(draft) = &self.draft else {
             return Ok(());
         };
-        let _locked = lock(&self.path)?;
+        let _locked = Lock::take(&self.path)?;
         ensure_free(&self.path)?;
         fs::rename(draft, &self.path)?;
         self.draft = None;
@@ -100,9 +99,10 @@ impl SocketFile {
     }
 
     /// Takes the name away, if it is still ours. What cannot be removed is left: the next start
-    /// replaces it.
+    /// replaces it. The socket does not listen any more, so where another process holds the lock to
+    /// take the name, that replaces the file.
     pub(super) fn remove(&self) {
-        let Ok(_locked) = lock(&self.path) else {
+        let Ok(_locked) = Lock::take(&self.path) else {
             return;
         };
         if FileIdentity::of(&self.path).is_ok_and(|found| found == self.identity) {
@@ -126,11 +126,24 @@ impl Drop for SocketFile {
 
 impl FileIdentity {
     fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::symlink_metadata(path)?;
-        Ok(Self {
+        Ok(Self::from(&fs::symlink_metadata(path)?))
+    }
+
+    /// Whether it is what the path names; also where that cannot be seen.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        match Self::of(path) {
+            Ok(found) => found == *self,
+            Err(error) => error.kind() != ErrorKind::NotFound,
+        }
+    }
+}
+
+impl From<&fs::Metadata> for FileIdentity {
+    fn from(metadata: &fs::Metadata) -> Self {
+        Self {
             device: metadata.st_dev(),
             inode: metadata.st_ino(),
-        })
+        }
     }
 }
 
@@ -158,26 +171,56 @@ fn ensure_free(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Locks the directory of `path` until what is returned is dropped.
-fn lock(path: &Path) -> io::Result<File> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let directory = File::open(directory)?;
-    let until = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match directory.try_lock() {
-            Ok(()) => return Ok(directory),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(LOCK_TICK),
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(
-                    ErrorKind::TimedOut,
-                    "another process keeps the directory locked",
-                ));
+/// The right to take or to remove a socket's name, among processes of the same user. It leaves nothing
+/// behind, but where its holder was killed.
+struct Lock {
+    path: PathBuf,
+    /// Locked until it is closed (flock(2)).
+    _file: File,
+}
+
+/// How often a lock file that its holder has just removed is made anew before somebody else is to try.
+const LOCK_TRIES: usize = 8;
+
+impl Lock {
+    /// Takes it without waiting. `None` where there is nothing to lock: the directory takes no file of
+    /// ours, or another user has put something in its place, which must not hinder us.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] where another process holds it.
+    fn take(socket: &Path) -> io::Result<Option<Self>> {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(socket.file_name().unwrap_or_default());
+        name.push(".everup-lock");
+        let path = socket.with_file_name(name);
+        for _ in 0..LOCK_TRIES {
+            let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let Ok(file) = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR) else {
+                return Ok(None);
+            };
+            let file = File::from(file);
+            let metadata = file.metadata()?;
+            let is_ours = metadata.st_uid() == rustix::process::geteuid().as_raw();
+            if !metadata.is_file() || !is_ours {
+                return Ok(None);
+            }
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
+                Err(TryLockError::Error(_)) => return Ok(None),
+            }
+            if FileIdentity::of(&path).is_ok_and(|found| found == FileIdentity::from(&metadata)) {
+                return Ok(Some(Self { path, _file: file }));
             }
         }
+        Err(ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still locked: whoever opens the same file finds that it is gone.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -250,6 +293,46 @@ mod tests {
         }
         let error = ensure_free(&path).expect_err("somebody listens");
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn whoever_holds_the_lock_is_waited_for_by_nobody() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = home.path().join("a.sock");
+        let (socket, mut file) = bound(&path).expect("it is free");
+        socket.listen(1).expect("it is bound");
+        let held = Lock::take(&path).expect("nobody has it");
+        let error = file.publish().expect_err("another has the lock");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        drop(held.expect("the folder takes a file"));
+        file.publish().expect("nobody has it any more");
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn what_another_has_put_in_the_place_of_the_lock_hinders_nothing() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = home.path().join("a.sock");
+        let victim = home.path().join("victim");
+        fs::write(&victim, "precious").expect("a file");
+        let place = home.path().join(".a.sock.everup-lock");
+        std::os::unix::fs::symlink(&victim, &place).expect("a link");
+        let (_socket, file) = listening(&path).expect("it is free");
+        file.remove();
+        assert!(!path.exists());
+        assert!(victim.exists() && place.is_symlink(), "it is left alone");
+    }
+
+    #[test]
+    fn a_file_that_is_gone_or_is_another_one_is_noticed() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = home.path().join("a.sock");
+        let (_socket, file) = listening(&path).expect("it is free");
+        assert!(file.is_there());
+        fs::remove_file(&path).expect("it is there");
+        assert!(!file.is_there());
+        fs::write(&path, "another").expect("a file");
+        assert!(!file.is_there());
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) enum Event<'a> {
     SocketsUnused(&'a [&'a str]),
     /// A reload opened a listener.
     Listening(&'a Listener),
+    /// The file of a listener's socket was gone, so that nobody could connect.
+    FileGone(&'a Listener),
     /// A reload closes a listener.
     Closing(&'a Listener),
     /// A reload changed how many workers there are.
@@ -141,6 +143,7 @@ impl Event<'_> {
             Self::LogMoves { .. } | Self::LogReopened { .. } => Level::Info,
             Self::LogNotAFile { .. } => Level::Info,
             Self::LinesLost { .. } | Self::SocketsUnused(_) | Self::Warning(_) => Level::Warn,
+            Self::FileGone(_) => Level::Warn,
             Self::Abandoned { .. } | Self::NotAccepted { .. } => Level::Warn,
             Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
             Self::NotWatched(_) | Self::Failed(_) | Self::CannotStart => Level::Error,
@@ -265,6 +268,12 @@ impl fmt::Display for Event<'_> {
             Self::Listening(listener) => write!(
                 f,
                 "listening: {} on {}",
+                listener.name(),
+                listener.address()
+            ),
+            Self::FileGone(listener) => write!(
+                f,
+                "listener {}: the file of {} was removed or replaced by another program; it is made anew",
                 listener.name(),
                 listener.address()
             ),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Attempt, Trigger, leaves_reserve},
-    server::{Access, Activation, Arrival, Bequest, Listener, Origin},
+    server::{Access, Activation, Arrival, Bequest, LentPort, Listener, Origin},
     settings::{Address, Diagnostic},
 };
 
@@ -182,6 +182,17 @@ impl Inheritance {
             chest.taken.push(Taken { old_name, origin });
         }
         Some(listener)
+    }
+
+    /// Lets this process bind what overlaps with addresses at this port that it has not taken.
+    ///
+    /// # Errors
+    /// Where the descriptors are used up.
+    pub(crate) fn lend(&self, port: u16) -> io::Result<Vec<LentPort>> {
+        let chest = self.chest();
+        let left = chest.sockets.iter().flatten();
+        left.filter_map(|(bequest, socket)| bequest.lend(socket, port).transpose())
+            .collect()
     }
 
     /// Says that this process serves, and closes what it has not taken.

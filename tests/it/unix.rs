@@ -1,8 +1,11 @@
 //! Unix sockets for the service: their files, and that nothing is lost over them.
-use crate::support::{Conn, Kind, Load, Program, Setup, request};
+use crate::support::{Conn, Kind, Load, Program, Setup, eventually, request};
 use rustix::process::Signal;
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::{
-    fs,
+    fs::{self, File},
+    io::ErrorKind,
+    net::{SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
     path::Path,
 };
@@ -163,4 +166,129 @@ fn what_waits_in_the_queue_of_a_busy_service_is_answered() {
     }
     program.expect_exit(0);
     assert_eq!(program.report().in_all.answered, 9);
+}
+
+#[test]
+fn a_socket_whose_file_was_removed_is_made_anew_by_a_reload_and_its_connections_go_on() {
+    let mut program = Program::serve(LOCAL);
+    let path = program.home().join("local.sock");
+    let mut conn = program.connect();
+    assert_eq!(conn.get("/").status, 200);
+    for reload in ["/reload", "/reload?force=true"] {
+        fs::remove_file(&path).expect("it is there");
+        let would = program.post("/reload?dry_run=true").json();
+        assert_eq!(would["outcome"], "would_apply", "{would:#}");
+        assert!(!path.exists(), "a dry run makes nothing");
+        let (mark, answer) = (program.mark(), program.post(reload).json());
+        assert_eq!(answer["outcome"], "applied", "{answer:#}");
+        let change = &answer["changes"][0];
+        assert_eq!(change["key"], "server.listeners.public.address");
+        assert_eq!(change["from"], "unix:local.sock (its file was gone)");
+        assert_eq!(change["to"], "unix:local.sock");
+        program.wait_after(mark, "the file of unix:local.sock was removed");
+        assert_eq!(mode(&path), 0o666);
+        assert_eq!(program.get("/").status, 200);
+        let answer = conn.get("/");
+        assert_eq!((answer.status, answer.closes()), (200, false));
+        assert_eq!(program.reload().1["outcome"], "unchanged");
+    }
+    // Another program's, which has ended since.
+    fs::remove_file(&path).expect("it is there");
+    drop(UnixListener::bind(&path).expect("it is free"));
+    program.reload_applied();
+    assert_eq!(program.get("/").status, 200);
+    // Another program's, which answers.
+    fs::remove_file(&path).expect("it is there");
+    let others = UnixListener::bind(&path).expect("it is free");
+    let (status, answer) = program.reload();
+    assert_eq!(status, 422, "{answer:#}");
+    assert!(
+        answer.to_string().contains("another process answers"),
+        "{answer:#}"
+    );
+    drop(others);
+    program.reload_applied();
+    drop(conn);
+    program.stop();
+    assert!(!path.exists());
+}
+
+#[test]
+fn an_admin_socket_whose_file_was_removed_is_made_anew_by_sighup() {
+    let settings = "[admin]\naddress = \"unix:admin.sock\"\n";
+    let mut program = Program::serve(settings);
+    let path = program.home().join("admin.sock");
+    let mark = program.mark();
+    fs::remove_file(&path).expect("it is there");
+    program.signal(Signal::HUP);
+    program.wait_attempt(mark, "applied");
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(program.status()["generation"], 2);
+    program.stop();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_lock_that_somebody_holds_on_the_directory_hinders_neither_start_nor_reload_nor_stop() {
+    let setup = Setup::new(LOCAL);
+    let directory = File::open(setup.home()).expect("a folder");
+    directory.lock().expect("nobody else has it");
+    let mut program = setup.serve();
+    assert_eq!(program.get("/").status, 200);
+    program.edit(&format!(
+        "{LOCAL}[server.listeners.second]\naddress = \"unix:second.sock\"\n"
+    ));
+    program.reload_applied();
+    let home = program.home();
+    assert!(home.join("second.sock").exists());
+    program.stop();
+    let left: Vec<_> = fs::read_dir(home).expect("a folder").flatten().collect();
+    assert_eq!(left.len(), 1, "only the settings are left: {left:?}");
+}
+
+/// Begins to connect; `None` where it was refused at once.
+fn dial(address: SocketAddr) -> Option<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_nonblocking(true).expect("a live socket");
+    match socket.connect(&SockAddr::from(address)) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => None,
+        _ if socket.take_error().expect("a live socket").is_some() => None,
+        _ => Some(socket),
+    }
+}
+
+#[test]
+fn while_another_process_takes_the_path_the_service_answers_and_what_fails_then_has_let_nobody_in()
+{
+    let mut program = Program::serve(LOCAL);
+    // Another of our user's processes, which has stopped amid its start.
+    let lock = program.home().join(".second.sock.everup-lock");
+    let lock = File::create(lock).expect("a file");
+    lock.lock().expect("nobody else has it");
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("it is bound");
+    drop(free);
+    let both = format!(
+        "{LOCAL}[server.listeners.second]\naddress = \"unix:second.sock\"\n\
+         [server.listeners.tcp]\naddress = \"{address}\"\n"
+    );
+    program.edit(&both);
+    let mut asking = Conn::open(program.admin());
+    asking.send(&request("POST", "/reload", &[], b""));
+    let client = eventually("the new port to be listened at", || dial(address));
+    assert_eq!(program.get("/").status, 200);
+    assert_eq!(program.status()["generation"], 1, "it answers meanwhile");
+    let answer = asking.answer();
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert!(answer.text().contains("another process is about to take"));
+    assert!(client.peer_addr().is_err(), "it was connected, and reset");
+    eventually("the client to be refused", || {
+        let error = client.take_error().expect("a live socket")?;
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        Some(())
+    });
+    drop(lock);
+    program.reload_applied();
+    assert!(dial(address).is_some());
+    program.stop();
 }

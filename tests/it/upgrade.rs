@@ -281,6 +281,63 @@ fn a_listener_that_moves_is_bound_anew_and_the_old_address_is_closed() {
 }
 
 #[test]
+fn an_address_that_overlaps_the_old_one_is_taken_over_without_a_loss() {
+    Program::adopt_heirs();
+    let mut program = Program::serve("");
+    let port = program.public().port();
+    let load = Load::kept_alive(4, 20).and(2, Kind::PerRequest);
+    let load = load.start(program.public());
+    for ip in ["0.0.0.0", "127.0.0.1", "[::]", "127.0.0.1"] {
+        load.wait_answered(load.answered() + 200);
+        let address = format!("{ip}:{port}");
+        program.edit(&format!(
+            "[server.listeners.public]\naddress = \"{address}\"\n[shutdown]\nlinger = \"400ms\"\n"
+        ));
+        upgrade(&mut program);
+        assert_eq!(program.status()["listeners"][0]["address"], address);
+    }
+    load.wait_answered(load.answered() + 200);
+    load.stop().assert_nothing_lost();
+    program.stop();
+}
+
+#[test]
+fn an_address_that_overlaps_is_not_shared_after_an_upgrade_that_failed() {
+    let mut program = Setup::new("").copied().serve();
+    let (home, port) = (program.home(), program.public().port());
+    // One that binds, listens, and then fails for its pid file.
+    let real = env!("CARGO_BIN_EXE_everup");
+    let script = format!("#!/bin/sh\nexec {real} \"$@\" --pid-file settings\n");
+    replace_program(&home.join("everup"), &script);
+    program.edit(&format!(
+        "[server.listeners.public]\naddress = \"0.0.0.0:{port}\"\n"
+    ));
+    assert_eq!(program.post("/upgrade?wait=true").status, 422);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let other = other.expect("a socket");
+    other.set_reuse_port(true).expect("a live socket");
+    let bound = other.bind(&address.into());
+    assert!(bound.is_err(), "another program may take what it serves");
+    assert_eq!(program.get("/").status, 200);
+    program.stop();
+}
+
+#[test]
+fn a_socket_whose_file_was_removed_is_made_anew_by_an_upgrade() {
+    Program::adopt_heirs();
+    let mut program = Program::serve(BOTH);
+    let path = program.home().join("local.sock");
+    fs::remove_file(&path).expect("it is there");
+    upgrade(&mut program);
+    assert_eq!(Conn::open(program.listener("local")).get("/").status, 200);
+    assert_eq!(program.wait_first_exit(), 0);
+    assert_eq!(Conn::open(program.listener("local")).get("/").status, 200);
+    program.stop();
+    assert!(!path.exists());
+}
+
+#[test]
 fn a_stop_right_after_an_upgrade_stops_the_new_process() {
     Program::adopt_heirs();
     let mut program = Program::serve(BOTH);
