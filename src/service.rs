@@ -114,6 +114,11 @@ impl<S: Settings> Service<S> {
     /// Runs the service as this process: reads the command line, handles signals, logs, and
     /// returns the exit code. What it does is told by `--help`.
     ///
+    /// It may be called from a plain `main` or within a runtime (`#[actix_web::main]`, `#[tokio::main]`),
+    /// whose thread it keeps until the end. A logger that is installed already stays: lines go to it
+    /// through the `log` facade, and of `[logging]` only `access` counts. A panic hook that is set
+    /// already is called too.
+    ///
     /// Every signal that the command `signals` lists does from then on what it says there, whatever
     /// handled it before: SIGSEGV and SIGBUS, which Rust's runtime catches, their default.
     pub fn main(self) -> ExitCode {
@@ -125,7 +130,7 @@ impl<S: Settings> Service<S> {
 
     /// Starts the service on threads of its own, and waits until it serves. Touches nothing
     /// global: neither signals nor the log facade nor limits. What it logs goes to the facade, and
-    /// of `[logging]` only `access` counts: each request is then a record of `everup::access`,
+    /// of `[logging]` only `access` counts (others are reported once, at `warn`): each request is then a record of `everup::access`,
     /// logged by the worker that served it.
     ///
     /// # Errors

@@ -14,10 +14,14 @@ mod serve;
 use std::{
     env,
     io::ErrorKind,
+    panic::{self, resume_unwind},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    thread,
 };
+
+use tokio::runtime::Handle;
 
 use self::args::{Command, Where};
 use crate::{
@@ -28,8 +32,31 @@ use crate::{
     telemetry::LogHandle,
 };
 
-/// Runs a service as this process; `launch` starts it.
+/// Runs a service as this process; `launch` starts it. Also where the author's `main` is within a
+/// runtime, whose thread must not wait as this one does: then on a thread beside it.
 pub(crate) fn run(
+    author: &Arc<dyn Author>,
+    launch: impl FnOnce(Sources, Ours) -> Result<Launched, Vec<Diagnostic>> + Send,
+) -> ExitCode {
+    if Handle::try_current().is_err() {
+        return run_here(author, launch);
+    }
+    thread::scope(|scope| {
+        let main = thread::Builder::new().name("everup-main".into());
+        match main.spawn_scoped(scope, || run_here(author, launch)) {
+            Ok(main) => main.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(error) => {
+                output::complain(&format!(
+                    "{}: cannot start a thread: {error}",
+                    author.name()
+                ));
+                ExitCode::from(exit::FAILED)
+            }
+        }
+    })
+}
+
+fn run_here(
     author: &Arc<dyn Author>,
     launch: impl FnOnce(Sources, Ours) -> Result<Launched, Vec<Diagnostic>>,
 ) -> ExitCode {
@@ -105,12 +132,24 @@ fn with_log(name: &str, command: impl FnOnce(&LogHandle) -> ExitCode) -> ExitCod
     if let Err(error) = normalized {
         log::warn!(target: "everup::signals", "cannot let signals through: {error}");
     }
-    std::panic::set_hook(Box::new(|panic| {
-        // One event, one line.
-        let told = panic.to_string().replace(":\n", ": ").replace('\n', "\\n");
-        log::error!(target: "everup", "{told}");
-    }));
+    log_panics();
     let code = command(&log);
     log.flush();
     code
+}
+
+/// Logs each panic; a hook that the author has set is called too.
+fn log_panics() {
+    let before = panic::take_hook();
+    // What is taken now is Rust's own, which would say in several lines what the log says in one.
+    let rusts_own = panic::take_hook();
+    let authors = (!std::ptr::eq(&raw const *before, &raw const *rusts_own)).then_some(before);
+    panic::set_hook(Box::new(move |panic| {
+        // One event, one line.
+        let told = panic.to_string().replace(":\n", ": ").replace('\n', "\\n");
+        log::error!(target: "everup", "{told}");
+        if let Some(authors) = &authors {
+            authors(panic);
+        }
+    }));
 }

@@ -81,6 +81,8 @@ pub(crate) enum Event<'a> {
         /// Why the last of them could not be written.
         error: Option<&'a io::Error>,
     },
+    /// Keys of `[logging]` that say nothing where the author has brought a logger.
+    LogSettingsIgnored(&'a [String]),
     /// The last line of a log that goes on elsewhere.
     LogMoves {
         to: &'a Path,
@@ -145,6 +147,7 @@ impl Event<'_> {
             Self::LinesLost { .. } | Self::SocketsUnused(_) | Self::Warning(_) => Level::Warn,
             Self::FileGone(_) => Level::Warn,
             Self::Abandoned { .. } | Self::NotAccepted { .. } => Level::Warn,
+            Self::LogSettingsIgnored(_) => Level::Warn,
             Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
             Self::NotWatched(_) | Self::Failed(_) | Self::CannotStart => Level::Error,
             Self::LogNotReopened { .. } | Self::LogNotRolled { .. } => Level::Error,
@@ -158,6 +161,7 @@ impl Event<'_> {
             Self::Unhandled(_) | Self::TerminalGone(_) => "everup::signals",
             Self::LinesLost { .. } | Self::LogMoves { .. } | Self::LogReopened { .. } => LOG,
             Self::LogNotAFile { .. } | Self::LogNotReopened { .. } => LOG,
+            Self::LogSettingsIgnored(_) => LOG,
             Self::LogNotRolled { .. } | Self::LogNotWritten { .. } => LOG,
             _ => "everup::server",
         }
@@ -313,6 +317,12 @@ impl fmt::Display for Event<'_> {
                     None => f.write_str("they were not taken in time"),
                 }
             }
+            Self::LogSettingsIgnored(keys) => write!(
+                f,
+                "{}: no effect: the program has a logger of its own, which lines go to as records of \
+                 the `log` facade",
+                keys.join(", ")
+            ),
             Self::LogMoves { to } => write!(f, "the log goes on in {}", to.display()),
             Self::LogReopened { path, by } => {
                 write!(f, "reopened {}, asked by {by}", path.display())

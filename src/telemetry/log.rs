@@ -1,17 +1,21 @@
 //! Where the lines of a service go: log4rs' levels and encoders in front, a [`Sink`] behind.
 //!
-//! The log facade is the process's. [`LogHandle::install`] takes it over, for `main` alone;
-//! [`LogHandle::of_another`] leaves it to the program that the service is embedded in. What can fail
+//! The log facade is the process's. [`LogHandle::install`] takes it over, for `main` alone, unless the
+//! author has installed a logger; [`LogHandle::of_another`] leaves it to the program around the service. What can fail
 //! is done by [`LogHandle::open`], while a reload is prepared; [`LogHandle::apply`] only swaps.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use log::{LevelFilter, Record, SetLoggerError};
+use log::{LevelFilter, Record};
 use log4rs::{
     append::Append,
     config::{Appender, Logger, Root},
@@ -46,6 +50,8 @@ pub(crate) struct LogHandle {
     /// `None`: the facade is another's.
     process: Option<Arc<Process>>,
     access: watch::Sender<Destination>,
+    /// It was said which settings have no effect, as the facade is another's.
+    is_told: Arc<AtomicBool>,
 }
 
 /// The log of a process that is ours.
@@ -76,15 +82,19 @@ pub(crate) struct OpenedLog {
 
 impl LogHandle {
     /// Takes over the process's log facade: to standard error, at level `info`, until settings say
-    /// otherwise.
+    /// otherwise. A logger that is installed already stays.
     ///
     /// # Errors
-    /// Where the process has a log already, or no thread to give.
-    pub(crate) fn install() -> Result<Self, Box<dyn std::error::Error>> {
+    /// Where the process has no thread to give.
+    pub(crate) fn install() -> io::Result<Self> {
         let logging = Logging::default();
         let stderr = Sink::start(Output::stderr()?, manner(&logging), None)?;
-        let log = log4rs::init_config(config(&stderr, &logging))
-            .map_err(|error: SetLoggerError| error.to_string())?;
+        let logger = log4rs::Logger::new(config(&stderr, &logging));
+        let (log, level) = (logger.handle(), logger.max_log_level());
+        if log::set_boxed_logger(Box::new(logger)).is_err() {
+            return Ok(Self::of_another());
+        }
+        log::set_max_level(level);
         let state = Mutex::new(State {
             logging,
             sink: stderr.clone(),
@@ -93,6 +103,7 @@ impl LogHandle {
         Ok(Self {
             process: Some(Arc::new(Process { log, stderr, state })),
             access: watch::Sender::default(),
+            is_told: Arc::default(),
         })
     }
 
@@ -101,6 +112,7 @@ impl LogHandle {
         Self {
             process: None,
             access: watch::Sender::default(),
+            is_told: Arc::default(),
         }
     }
 
@@ -161,7 +173,10 @@ impl LogHandle {
                 process.apply(logging, &opened.path, sink);
                 Destination::Ours(sink.clone(), logging.format)
             }
-            _ => Destination::Facade,
+            _ => {
+                self.tell_of_ignored(logging);
+                Destination::Facade
+            }
         };
         let destination = match logging.access {
             true => destination,
@@ -179,18 +194,28 @@ impl LogHandle {
         }
     }
 
+    /// Says once which settings have no effect, as the facade is another's.
+    fn tell_of_ignored(&self, logging: &Logging) {
+        let keys = ignored(logging);
+        if !keys.is_empty() && !self.is_told.swap(true, Ordering::Relaxed) {
+            emit(&Event::LogSettingsIgnored(&keys));
+        }
+    }
+
     /// Says a line that is no log line to standard error, in its turn. A standard error that nobody
     /// reads, or that fails, hinders nothing.
     pub(crate) fn say(&self, line: &str) {
-        if let Some(process) = &self.process {
-            process.stderr.push(format!("{line}\n").as_bytes());
+        match &self.process {
+            Some(process) => process.stderr.push(format!("{line}\n").as_bytes()),
+            // Where that fails too there is nowhere left to say it.
+            None => drop(writeln!(io::stderr(), "{line}")),
         }
     }
 
     /// Waits until what was logged so far is written, but not for ever.
     pub(crate) fn flush(&self) {
         let Some(process) = &self.process else {
-            return;
+            return log::logger().flush();
         };
         let remainders = std::mem::take(&mut process.state().remainders);
         let deadline = Instant::now() + FLUSH;
@@ -243,6 +268,19 @@ impl Drop for OpenedLog {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// The keys of `[logging]`, but for `access`, whose values are not the defaults.
+fn ignored(logging: &Logging) -> Vec<String> {
+    let as_json = |logging: &Logging| match serde_json::to_value(logging) {
+        Ok(serde_json::Value::Object(table)) => table,
+        other => unreachable!("a struct is a table: {other:?}"),
+    };
+    let (set, default) = (as_json(logging), as_json(&Logging::default()));
+    let set = set
+        .into_iter()
+        .filter(|(key, value)| key != "access" && default.get(key) != Some(value));
+    set.map(|(key, _)| format!("logging.{key}")).collect()
 }
 
 fn manner(logging: &Logging) -> Manner {
