@@ -120,7 +120,8 @@ impl<S: Settings> Service<S> {
     /// already is called too.
     ///
     /// Every signal that the command `signals` lists does from then on what it says there, whatever
-    /// handled it before: SIGSEGV and SIGBUS, which Rust's runtime catches, their default.
+    /// handled it before. The signals of crashes are not touched: what Rust's runtime or the author has
+    /// installed for them stays.
     pub fn main(self) -> ExitCode {
         let author = self.author();
         cli::run(&author, |sources, ours| {

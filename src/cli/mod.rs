@@ -121,7 +121,7 @@ fn is_there(place: &Path) -> bool {
 /// Runs a command that logs: its last line is written before the process ends.
 fn with_log(name: &str, command: impl FnOnce(&LogHandle) -> ExitCode) -> ExitCode {
     // Before a thread is made, the log's among them.
-    let normalized = disposition::normalize();
+    let unblocked = disposition::unblock();
     let log = match LogHandle::install() {
         Ok(log) => log,
         Err(error) => {
@@ -129,7 +129,7 @@ fn with_log(name: &str, command: impl FnOnce(&LogHandle) -> ExitCode) -> ExitCod
             return ExitCode::from(exit::FAILED);
         }
     };
-    if let Err(error) = normalized {
+    if let Err(error) = unblocked {
         log::warn!(target: "everup::signals", "cannot let signals through: {error}");
     }
     log_panics();

@@ -76,7 +76,7 @@ impl StreamHandler<Origin> for SignalActor {
             Action::ReopenLogs => self.control.reopen_logs(trigger),
             Action::Upgrade => drop(self.control.request_upgrade(&trigger)),
             Action::Unhandled => emit(&Event::Unhandled(&trigger.to_string())),
-            Action::Ignored | Action::Default | Action::Uncatchable => {}
+            Action::Ignored | Action::Default | Action::NotOurs | Action::Uncatchable => {}
         }
     }
 }

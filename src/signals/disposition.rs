@@ -1,36 +1,26 @@
-//! What the process was born with: signals that it ignores, catches or blocks before we have a say.
+//! What the process inherited at start: signals that its parent made it ignore or block.
 
 use std::{fs, io};
 
-use nix::sys::signal::{SigSet, Signal as System, raise};
+use nix::sys::signal::{SigSet, Signal as System};
 
-use super::table::{Action, By, Signal, TABLE};
+use super::table::{Action, TABLE};
 
-/// Makes of it what the table says of signals that get no handler of ours. Threads inherit what
-/// their maker blocks, so this is for the first one, before it makes another.
+/// Unblocks the signals that the table gives a meaning; those of crashes are left as they are.
+/// Threads inherit the mask of the thread that starts them, so this must run on the first one, before
+/// it starts another.
 ///
 /// # Errors
 /// None that Linux has.
-pub(crate) fn normalize() -> io::Result<()> {
-    let known = TABLE.iter().map(|signal| System::try_from(signal.number));
-    known.collect::<nix::Result<SigSet>>()?.thread_unblock()?;
-    // Rust's runtime catches SIGSEGV and SIGBUS, to tell stack overflows apart, and so would
-    // survive the first that somebody sends. It lets go for good at one that is no overflow.
-    let is_crash = |signal: &&Signal| {
-        (signal.by_default, signal.action) == (By::Core, Action::Default) && catches(signal.number)
-    };
-    for crash in TABLE.iter().filter(is_crash) {
-        raise(System::try_from(crash.number)?)?;
-    }
-    Ok(())
+pub(crate) fn unblock() -> io::Result<()> {
+    let ours = TABLE.iter().filter(|it| it.action != Action::NotOurs);
+    let numbers = ours.map(|signal| System::try_from(signal.number));
+    Ok(numbers.collect::<nix::Result<SigSet>>()?.thread_unblock()?)
 }
 
+/// Whether the process ignores the signal.
 pub(super) fn ignores(signal: i32) -> bool {
     is_in("SigIgn:", signal)
-}
-
-fn catches(signal: i32) -> bool {
-    is_in("SigCgt:", signal)
 }
 
 /// Whether a mask of the process's status (proc(5)) has a signal.

@@ -54,6 +54,9 @@ pub(crate) enum Action {
     Ignored,
     /// Not caught.
     Default,
+    /// Tells of a crash: no handler, mask or action of ours. What Rust's runtime or the author has
+    /// installed stays.
+    NotOurs,
     /// Cannot be caught.
     Uncatchable,
 }
@@ -75,14 +78,14 @@ pub(crate) const TABLE: &[Signal] = &[
         Action::Stop(Urge::Interrupt),
         INTERRUPTS,
     ),
-    signal("SIGILL", SIGILL, Core, Action::Default, CRASHES),
-    signal("SIGTRAP", SIGTRAP, Core, Action::Default, CRASHES),
-    signal("SIGABRT", SIGABRT, Core, Action::Default, CRASHES),
-    signal("SIGBUS", SIGBUS, Core, Action::Default, CRASHES),
-    signal("SIGFPE", SIGFPE, Core, Action::Default, CRASHES),
+    signal("SIGILL", SIGILL, Core, Action::NotOurs, CRASHES),
+    signal("SIGTRAP", SIGTRAP, Core, Action::NotOurs, CRASHES),
+    signal("SIGABRT", SIGABRT, Core, Action::NotOurs, CRASHES),
+    signal("SIGBUS", SIGBUS, Core, Action::NotOurs, CRASHES),
+    signal("SIGFPE", SIGFPE, Core, Action::NotOurs, CRASHES),
     signal("SIGKILL", SIGKILL, Term, Action::Uncatchable, KILLS),
     signal("SIGUSR1", SIGUSR1, Term, Action::ReopenLogs, REOPENS),
-    signal("SIGSEGV", SIGSEGV, Core, Action::Default, CRASHES),
+    signal("SIGSEGV", SIGSEGV, Core, Action::NotOurs, CRASHES),
     signal("SIGUSR2", SIGUSR2, Term, Action::Upgrade, UPGRADES),
     signal("SIGPIPE", SIGPIPE, Term, Action::Ignored, IGNORED),
     signal("SIGALRM", SIGALRM, Term, Action::Unhandled, UNHANDLED),
@@ -106,7 +109,7 @@ pub(crate) const TABLE: &[Signal] = &[
     signal("SIGPROF", SIGPROF, Term, Action::Unhandled, UNHANDLED),
     signal("SIGWINCH", SIGWINCH, Ign, Action::Default, NOTHING),
     signal("SIGPOLL", SIGIO, Term, Action::Unhandled, UNHANDLED),
-    signal("SIGSYS", SIGSYS, Core, Action::Default, CRASHES),
+    signal("SIGSYS", SIGSYS, Core, Action::NotOurs, CRASHES),
 ];
 
 const RELOADS: &str = "reloads the settings; where the controlling terminal has just gone away, \
@@ -124,7 +127,8 @@ const NOTHING: &str = "the default: nothing";
 const PAUSES: &str = "the default: stands still (job control)";
 const CONTINUES: &str = "the default: goes on (job control), and moves deadlines by the time that \
     it stood still";
-const CRASHES: &str = "never caught: ends the process, so that a core dump tells the truth";
+const CRASHES: &str = "not ours: what Rust's runtime or the service's author has installed stays; a \
+    crash ends the process, and a core dump follows";
 const KILLS: &str =
     "cannot be caught: ends the process; nothing left on disk hinders the next start";
 const STANDS: &str = "cannot be caught: stands still until SIGCONT";
@@ -153,7 +157,7 @@ impl Signal {
             Action::ReopenLogs | Action::Upgrade | Action::Unhandled => true,
             // Rust's runtime has it ignored before `main`: a handler would run at each such write.
             Action::Ignored => self.number != SIGPIPE,
-            Action::Default | Action::Uncatchable => false,
+            Action::Default | Action::NotOurs | Action::Uncatchable => false,
         }
     }
 }
@@ -169,6 +173,7 @@ fn word<S: Serializer>(action: &Action, serializer: S) -> Result<S::Ok, S::Error
         Action::Unhandled => "unhandled",
         Action::Ignored => "ignored",
         Action::Default => "default",
+        Action::NotOurs => "not_ours",
         Action::Uncatchable => "uncatchable",
     })
 }

@@ -266,6 +266,11 @@ fn the_table_is_what_the_kernel_says_of_the_process() {
             "ignored" if text(entry, "signal") == "SIGPIPE" => (false, true),
             "ignored" => (true, false),
             "default" | "uncatchable" => (false, false),
+            // Rust's runtime catches these two, to report stack overflows; nobody catches the others.
+            "not_ours" => (
+                ["SIGSEGV", "SIGBUS"].contains(&text(entry, "signal")),
+                false,
+            ),
             other => panic!("{other:?} in {entry}"),
         };
         let found = ["SigCgt:", "SigIgn:", "SigBlk:"].map(|mask| is_in(&program, mask, signal));
@@ -334,13 +339,52 @@ fn each_signal_does_what_the_table_says() {
                 program.signal(Signal::CONT);
                 assert_eq!(program.get("/").text(), "here", "after {name}");
             }
-            ("default", "Core") | ("uncatchable", "Term") => {
+            ("not_ours", "Core") => {
+                if is_in(&program, "SigCgt:", number(&entry)) {
+                    // Rust's handler lets go at the first one that is no stack overflow.
+                    program.signal(signal);
+                    eventually("the default action", || {
+                        (!is_in(&program, "SigCgt:", number(&entry))).then_some(())
+                    });
+                }
+                program.signal(signal);
+                program.expect_exit(128 + number(&entry));
+            }
+            ("uncatchable", "Term") => {
                 program.signal(signal);
                 program.expect_exit(128 + number(&entry));
             }
             _ => panic!("{entry}"),
         }
     }
+}
+
+#[test]
+fn a_stack_overflow_is_reported_by_rust_s_runtime() {
+    // No thread has room to run on so small a stack.
+    let (code, log) = Setup::new("[app]\nmessage = \"here\"\n")
+        .env("RUST_MIN_STACK", "16384")
+        .shell("ulimit -c 0")
+        .run();
+    assert_eq!(code, 128 + Signal::ABORT.as_raw(), "{log}");
+    assert!(log.contains("has overflowed its stack"), "{log}");
+}
+
+#[test]
+fn it_serves_and_stops_under_valgrind() {
+    let found = Command::new("valgrind").arg("--version").output();
+    if !found.is_ok_and(|found| found.status.success()) {
+        eprintln!("skipped: valgrind is not installed");
+        return;
+    }
+    let mut program = Setup::new("[server]\nworkers = 1\n[app]\nmessage = \"here\"\n")
+        .shell("exec valgrind -q --tool=none \"$0\" \"$@\"")
+        .serve();
+    assert_eq!(program.get("/").text(), "here");
+    let mark = program.mark();
+    program.signal(Signal::HUP);
+    program.wait_attempt(mark, "unchanged");
+    program.stop();
 }
 
 /// A source that never reads the same twice: a start that reads it does not come to an end.
