@@ -134,7 +134,7 @@ fn with_log(name: &str, command: impl FnOnce(&LogHandle) -> ExitCode) -> ExitCod
     }
     log_panics();
     let code = command(&log);
-    log.flush();
+    log.finish();
     code
 }
 

@@ -9,7 +9,7 @@ use std::{
     io::{self, ErrorKind, Write as _},
     os::{
         fd::AsFd as _,
-        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+        unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
     thread,
@@ -73,7 +73,8 @@ impl Output {
             file,
             path: Some(path.to_owned()),
             size: metadata.is_file().then_some(metadata.len()),
-            is_torn: false,
+            // A full disk may have torn the last line of this process or of the one before.
+            is_torn: metadata.is_file() && ends_within_a_line(path, metadata.len()),
         };
         Ok((output, is_new))
     }
@@ -96,7 +97,8 @@ impl Output {
     /// Whether these bytes more would be too many. A line longer than the file may be is written
     /// all the same.
     pub(super) fn is_full(&self, bytes: usize, rolling: Rolling) -> bool {
-        let is_too_large = |size: u64| size > 0 && size + bytes as u64 > rolling.max_size;
+        let bytes = bytes as u64 + u64::from(self.is_torn);
+        let is_too_large = |size: u64| size > 0 && size + bytes > rolling.max_size;
         self.size.is_some_and(is_too_large)
     }
 
@@ -121,51 +123,47 @@ impl Output {
         begun
     }
 
-    /// Writes whole lines.
+    /// Writes whole lines. Where an earlier write has torn one, a line end comes first, so that these
+    /// begin on a line of their own.
     ///
     /// # Errors
     /// Tells how many lines are not, or not wholly, written.
     pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), Unwritten> {
+        let none_written = |(_, error)| Unwritten {
+            lines: count_lines(lines),
+            error,
+        };
         if self.is_torn {
-            self.write_all(b"\n", lines)?;
+            self.write_bytes(b"\n").map_err(none_written)?;
             self.is_torn = false;
         }
-        self.write_all(lines, lines)
+        self.write_bytes(lines).map_err(|(written, error)| {
+            let (written, left) = lines.split_at(written);
+            self.is_torn = written.last().is_some_and(|last| *last != b'\n');
+            // A line of which only the end is missing can be read: it is not lost.
+            let is_whole = self.is_torn && left.starts_with(b"\n");
+            let lines = count_lines(left) - u64::from(is_whole);
+            Unwritten { lines, error }
+        })
     }
 
-    /// Writes bytes; where that fails, what is left of `lines` is lost.
-    fn write_all(&mut self, bytes: &[u8], lines: &[u8]) -> Result<(), Unwritten> {
-        let mut left = bytes;
-        while !left.is_empty() {
-            match self.file.write(left) {
-                Ok(0) => return Err(self.fail(bytes, left, lines, ErrorKind::WriteZero.into())),
-                Ok(written) => {
-                    self.size = self.size.map(|size| size + written as u64);
-                    left = &left[written..];
+    /// Writes them all, or tells how many are written, and why no more.
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.file.write(&bytes[written..]) {
+                Ok(0) => return Err((written, ErrorKind::WriteZero.into())),
+                Ok(more) => {
+                    self.size = self.size.map(|size| size + more as u64);
+                    written += more;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Somebody else has made what we share with them non-blocking.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(BUSY),
-                Err(error) => return Err(self.fail(bytes, left, lines, error)),
+                Err(error) => return Err((written, error)),
             }
         }
         Ok(())
-    }
-
-    fn fail(&mut self, bytes: &[u8], left: &[u8], lines: &[u8], error: io::Error) -> Unwritten {
-        let written = &bytes[..bytes.len() - left.len()];
-        if let Some(last) = written.last() {
-            self.is_torn = *last != b'\n';
-        }
-        let lost = if left.len() < lines.len() {
-            left
-        } else {
-            lines
-        };
-        Unwritten {
-            lines: count_lines(lost),
-            error,
-        }
     }
 
     /// Whether the open file still has this name.
@@ -179,6 +177,17 @@ impl Output {
 
 pub(super) fn count_lines(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
+}
+
+/// Whether a file of this length does not end with a line end. Where it may be written and not read,
+/// nobody knows.
+fn ends_within_a_line(path: &Path, length: u64) -> bool {
+    let Some(last) = length.checked_sub(1) else {
+        return false;
+    };
+    let mut byte = [0];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut byte, last));
+    read.is_ok() && byte != *b"\n"
 }
 
 fn append(path: &Path, is_new: bool) -> io::Result<File> {
@@ -270,5 +279,21 @@ mod tests {
         let unwritten = output.write(b"one\ntwo\n").expect_err("the disk is full");
         assert_eq!(unwritten.lines, 2);
         assert_eq!(unwritten.error.kind(), ErrorKind::StorageFull);
+        output.is_torn = true;
+        let unwritten = output.write(b"one\ntwo\n").expect_err("the disk is full");
+        assert_eq!(unwritten.lines, 2, "behind a torn line too");
+    }
+
+    #[test]
+    fn what_follows_a_torn_line_begins_on_a_line_of_its_own() {
+        let folder = TempDir::new().expect("a temporary folder");
+        let path = folder.path().join("log");
+        fs::write(&path, "tor").expect("it can be written");
+        let (mut output, _) = Output::open(&path).expect("it can be opened");
+        say(&mut output, "one\n");
+        output.reopen().expect("it can be opened");
+        assert!(output.write(b"two\n").is_ok());
+        let read = fs::read_to_string(&path);
+        assert_eq!(read.expect("it can be read"), "tor\none\ntwo\n");
     }
 }

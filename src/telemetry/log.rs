@@ -28,9 +28,9 @@ use super::{
     event::{Event, emit},
     file::{Output, Rolling},
     line,
-    sink::{Manner, Remainder, Sink},
+    sink::{Losses, Manner, Remainder, Sink},
 };
-use crate::settings::Logging;
+use crate::settings::{LogFormat, Logging};
 
 /// How long the last lines may take in all.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -212,8 +212,9 @@ impl LogHandle {
         }
     }
 
-    /// Waits until what was logged so far is written, but not for ever.
-    pub(crate) fn flush(&self) {
+    /// The process ends: waits until what was logged so far is written, but not for ever, and tells on
+    /// standard error what is lost.
+    pub(crate) fn finish(&self) {
         let Some(process) = &self.process else {
             return log::logger().flush();
         };
@@ -222,7 +223,14 @@ impl LogHandle {
         for remainder in &remainders {
             remainder.wait(STALL, deadline);
         }
-        process.state().remainders.extend(remainders);
+        let lost: Vec<_> = remainders.iter().filter_map(Remainder::give_up).collect();
+        for event in lost.iter().filter_map(Losses::event) {
+            process.stderr.push(&event.line(LogFormat::Text));
+        }
+        process
+            .stderr
+            .remainder()
+            .wait(STALL, Instant::now() + STALL);
     }
 }
 

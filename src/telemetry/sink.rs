@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     event::{Event, emit},
-    file::{Output, Rolling, count_lines},
+    file::{Output, Rolling, Unwritten, count_lines},
 };
 use crate::settings::LogFormat;
 
@@ -68,10 +68,30 @@ struct State {
     bytes: usize,
     /// Who asks that the file be opened anew.
     reopen: Option<String>,
-    is_writing: bool,
+    /// Lines that the thread is writing; `None` where it waits.
+    writing: Option<u64>,
     is_closed: bool,
     /// Counts what was done.
     turns: u64,
+    losses: Losses,
+}
+
+/// Lines lost of which the log does not tell yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Losses {
+    lines: u64,
+    /// Why the last write failed, if it did.
+    error: Option<Arc<io::Error>>,
+}
+
+impl Losses {
+    /// `None` where no line is lost.
+    pub(super) fn event(&self) -> Option<Event<'_>> {
+        (self.lines > 0).then_some(Event::LinesLost {
+            lines: self.lines,
+            error: self.error.as_deref(),
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -104,9 +124,10 @@ impl Sink {
             entries: VecDeque::new(),
             bytes: 0,
             reopen: None,
-            is_writing: false,
+            writing: None,
             is_closed: false,
             turns: 0,
+            losses: Losses::default(),
         };
         let queue = Arc::new(Queue {
             state: Mutex::new(state),
@@ -117,8 +138,6 @@ impl Sink {
             queue: queue.clone(),
             output,
             complaints,
-            unsaid: 0,
-            failure: None,
         };
         thread::Builder::new()
             .name("everup-log".into())
@@ -179,7 +198,7 @@ impl Remainder {
             return;
         };
         let mut state = queue.state();
-        while state.is_writing || state.has_work() {
+        while state.writing.is_some() || state.has_work() {
             let (turns, now) = (state.turns, Instant::now());
             let until = deadline.min(now + patience);
             let stands_still = |state: &mut State| state.turns == turns;
@@ -191,6 +210,31 @@ impl Remainder {
             if state.turns == turns {
                 return;
             }
+        }
+    }
+
+    /// Gives up what is not written yet, and tells what is lost; `None` where the thread has ended,
+    /// which told itself.
+    pub(super) fn give_up(&self) -> Option<Losses> {
+        let queue = self.0.upgrade()?;
+        let mut state = queue.state();
+        let mut losses = state.losses.clone();
+        losses.lines += state.writing.unwrap_or(0);
+        losses.lines += state
+            .entries
+            .drain(..)
+            .map(|entry| entry.lines())
+            .sum::<u64>();
+        state.bytes = 0;
+        Some(losses)
+    }
+}
+
+impl Entry {
+    fn lines(&self) -> u64 {
+        match self {
+            Self::Lines(lines) => count_lines(lines),
+            Self::Refused(lines) => *lines,
         }
     }
 }
@@ -217,7 +261,7 @@ impl Queue {
     /// Waits for something to do; `None` where nothing will come.
     fn next(&self) -> Option<Turn> {
         let mut state = self.state();
-        state.is_writing = false;
+        state.writing = None;
         state.turns += 1;
         self.done.notify_all();
         while !state.has_work() {
@@ -229,8 +273,8 @@ impl Queue {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        state.is_writing = true;
         let entry = state.entries.pop_front();
+        state.writing = Some(entry.as_ref().map_or(0, Entry::lines));
         if let Some(Entry::Lines(lines)) = &entry {
             state.bytes -= lines.len();
         }
@@ -252,10 +296,6 @@ struct Writer {
     queue: Arc<Queue>,
     output: Output,
     complaints: Option<Sink>,
-    /// Lines lost of which the log does not tell yet.
-    unsaid: u64,
-    /// Why the last write failed, if it did.
-    failure: Option<io::Error>,
 }
 
 impl Writer {
@@ -266,20 +306,13 @@ impl Writer {
             }
             match turn.entry {
                 Some(Entry::Lines(lines)) => self.write(&lines, turn.manner),
-                Some(Entry::Refused(lines)) => {
-                    self.unsaid += lines;
-                    if self.failure.is_none() {
-                        self.tell_of_losses(turn.manner);
-                    }
-                }
+                Some(Entry::Refused(lines)) => self.tell_of_refused(lines, turn.manner),
                 None => {}
             }
         }
-        if self.unsaid > 0 {
-            self.complain(&Event::LinesLost {
-                lines: self.unsaid,
-                error: self.failure.as_ref(),
-            });
+        let losses = self.queue.state().losses.clone();
+        if let Some(event) = losses.event() {
+            self.complain(&event);
         }
     }
 
@@ -293,36 +326,62 @@ impl Writer {
                 error: &error,
             });
         }
-        let was_sound = self.failure.is_none();
         match self.output.write(lines) {
             Ok(()) => self.tell_of_losses(manner),
-            Err(unwritten) => {
-                self.unsaid += unwritten.lines;
-                if was_sound {
+            Err(Unwritten { lines, error }) => {
+                let error = Arc::new(error);
+                if self.lose(lines, Some(error.clone())).error.is_none() {
                     let path = self.output.path().unwrap_or(Path::new("standard error"));
-                    let error = &unwritten.error;
-                    self.complain(&Event::LogNotWritten { path, error });
+                    self.complain(&Event::LogNotWritten {
+                        path,
+                        error: &error,
+                    });
                 }
-                self.failure = Some(unwritten.error);
             }
         }
     }
 
+    /// Lines found the queue full: says so, unless nothing can be written anyway.
+    fn tell_of_refused(&mut self, lines: u64, manner: Manner) {
+        if self.lose(lines, None).error.is_none() {
+            self.tell_of_losses(manner);
+        }
+    }
+
+    /// Counts lines as lost, and returns what was before.
+    fn lose(&self, lines: u64, error: Option<Arc<io::Error>>) -> Losses {
+        let mut state = self.queue.state();
+        // Counted from here on among the losses.
+        state.writing = Some(0);
+        let before = state.losses.clone();
+        state.losses.lines += lines;
+        state.losses.error = error.or(state.losses.error.take());
+        before
+    }
+
     /// There is room again: says what was lost meanwhile.
     fn tell_of_losses(&mut self, manner: Manner) {
-        let failure = self.failure.take();
-        if self.unsaid == 0 {
-            return;
-        }
-        let event = Event::LinesLost {
-            lines: self.unsaid,
-            error: failure.as_ref(),
+        let losses = {
+            let mut state = self.queue.state();
+            // What was to be written is.
+            state.writing = Some(0);
+            state.losses.clone()
         };
-        match self.output.write(&event.line(manner.format)) {
-            Ok(()) => self.unsaid = 0,
+        let told = match losses.event() {
+            Some(event) => self.output.write(&event.line(manner.format)),
+            None => Ok(()),
+        };
+        let left = match told {
+            Ok(()) => Losses::default(),
+            // Only its end is missing: it can be read.
+            Err(Unwritten { lines: 0, error }) => Losses {
+                lines: 0,
+                error: Some(Arc::new(error)),
+            },
             // It is said with the next line that can be written.
-            Err(_) => self.failure = failure,
-        }
+            Err(_) => return,
+        };
+        self.queue.state().losses = left;
     }
 
     fn reopen(&mut self, by: &str) {
