@@ -16,7 +16,7 @@ use crate::{
         Condition, Consulted, Errand, Outcome, Refused, SharedSettings, Trigger, TriggerKind,
     },
     control::{Control, Stopped},
-    server::{self, State, Urge},
+    server::{self, Client, State, Urge},
 };
 
 #[derive(Serialize)]
@@ -71,6 +71,7 @@ pub(super) struct ReloadQuery {
 pub(super) async fn reload(
     control: web::Data<Control>,
     query: web::Query<ReloadQuery>,
+    client: web::ReqData<Client>,
     request: HttpRequest,
 ) -> actix_web::Result<HttpResponse> {
     let errand = Errand {
@@ -79,7 +80,8 @@ pub(super) async fn reload(
         condition: condition(&request)?,
         ..Errand::default()
     };
-    attempt(&control, errand, TriggerKind::Http).await
+    let trigger = Trigger::of_client(TriggerKind::Http, &client);
+    attempt(&control, errand, trigger).await
 }
 
 #[derive(Deserialize)]
@@ -98,13 +100,15 @@ fn generation<'de, D: Deserializer<'de>>(query: D) -> Result<u64, D::Error> {
 pub(super) async fn rollback(
     control: web::Data<Control>,
     query: web::Query<RollbackQuery>,
+    client: web::ReqData<Client>,
     request: HttpRequest,
 ) -> actix_web::Result<HttpResponse> {
     let errand = Errand {
         condition: condition(&request)?,
         ..Errand::rollback(query.generation)
     };
-    attempt(&control, errand, TriggerKind::Rollback).await
+    let trigger = Trigger::of_client(TriggerKind::Rollback, &client);
+    attempt(&control, errand, trigger).await
 }
 
 /// What must be served when the attempt begins.
@@ -122,9 +126,9 @@ fn tags(request: &HttpRequest, name: &HeaderName) -> actix_web::Result<Option<Ta
 async fn attempt(
     control: &Control,
     errand: Errand,
-    kind: TriggerKind,
+    trigger: Trigger,
 ) -> actix_web::Result<HttpResponse> {
-    let attempt = control.ask(errand, Trigger::new(kind)).await?;
+    let attempt = control.ask(errand, trigger).await?;
     let mut answer = match (attempt.outcome, attempt.refused) {
         (_, Some(Refused::Stopping)) => HttpResponse::ServiceUnavailable(),
         (_, Some(Refused::Busy)) => {
@@ -225,9 +229,11 @@ pub(super) struct StopQuery {
 pub(super) async fn stop(
     control: web::Data<Control>,
     query: web::Query<StopQuery>,
+    client: web::ReqData<Client>,
 ) -> HttpResponse {
     let urge = if query.now { Urge::Now } else { Urge::Graceful };
-    control.end(urge, Trigger::new(TriggerKind::Http), false);
+    let trigger = Trigger::of_client(TriggerKind::Http, &client);
+    control.end(urge, trigger, false);
     HttpResponse::Accepted().json(Begun {
         state: State::Draining,
     })
@@ -244,8 +250,9 @@ pub(super) struct UpgradeQuery {
 pub(super) async fn upgrade(
     control: web::Data<Control>,
     query: web::Query<UpgradeQuery>,
+    client: web::ReqData<Client>,
 ) -> HttpResponse {
-    let trigger = Trigger::new(TriggerKind::Http);
+    let trigger = Trigger::of_client(TriggerKind::Http, &client);
     if !query.wait && !control.is_stopping().await {
         drop(control.request_upgrade(&trigger));
         return HttpResponse::Accepted().json(Begun {
@@ -273,9 +280,10 @@ struct Begun {
 /// The log tells what came of it.
 pub(super) async fn reopen_logs(
     control: web::Data<Control>,
+    client: web::ReqData<Client>,
     _: web::Query<NoQuery>,
 ) -> HttpResponse {
-    control.reopen_logs(Trigger::new(TriggerKind::Http));
+    control.reopen_logs(Trigger::of_client(TriggerKind::Http, &client));
     HttpResponse::Accepted().json(Reopening { reopening: true })
 }
 

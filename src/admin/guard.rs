@@ -1,5 +1,6 @@
 //! Who may ask the admin API: whoever bears the token, where there is one, and no page of a browser
-//! that was lured to its address.
+//! that was lured to its address. Without a token, changes over TCP are for processes of the service's
+//! own user and root.
 //!
 //! A name that was rebound to our address shows in Host, another site's script in Origin or
 //! Sec-Fetch-Site (Fetch Standard; W3C Fetch Metadata).
@@ -9,14 +10,20 @@ use std::net::IpAddr;
 use actix_web::{
     Error, HttpMessage as _, HttpResponse,
     body::{BoxBody, MessageBody},
-    dev::{ServiceRequest, ServiceResponse},
-    http::header::{self, HeaderMap},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::{
+        ConnectionType,
+        header::{self, HeaderMap},
+    },
     middleware::Next,
 };
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::{LIVEZ, READYZ, answers};
-use crate::{config::Access, server::pinned};
+use crate::{
+    config::Access,
+    server::{Client, client, pinned},
+};
 
 /// Bytes that a request's body may have: no endpoint reads any.
 const MOST_BODY: usize = 64 * 1024;
@@ -26,21 +33,28 @@ pub(super) async fn admit(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let refused = match refusal(&request) {
-        Some(refused) => Some(refused),
-        None => read_away(&mut request).await?,
+    let mut body = Unread::of(&mut request);
+    let mut response = match refusal(&request) {
+        None => next.call(request).await?.map_into_boxed_body(),
+        Some(refused) => request.into_response(refused),
     };
-    match refused {
-        None => Ok(next.call(request).await?.map_into_boxed_body()),
-        Some(refused) => Ok(request.into_response(refused)),
+    if !body.has_arrived() {
+        // Nobody waits for the rest of it, so the connection can serve nothing more.
+        let head = response.response_mut().head_mut();
+        head.set_connection_type(ConnectionType::Close);
     }
+    Ok(response)
 }
 
 fn refusal(request: &ServiceRequest) -> Option<HttpResponse> {
+    if declared_length(request.headers()) > MOST_BODY {
+        let reason = "no endpoint takes a body of more than 64 KiB";
+        return Some(answers::error(HttpResponse::PayloadTooLarge(), reason));
+    }
     if [LIVEZ, READYZ].contains(&request.path()) {
         return None;
     }
-    let forbidden = |reason| Some(answers::error(HttpResponse::Forbidden(), reason));
+    let forbidden = |reason: &str| Some(answers::error(HttpResponse::Forbidden(), reason));
     // The generation of this request: who asks is held to the settings of one moment.
     let Some(generation) = pinned(request.request()) else {
         return forbidden("nothing is served yet");
@@ -55,35 +69,77 @@ fn refusal(request: &ServiceRequest) -> Option<HttpResponse> {
     if !bears_token(headers, access) {
         let mut unauthorized = HttpResponse::Unauthorized();
         unauthorized.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
-        let reason = "expected `Authorization: Bearer` with the token of `admin.token_file`";
+        let reason = "expected the token of `admin.token_file` in `Authorization: Bearer TOKEN`";
         return Some(answers::error(unauthorized, reason));
     }
-    if !request.method().is_safe() && !is_same_origin(headers) {
+    if request.method().is_safe() {
+        return None;
+    }
+    if !is_same_origin(headers) {
         return forbidden("asked by another site's page");
     }
+    let client = client(request.request());
+    if is_tcp
+        && access.token.is_none()
+        && let Some(reason) = another_users(&client)
+    {
+        return forbidden(&reason);
+    }
+    // For the handler, which names it as who asked.
+    request.extensions_mut().insert(client);
     None
 }
 
-/// Reads a body that nobody will read, so that the connection can go on; not without bound.
-async fn read_away(request: &mut ServiceRequest) -> Result<Option<HttpResponse>, Error> {
-    let has = |name| request.headers().contains_key(name);
-    let has_body = has(header::CONTENT_LENGTH) || has(header::TRANSFER_ENCODING);
-    // actix-http hands over another protocol's bytes, which may never end, as a body too.
-    if !has_body || request.head().upgrade() {
-        return Ok(None);
+/// Why a client without a token may change nothing over TCP, if it is not a process of the service's own
+/// user or root.
+fn another_users(client: &Client) -> Option<String> {
+    let own = rustix::process::geteuid().as_raw();
+    let found = match client.uid {
+        Some(uid) if uid == own || uid == 0 => return None,
+        Some(uid) => format!("this one is of uid {uid}"),
+        None => "the kernel does not tell whose process this is".to_owned(),
+    };
+    Some(format!(
+        "without a token, only processes of uid {own} or root on this machine may change anything \
+         over TCP, and {found}: `admin.token_file` lets in who bears the token, a unix socket whom \
+         its mode lets in"
+    ))
+}
+
+/// A request's body, which no endpoint reads.
+struct Unread(Option<Payload>);
+
+impl Unread {
+    fn of(request: &mut ServiceRequest) -> Self {
+        let has = |name| request.headers().contains_key(name);
+        let has_body = has(header::CONTENT_LENGTH) || has(header::TRANSFER_ENCODING);
+        // actix-http hands over another protocol's bytes, which may never end, as a body too.
+        let is_body = has_body && !request.head().upgrade();
+        Self(is_body.then(|| request.take_payload()))
     }
-    let mut body = request.take_payload();
-    let mut length = 0;
-    while let Some(piece) = body.next().await {
-        length += piece?.len();
-        if length > MOST_BODY {
-            let mut too_large = HttpResponse::PayloadTooLarge();
-            too_large.force_close();
-            let reason = "no endpoint takes a body of more than 64 KiB";
-            return Ok(Some(answers::error(too_large, reason)));
+
+    /// Whether all of it has arrived; waits for nothing.
+    fn has_arrived(&mut self) -> bool {
+        let Some(body) = &mut self.0 else {
+            return true;
+        };
+        let mut length = 0;
+        while let Some(piece) = body.next().now_or_never() {
+            match piece {
+                None => return true,
+                Some(Ok(piece)) if length <= MOST_BODY => length += piece.len(),
+                Some(_) => return false,
+            }
         }
+        false
     }
-    Ok(None)
+}
+
+/// What `Content-Length` says, if anything: actix-http has checked it.
+fn declared_length(headers: &HeaderMap) -> usize {
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
+    length.unwrap_or(0)
 }
 
 /// Whether the request is for us by every name that it gives.

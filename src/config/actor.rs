@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    attempt::{Attempt, Confirmations, Outcome, Refused, Took, Trigger},
+    attempt::{Attempt, Confirmations, Outcome, Refused, Took},
     attempts::{Asked, Attempts, Basis, Errand, Order},
     background::Loader,
     content::Task,
@@ -23,6 +23,7 @@ use super::{
     history::History,
     messages::{Consult, Consulted, End, Recall, Recalled, Reload, ReopenLogs, Review},
     prepare::{Author, Candidate, Current, Job, Prepared, Rejected, prepare},
+    trigger::Trigger,
     watch::Watched,
 };
 use crate::{
@@ -359,8 +360,12 @@ impl ConfigActor {
             others: triggers.collect(),
             refused: verdict.refused,
             is_dry_run: order.errand.is_dry_run,
+            is_repeated: false,
         };
-        let attempt = Arc::new(attempt.took(took));
+        let mut attempt = attempt.took(took);
+        let last = self.last.as_deref();
+        attempt.is_repeated = last.is_some_and(|last| attempt.repeats(last));
+        let attempt = Arc::new(attempt);
         // Whoever starts the service is told why it cannot start, and says it.
         if !attempt.is_failed_start() {
             emit(&Event::Attempt(&attempt));
@@ -368,8 +373,8 @@ impl ConfigActor {
         if attempt.is_telling() {
             self.last = Some(attempt.clone());
         }
-        // Who is told to come again later must not push out what there is to tell.
-        if attempt.refused != Some(Refused::Busy) {
+        // Neither who is told to come again later nor what says nothing new may push out the rest.
+        if attempt.refused != Some(Refused::Busy) && !attempt.is_repeated {
             self.history.enter(attempt.clone());
         }
         for asker in order.askers {

@@ -1,12 +1,15 @@
 //! The record of an attempt: what asked for it, what came of it. This is what every asker is
 //! answered, what the log says in one line, and what the admin API serves as JSON.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::attempts;
+use super::{
+    attempts,
+    trigger::{Trigger, TriggerKind},
+};
 use crate::settings::{Change, Diagnostic, Fault, Place, Shadowed};
 
 /// What came of an attempt.
@@ -76,6 +79,9 @@ pub struct Attempt {
     /// Whether it was to change nothing, whatever came of it.
     #[serde(skip)]
     pub is_dry_run: bool,
+    /// Whether it was tried again, and rejected for the same reasons as before.
+    #[serde(skip)]
+    pub is_repeated: bool,
 }
 
 /// Why an [`Attempt`] was rejected before anything was tried: nothing is wrong with the settings.
@@ -138,71 +144,6 @@ impl Confirmations {
             total,
             late: Vec::new(),
         }
-    }
-}
-
-/// What asked for an attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Trigger {
-    pub kind: TriggerKind,
-    /// The signal's name, where it was one.
-    pub signal: Option<Cow<'static, str>>,
-    /// Its sender, as far as the kernel tells.
-    pub pid: Option<i32>,
-    pub uid: Option<u32>,
-    pub command: Option<String>,
-}
-
-/// The kinds of [`Trigger`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum TriggerKind {
-    Start,
-    Signal,
-    /// The admin API.
-    Http,
-    /// The library: [`Control`](crate::Control).
-    Control,
-    /// A changed source.
-    Watch,
-    /// A rollback, whoever asked for it.
-    Rollback,
-}
-
-impl Trigger {
-    pub(crate) fn new(kind: TriggerKind) -> Self {
-        Self {
-            kind,
-            signal: None,
-            pid: None,
-            uid: None,
-            command: None,
-        }
-    }
-}
-
-impl fmt::Display for Trigger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            TriggerKind::Start => f.write_str("start")?,
-            TriggerKind::Http => f.write_str("the admin API")?,
-            TriggerKind::Control => f.write_str("the program")?,
-            TriggerKind::Watch => f.write_str("a changed file")?,
-            TriggerKind::Rollback => f.write_str("a rollback")?,
-            TriggerKind::Signal => f.write_str(self.signal.as_deref().unwrap_or("a signal"))?,
-        }
-        if let Some(pid) = self.pid {
-            write!(f, " from pid {pid}")?;
-        }
-        if let Some(uid) = self.uid {
-            write!(f, " uid {uid}")?;
-        }
-        if let Some(command) = &self.command {
-            write!(f, " ({command})")?;
-        }
-        Ok(())
     }
 }
 
@@ -339,6 +280,24 @@ impl Attempt {
     /// refused for how it was asked.
     pub(super) fn is_telling(&self) -> bool {
         !self.is_dry_run && matches!(self.refused, None | Some(Refused::Stopping))
+    }
+
+    /// Whether it was rejected for reasons that are not the settings', so that the same may be applied
+    /// later.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.outcome == Outcome::Rejected
+            && self.refused.is_none()
+            && self
+                .errors
+                .iter()
+                .all(|error| error.kind != Fault::Settings)
+    }
+
+    /// Whether this was tried again after `last`, and rejected for the same reasons.
+    pub(super) fn repeats(&self, last: &Self) -> bool {
+        let is_retry = self.trigger.is_retry && self.folded == 0;
+        let are_rejected = [self, last].map(|it| it.outcome) == [Outcome::Rejected; 2];
+        is_retry && are_rejected && self.errors == last.errors
     }
 
     pub(crate) fn took(mut self, took: Took) -> Self {

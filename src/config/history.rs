@@ -76,7 +76,10 @@ fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::attempt::{Confirmations, Outcome, Trigger, TriggerKind};
+    use super::super::{
+        attempt::{Confirmations, Outcome},
+        trigger::{Trigger, TriggerKind},
+    };
     use super::*;
     use crate::settings::Change;
 
@@ -106,6 +109,7 @@ mod tests {
             others: Vec::new(),
             refused: None,
             is_dry_run: false,
+            is_repeated: false,
         })
     }
 

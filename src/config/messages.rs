@@ -5,11 +5,7 @@ use std::sync::Arc;
 use actix::{Addr, Message, MessageResponse};
 use tokio::sync::oneshot;
 
-use super::{
-    attempt::{Attempt, Trigger},
-    attempts::Errand,
-    content::SharedSettings,
-};
+use super::{attempt::Attempt, attempts::Errand, content::SharedSettings, trigger::Trigger};
 use crate::server::{ServerActor, Stop};
 
 /// Make another generation the one that is served. From every trigger alike; says how, never with

@@ -2,7 +2,7 @@
 //!
 //! Taken: what `messages` says. Reading order: `attempts` (who is answered by which attempt), `actor`,
 //! `content`, `prepare` and `start`, `generation` (what a request sees), `attempt` (the record),
-//! `history`, `handover`, `watch`.
+//! `trigger` (who asked), `history`, `handover`, `watch`.
 
 mod access;
 mod actor;
@@ -22,12 +22,13 @@ mod messages;
 mod model;
 mod open;
 mod prepare;
+mod trigger;
 mod watch;
 
 pub(crate) use access::Access;
 pub(crate) use actor::{ConfigActor, NewConfig};
 pub(crate) use attempt::to_the_millisecond;
-pub use attempt::{Attempt, Confirmations, Outcome, Refused, Trigger, TriggerKind};
+pub use attempt::{Attempt, Confirmations, Outcome, Refused};
 pub(crate) use attempts::{Condition, Errand};
 pub(crate) use content::{SharedSettings, rehearse};
 pub(crate) use descriptors::leaves_reserve;
@@ -36,4 +37,5 @@ pub(crate) use handover::Upgrade;
 pub use handover::{NotUpgraded, Upgraded};
 pub(crate) use messages::{Consult, Consulted, End, Recall, Reload, ReopenLogs, Review};
 pub(crate) use prepare::{AdminServer, AnySettings, Author, Failed, Snapshot};
+pub use trigger::{Trigger, TriggerKind};
 pub(crate) use watch::Watched;

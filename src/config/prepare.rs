@@ -153,13 +153,15 @@ impl Job {
         matches!(self.task, Task::Read { .. })
     }
 
-    /// What is served now, here or in the process before; 0 where nothing is.
-    fn newest_generation(&self) -> u64 {
-        match (&self.current, &self.inheritance) {
+    /// The number of the generation that it prepares: one more than is served now, here or in the process
+    /// before.
+    pub(super) fn next_generation(&self) -> u64 {
+        let newest = match (&self.current, &self.inheritance) {
             (Some(current), _) => current.snapshot.generation.number,
             (None, Some(left)) => left.generation,
             (None, None) => 0,
-        }
+        };
+        newest + 1
     }
 }
 
@@ -316,7 +318,7 @@ async fn candidate(
     } = made;
     let tables = &content.settings.tables;
     let generation = Arc::new(Generation::new(
-        job.newest_generation() + 1,
+        job.next_generation(),
         tables,
         content.token.clone(),
         content.certificates.clone(),

@@ -36,6 +36,14 @@ impl Stream {
         Self::Tls(Box::new(Tls::new(socket, config)))
     }
 
+    /// The socket; `None` beneath TLS, as which the admin API is not served.
+    pub(crate) fn socket(&self) -> Option<&Socket> {
+        match self {
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(_) => None,
+        }
+    }
+
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }

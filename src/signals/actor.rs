@@ -1,6 +1,6 @@
 //! SignalActor: translates the signals of the process into messages, as [`TABLE`] says.
 
-use std::{fs, io};
+use std::io;
 
 use actix::{Actor, AsyncContext as _, Context, StreamHandler};
 use signal_hook::{iterator::exfiltrator::WithOrigin, low_level::siginfo::Origin};
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::{Errand, Trigger, TriggerKind},
     control::Control,
-    server::Urge,
+    server::{Urge, command},
     telemetry::{Event, emit},
 };
 
@@ -90,11 +90,4 @@ fn trigger(signal: &Signal, origin: &Origin) -> Trigger {
         command: sender.and_then(|sender| command(sender.pid)),
         ..Trigger::new(TriggerKind::Signal)
     }
-}
-
-/// The name of a process's command, as far as the kernel tells (proc(5), `comm`): it may be gone.
-fn command(pid: i32) -> Option<String> {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    let name = name.trim_end();
-    (!name.is_empty()).then(|| name.escape_default().to_string())
 }

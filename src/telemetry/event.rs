@@ -20,6 +20,8 @@ pub(crate) enum Event<'a> {
     Warning(&'a Diagnostic),
     /// What is wrong follows, as a person sees it.
     CannotStart,
+    /// The attempt of this number was rejected for reasons that may pass, and is to be tried again.
+    TriedAgain(u64),
     StopAsked {
         by: &'a str,
         is_first: bool,
@@ -134,11 +136,12 @@ impl Event<'_> {
     fn level(&self) -> Level {
         match self {
             Self::Serving(_) | Self::Stopped(DrainReport { cut: 0, .. }) => Level::Info,
+            Self::Attempt(attempt) if attempt.is_repeated => Level::Debug,
             Self::Attempt(attempt) if attempt.outcome != Outcome::Rejected => Level::Info,
             Self::Attempt(attempt) if attempt.refused.is_some() => Level::Info,
             Self::StopAsked { .. } | Self::Capped { .. } | Self::TerminalGone(_) => Level::Info,
             Self::Listening(_) | Self::Closing(_) | Self::Workers { .. } => Level::Info,
-            Self::UpgradeAsked(_) | Self::Upgraded(_) => Level::Info,
+            Self::UpgradeAsked(_) | Self::Upgraded(_) | Self::TriedAgain(_) => Level::Info,
             Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) | Self::StoodStill(_) => {
                 Level::Warn
             }
@@ -157,7 +160,8 @@ impl Event<'_> {
 
     fn target(&self) -> &'static str {
         match self {
-            Self::Attempt(_) | Self::NotWatched(_) | Self::Warning(_) => "everup::config",
+            Self::Attempt(_) | Self::TriedAgain(_) => "everup::config",
+            Self::NotWatched(_) | Self::Warning(_) => "everup::config",
             Self::Unhandled(_) | Self::TerminalGone(_) => "everup::signals",
             Self::LinesLost { .. } | Self::LogMoves { .. } | Self::LogReopened { .. } => LOG,
             Self::LogNotAFile { .. } | Self::LogNotReopened { .. } => LOG,
@@ -196,6 +200,11 @@ impl fmt::Display for Event<'_> {
             Self::Attempt(attempt) => attempt.fmt(f),
             Self::Warning(diagnostic) => diagnostic.fmt(f),
             Self::CannotStart => f.write_str("cannot start:"),
+            Self::TriedAgain(number) => write!(
+                f,
+                "reload {number} is tried again in 1 s, then at growing pauses of up to 60 s, until it \
+                 is applied, the files change, or another generation is served"
+            ),
             Self::StopAsked { by, is_first, step } => {
                 let what = match (is_first, step) {
                     (true, Some(Step::Delay)) => "stopping: still accepting for `shutdown.delay`",

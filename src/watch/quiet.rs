@@ -1,5 +1,5 @@
-//! When changes have settled: a quiet time after the last, and a bound from the first. Does no I/O and
-//! reads no clock.
+//! When to reload: a quiet time after the last change, at most so long after the first; and when to try
+//! again what was rejected for a reason that may pass. Does no I/O and reads no clock.
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,32 @@ impl Unsettled {
     /// When to reload.
     pub(super) fn due(self, debounce: Duration) -> Instant {
         (self.last + debounce).min(self.first + AT_MOST * debounce)
+    }
+}
+
+/// The pause before the first try again, and the longest one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A change that was rejected is to be tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retry {
+    pause: Duration,
+    pub(super) due: Instant,
+    /// What was served when it was rejected: once something else is, it is over.
+    pub(super) generation: u64,
+}
+
+impl Retry {
+    /// After one more rejection, at a growing pause.
+    pub(super) fn after(before: Option<Self>, now: Instant, generation: u64) -> Self {
+        let grown = before.map_or(FIRST_PAUSE, |before| before.pause * 2);
+        let pause = grown.min(LONGEST_PAUSE);
+        Self {
+            pause,
+            due: now + pause,
+            generation,
+        }
     }
 }
 
@@ -51,5 +77,19 @@ mod tests {
             assert!(storm.due(DEBOUNCE) <= start + 10 * DEBOUNCE);
         }
         assert_eq!(storm.due(DEBOUNCE), start + 10 * DEBOUNCE);
+    }
+
+    #[test]
+    fn pauses_grow_to_a_minute() {
+        let now = Instant::now();
+        let mut retry = None;
+        let pauses: Vec<u64> = (0..9)
+            .map(|_| {
+                let next = Retry::after(retry, now, 1);
+                retry = Some(next);
+                (next.due - now).as_secs()
+            })
+            .collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     }
 }

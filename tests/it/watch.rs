@@ -256,6 +256,97 @@ fn a_file_that_does_not_parse_is_rejected_and_mended_is_applied() {
 }
 
 #[test]
+fn what_has_changed_is_named_three_files_at_the_most() {
+    let pages: String = (0..5)
+        .map(|page| {
+            format!("[app.routes.\"/{page}\"]\nrespond = {{ body_file = \"{page}.html\" }}\n")
+        })
+        .collect();
+    let settings = watched(&pages).replace("50ms", "1s");
+    let setup = (0..5).fold(Setup::new(&settings), |setup, page| {
+        setup.file(&format!("{page}.html"), "before")
+    });
+    let program = setup.serve();
+    for page in 0..5 {
+        fs::write(program.settings().join(format!("{page}.html")), "after").expect("written");
+    }
+    wait_text(&program, "/4", "after");
+    let trigger = &program.status()["last_reload"]["trigger"];
+    let settings = program.settings().canonicalize().expect("it is there");
+    let named: Vec<_> = (0..3)
+        .map(|page| settings.join(format!("{page}.html")).display().to_string())
+        .collect();
+    assert_eq!(trigger["paths"], serde_json::json!(named));
+    assert_eq!(trigger["paths_omitted"], 2);
+    let line = program.wait_log("applied: generation 2");
+    let by = format!("by a changed file ({} and 2 more)", named.join(", "));
+    assert!(line.contains(&by), "{line}");
+}
+
+#[test]
+fn a_port_in_use_is_tried_again_until_it_is_free() {
+    let program = Program::serve(&message("one"));
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = other.local_addr().expect("it is bound");
+    let mark = program.mark();
+    program.edit(&format!(
+        "{}[server.listeners.public]\naddress = \"127.0.0.1:0\"\n\
+         [server.listeners.more]\naddress = \"{taken}\"\n",
+        message("two")
+    ));
+    program.wait_attempt(mark, "rejected");
+    program.wait_after(mark, "is tried again in 1 s");
+    // The same once more says nothing new, and is told by the status alone.
+    let again = eventually("another try", || {
+        let last = program.status()["last_reload"].clone();
+        (last["attempt"].as_u64() > Some(2)).then_some(last)
+    });
+    assert_eq!(again["outcome"], "rejected");
+    drop(other);
+    let attempt = program.wait_attempt(mark, "applied");
+    assert!(attempt.text.contains(", tried again"), "{attempt:?}");
+    assert_eq!(program.get("/").text(), "two");
+    assert_eq!(program.count_log("rejected: generation"), 1);
+    let history = program.admin_ask("GET", "/history", &[]).json();
+    assert_eq!(history.as_array().map(Vec::len), Some(3), "{history:#}");
+}
+
+#[test]
+fn what_was_rejected_is_not_tried_again_after_a_rollback() {
+    let tick = "[app.routes.\"/tick\"]\nrespond = { body = \"tick\", delay = \"1200ms\" }\n";
+    let program = Program::serve(&format!("{}{tick}", message("one")));
+    program.edit(&format!("{}{tick}", message("two")));
+    wait_message(&program, "two");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = other.local_addr().expect("it is bound");
+    let mark = program.mark();
+    program.edit(&format!(
+        "{}[server.listeners.public]\naddress = \"127.0.0.1:0\"\n\
+         [server.listeners.more]\naddress = \"{taken}\"\n",
+        message("three")
+    ));
+    program.wait_after(mark, "is tried again in 1 s");
+    let back = program.post("/rollback?generation=1").json();
+    assert_eq!(back["outcome"], "applied", "{back:#}");
+    drop(other);
+    // By then it would have been.
+    assert_eq!(program.get("/tick").text(), "tick");
+    assert_eq!(program.status()["last_reload"]["attempt"], back["attempt"]);
+    assert_eq!(program.get("/").text(), "one");
+}
+
+#[test]
+fn wrong_settings_are_not_tried_again() {
+    let program = Program::serve(&message("one"));
+    let mark = program.mark();
+    program.edit("[app\n");
+    program.wait_attempt(mark, "rejected");
+    program.edit(&message("two"));
+    wait_message(&program, "two");
+    assert_eq!(program.count_log("is tried again"), 0);
+}
+
+#[test]
 fn a_new_process_goes_on_watching() {
     Program::adopt_heirs();
     let mut program = Program::serve(&message("one"));

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use watcher::{NotWatched, Watcher};
+use watcher::{Changed, NotWatched, Watcher};
 
 use super::{
     background::{Claim, Undone, bounded},
@@ -32,6 +32,7 @@ pub(crate) type Watched = Option<Watching>;
 /// The watcher of what the sources name, as a generation wants it.
 #[derive(Clone)]
 pub(crate) struct Watching {
+    generation: u64,
     debounce: Duration,
     /// The next generation's too: no change is lost between the two. The kernel takes its time to let
     /// go of one.
@@ -39,14 +40,19 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
+    /// The generation that it is watched for.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// How long all must be left alone before a reload.
     pub(crate) fn debounce(&self) -> Duration {
         self.debounce
     }
 
     /// Waits until something has changed since this was last waited for.
-    pub(crate) async fn changed(&self) {
-        self.watcher.changed().await;
+    pub(crate) async fn changed(&self) -> Changed {
+        self.watcher.changed().await
     }
 
     /// Looks anew where everything is, before it is read. Blocks.
@@ -92,6 +98,7 @@ pub(super) async fn open_watch(
         }
     };
     let watching = Watching {
+        generation: job.next_generation(),
         debounce: reload.debounce,
         watcher,
     };

@@ -48,8 +48,18 @@ pub(crate) struct NotWatched {
     why: String,
 }
 
-/// The names that count, by the watch on their folder.
-type Heeded = BTreeMap<WatchDescriptor, BTreeSet<OsString>>;
+/// What counts in each folder, by the watch on it.
+type Heeded = BTreeMap<WatchDescriptor, Names>;
+
+/// The names that count in a folder.
+#[derive(Default)]
+struct Names {
+    folder: PathBuf,
+    names: BTreeSet<OsString>,
+}
+
+/// Something has changed: where, as far as it is known.
+pub(crate) type Changed = Option<PathBuf>;
 
 /// Bytes of events that are read at once: at least one, with the longest name.
 const EVENTS: usize = 4096;
@@ -105,8 +115,9 @@ impl Watcher {
             match watches.add(path, mask(folder)) {
                 // Two paths may lead to one folder.
                 Ok(watch) => {
-                    let names = heeded.entry(watch).or_default();
-                    names.extend(folder.names.iter().cloned());
+                    let heeded = heeded.entry(watch).or_default();
+                    heeded.folder.clone_from(path);
+                    heeded.names.extend(folder.names.iter().cloned());
                 }
                 Err(error) if can_do_without(folder, &error) => {}
                 Err(error) => wrong = wrong.and(Err(NotWatched::folder(path, error))),
@@ -138,41 +149,42 @@ impl Watcher {
     }
 
     /// Waits until something has changed since this was last waited for.
-    pub(super) async fn changed(&self) {
+    pub(super) async fn changed(&self) -> Changed {
         tokio::select! {
-            () = self.mark.notified() => {}
-            () = self.event() => {}
+            () = self.mark.notified() => None,
+            changed = self.event() => changed,
         }
     }
 
     /// Waits for an event that counts.
-    async fn event(&self) {
+    async fn event(&self) -> Changed {
         let mut events = self.events.lock().await;
         // It ends, and fails, only with the runtime.
         while let Some(Ok(event)) = events.next().await {
-            if self.counts(&event) {
-                return;
+            if let Some(changed) = self.change(&event) {
+                return changed;
             }
         }
         std::future::pending().await
     }
 
-    fn counts(&self, event: &EventOwned) -> bool {
+    /// What an event says has changed; `None` where it does not count.
+    fn change(&self, event: &EventOwned) -> Option<Changed> {
         // Events were dropped, of which nobody knows what they said.
         if event.mask.contains(EventMask::Q_OVERFLOW) {
-            return true;
+            return Some(None);
         }
         // The end of a watch follows what has ended it.
         if event.mask.contains(EventMask::IGNORED) {
-            return false;
+            return None;
         }
         let heeded = lock(&self.heeded);
-        let is_heeded = |names: &BTreeSet<OsString>| match &event.name {
-            Some(name) => names.contains(name),
+        let Names { folder, names } = heeded.get(&event.wd)?;
+        match &event.name {
+            Some(name) => names.contains(name).then(|| Some(folder.join(name))),
             // Of the folder itself.
-            None => true,
-        };
-        heeded.get(&event.wd).is_some_and(is_heeded)
+            None => Some(Some(folder.clone())),
+        }
     }
 }
 
@@ -282,8 +294,9 @@ mod tests {
         let error = watcher.watch(named.clone()).expect_err("not watched");
         assert_eq!(error.fault, Fault::Settings);
         assert!(watcher.knows(&named) && !watcher.watches(&named));
-        fs::write(file, "# new").expect("written");
-        watcher.changed().await;
+        fs::write(&file, "# new").expect("written");
+        let file = file.canonicalize().expect("it is there");
+        assert_eq!(watcher.changed().await, Some(file));
     }
 
     #[test]

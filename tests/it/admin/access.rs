@@ -1,6 +1,8 @@
 //! Who may ask the admin API: tokens, hosts, bodies, and how many at once.
 use super::TEXT;
-use crate::support::{Address, Conn, Program, Setup, request};
+use crate::support::{Address, Conn, Program, Response, Setup, request};
+use rustix::process::Uid;
+use serde_json::Value;
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -198,17 +200,174 @@ fn a_body_that_nobody_reads_is_read_away_or_refused() {
         conn.send(&request("POST", "/reload", &[], b"{\"some\": \"body\"}"));
         assert_eq!(conn.answer().status, 200);
     }
-    conn.send(&request("POST", "/reload", &[], &[b'x'; 100_000]));
+    conn.send(&request("POST", "/stop", &[], &[b'x'; 100_000]));
     let answer = conn.answer();
     assert_eq!((answer.status, answer.closes()), (413, true));
     assert!(answer.json()["error"].is_string());
     let chunk = [b"8000\r\n".as_slice(), &[b'x'; 0x8000], b"\r\n"].concat();
     let mut conn = Conn::open(program.admin());
-    conn.send(b"POST /stop HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    conn.send(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     conn.send(&chunk.repeat(3));
-    assert_eq!(conn.answer().status, 413);
+    let answer = conn.answer();
+    assert_eq!((answer.status, answer.closes()), (200, true));
     conn.closed();
     assert_eq!(program.status()["state"], "serving");
+}
+
+/// A request whose body does not come.
+fn without_its_body(method: &str, path: &str) -> Vec<u8> {
+    let head = "HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n";
+    format!("{method} {path} {head}x").into_bytes()
+}
+
+#[test]
+fn no_endpoint_waits_for_a_body() {
+    let mut program = Program::serve(TEXT);
+    for (method, path, status) in [
+        ("GET", "/livez", 200),
+        ("GET", "/readyz", 200),
+        ("GET", "/status", 200),
+        ("GET", "/nothing", 404),
+        ("POST", "/status", 405),
+        ("POST", "/reload?dry_run=true", 200),
+        ("POST", "/rollback?generation=7", 404),
+        ("POST", "/stop", 202),
+    ] {
+        let mut conn = Conn::open(program.admin());
+        conn.send(&without_its_body(method, path));
+        let answer = conn.answer();
+        let found = (answer.status, answer.closes());
+        assert_eq!(found, (status, true), "{method} {path}");
+        // A client that goes on sending is read away, not reset before it has read the answer.
+        let _over = conn.write(b"more");
+        conn.closed();
+    }
+    program.expect_exit(0);
+}
+
+#[test]
+fn bodies_that_do_not_come_do_not_keep_probes_out() {
+    let program = Program::serve(TEXT);
+    let slow: Vec<Conn> = (0..1500)
+        .map(|number| {
+            let mut conn = Conn::open(program.admin());
+            let path = ["/livez", "/reload?dry_run=true"][number % 2];
+            let method = ["GET", "POST"][number % 2];
+            // It may have been closed for a later one already.
+            let _over = conn.write(&without_its_body(method, path));
+            conn
+        })
+        .collect();
+    for _ in 0..10 {
+        assert_eq!(program.readyz(), 200);
+        assert_eq!(program.reload().0, 200);
+    }
+    drop(slow);
+}
+
+/// Asks as a process of the user `nobody` would; `None` where this user cannot.
+fn ask_as_nobody(program: &Program, method: &str, path: &str) -> Option<Response> {
+    let (admin, bytes) = (program.admin().clone(), request(method, path, &[], b""));
+    // The kernel keeps users by thread; this one ends with its request.
+    let asking = std::thread::spawn(move || {
+        let nobody = Some(Uid::from_raw(65534));
+        if let Err(error) = rustix::thread::set_thread_res_uid(nobody, nobody, nobody) {
+            eprintln!("skipped: this user cannot become another: {error}");
+            return None;
+        }
+        let mut conn = Conn::open(&admin);
+        conn.send(&bytes);
+        Some(conn.answer())
+    });
+    asking.join().expect("no panic")
+}
+
+#[test]
+fn without_a_token_another_user_of_the_machine_changes_nothing() {
+    let program = Program::serve(TEXT);
+    for path in [
+        "/reload",
+        "/rollback?generation=1",
+        "/stop",
+        "/stop?now=true",
+        "/upgrade",
+        "/reopen-logs",
+    ] {
+        let Some(answer) = ask_as_nobody(&program, "POST", path) else {
+            return;
+        };
+        assert_eq!(answer.status, 403, "{path}");
+        let reason = answer.json()["error"].to_string();
+        assert!(reason.contains("of uid 65534"), "{reason}");
+    }
+    let read = ask_as_nobody(&program, "GET", "/status").expect("it could before");
+    assert_eq!(read.status, 200, "reading changes nothing");
+    assert_eq!(program.reload().0, 200, "the service's own user may");
+    assert_eq!(program.status()["state"], "serving");
+}
+
+#[test]
+fn with_the_token_another_user_may_change_what_it_likes() {
+    let program = with_token("127.0.0.1:0").serve();
+    let answer = ask_as_nobody(&program, "POST", "/reload");
+    assert!(answer.is_none_or(|answer| answer.status == 401));
+    let bearer = format!("Bearer {TOKEN}");
+    let reload = program.admin_ask("POST", "/reload", &[("Authorization", &bearer)]);
+    assert_eq!(reload.status, 200);
+}
+
+#[test]
+fn the_service_s_own_user_may_reload_over_ipv6_too() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("skipped: this machine has no IPv6");
+        return;
+    }
+    let program = Program::serve(&with_admin("address = \"[::1]:0\""));
+    assert_eq!(program.reload().0, 200);
+}
+
+#[test]
+fn a_client_that_has_said_all_that_it_will_may_still_reload() {
+    let program = Program::serve(TEXT);
+    let mark = program.mark();
+    let mut conn = Conn::open(program.admin());
+    conn.send(&request("POST", "/reload", &[], b""));
+    conn.half_close();
+    assert_eq!(conn.answer().status, 200, "it is still there");
+    program.wait_attempt(mark, "unchanged");
+}
+
+#[test]
+fn who_asked_is_named_in_the_answer_and_the_log() {
+    let own = rustix::process::geteuid().as_raw();
+    let program = Program::serve(TEXT);
+    let mark = program.mark();
+    let mut conn = Conn::open(program.admin());
+    conn.send(&request("POST", "/reload", &[], b""));
+    let trigger = &conn.answer().json()["trigger"];
+    assert_eq!(trigger["peer"], conn.local());
+    assert_eq!(trigger["uid"], own);
+    assert_eq!(
+        trigger["pid"],
+        Value::Null,
+        "it would take a look at every process"
+    );
+    let line = program.wait_attempt(mark, "unchanged").text;
+    let by = format!("by the admin API from {} uid {own}", conn.local());
+    assert!(line.contains(&by), "{line}");
+
+    let program = Program::serve(&with_admin("address = \"unix:admin.sock\""));
+    let mark = program.mark();
+    let trigger = &program.reload().1["trigger"];
+    let pid = std::process::id();
+    assert_eq!(
+        (&trigger["peer"], &trigger["pid"], &trigger["uid"]),
+        (&"unix".into(), &pid.into(), &own.into())
+    );
+    let command = trigger["command"].as_str().expect("a command");
+    let line = program.wait_attempt(mark, "unchanged").text;
+    let by = format!("by the admin API from a unix socket, pid {pid} uid {own} ({command})");
+    assert!(line.contains(&by), "{line}");
 }
 
 #[test]

@@ -60,7 +60,16 @@ fn every_answer_has_every_key() {
             "at",
         ];
         assert_eq!(keys(attempt), expected.into(), "{attempt:#}");
-        let trigger = ["kind", "signal", "pid", "uid", "command"];
+        let trigger = [
+            "kind",
+            "signal",
+            "pid",
+            "uid",
+            "command",
+            "peer",
+            "paths",
+            "paths_omitted",
+        ];
         assert_eq!(keys(&attempt["trigger"]), trigger.into());
         let workers = ["confirmed", "total", "late"];
         assert_eq!(keys(&attempt["workers"]), workers.into());
