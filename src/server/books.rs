@@ -25,6 +25,9 @@ pub struct Requests {
     pub answered: u64,
     /// The client hung up or stood still for too long, or the response failed midway.
     pub aborted: u64,
+    /// Those of the aborted ones that the server has ended for what the client did: it sent too much
+    /// that brings nothing, or took nothing.
+    pub aborted_by_server: u64,
     /// Ended by a stop's deadline, or by force.
     pub cut: u64,
     pub in_flight: u64,
@@ -42,6 +45,7 @@ impl std::ops::AddAssign for Requests {
         self.received += more.received;
         self.answered += more.answered;
         self.aborted += more.aborted;
+        self.aborted_by_server += more.aborted_by_server;
         self.cut += more.cut;
         self.in_flight += more.in_flight;
     }
@@ -127,6 +131,8 @@ impl Ticket {
 pub(crate) enum End {
     Answered,
     Aborted,
+    /// Aborted, for what the client did.
+    AbortedByServer,
 }
 
 /// A request that was cut, as the log names it.
@@ -191,6 +197,10 @@ impl Books {
         match end {
             End::Answered => requests.answered += 1,
             End::Aborted => requests.aborted += 1,
+            End::AbortedByServer => {
+                requests.aborted += 1;
+                requests.aborted_by_server += 1;
+            }
         }
         Some(entry.request)
     }
@@ -272,6 +282,7 @@ mod tests {
             received: 4,
             answered: 2,
             aborted: 1,
+            aborted_by_server: 0,
             cut: 0,
             in_flight: 1,
         };

@@ -27,9 +27,13 @@ use super::{
     gate::{Framing, Gate},
     hub::{Hub, Standing},
     io::Stream,
+    misconduct::Misconduct,
     origin::Origin,
 };
-use crate::config::Pin as GenerationPin;
+use crate::{
+    config::Pin as GenerationPin,
+    telemetry::{Event, emit},
+};
 
 pub(crate) use drive::drive;
 
@@ -46,6 +50,10 @@ pub(crate) struct Conn {
     now: Cell<Instant>,
     waker: RefCell<Option<Waker>>,
     cut: Cell<bool>,
+    /// The log has told what its client did.
+    is_blamed: Cell<bool>,
+    /// It is ended for that.
+    is_expelled: Cell<bool>,
     /// Another needs its place: it ends as soon as a last look finds nothing.
     leaving: Cell<bool>,
 
@@ -113,6 +121,8 @@ impl Conn {
             now: Cell::new(now),
             waker: RefCell::default(),
             cut: Cell::default(),
+            is_blamed: Cell::default(),
+            is_expelled: Cell::default(),
             leaving: Cell::default(),
             pin: RefCell::default(),
             open: Cell::default(),
@@ -191,6 +201,23 @@ impl Conn {
         self.wake();
     }
 
+    /// The connection is ended for what its client did: so are the requests in flight.
+    pub(crate) fn expel(&self, why: Misconduct) {
+        self.is_expelled.set(true);
+        self.blame(why);
+    }
+
+    /// The connection, or a request of it, is ended for what its client did: the log says so once.
+    pub(crate) fn blame(&self, why: Misconduct) {
+        if !self.is_blamed.replace(true) {
+            emit(&Event::Misconduct {
+                peer: self.peer,
+                listener: self.origin.newest().name(),
+                why,
+            });
+        }
+    }
+
     /// The process stood still: what the client has had time for begins so much later, but not
     /// before it begins.
     pub(crate) fn stood_still(&self, by: Duration, now: Instant) {
@@ -244,6 +271,10 @@ impl Conn {
 
     /// Requests that were entered have ended.
     pub(crate) fn close(&self, tickets: impl IntoIterator<Item = Ticket>, end: End) {
+        let end = match end {
+            End::Aborted if self.is_expelled.get() => End::AbortedByServer,
+            end => end,
+        };
         self.hub.close_requests(tickets, end);
     }
 

@@ -104,6 +104,8 @@ pub(crate) struct Hub {
     pulse: Pulse,
     /// How long the process has stood still, as far as the connections' clocks know.
     stood: Cell<Duration>,
+    /// Bytes of responses that HTTP/2 connections hold, because their clients have not taken them.
+    held: Cell<usize>,
 }
 
 impl Hub {
@@ -129,6 +131,7 @@ impl Hub {
             passage: RefCell::default(),
             lifecycle: watch::Sender::new(None),
             stood: Cell::new(pulse.look(Instant::now())),
+            held: Cell::default(),
             pulse,
         })
     }
@@ -155,6 +158,7 @@ impl Hub {
                 end: match end {
                     End::Answered => AccessEnd::Answered,
                     End::Aborted => AccessEnd::Aborted,
+                    End::AbortedByServer => AccessEnd::AbortedByServer,
                 },
             });
         }
@@ -179,6 +183,19 @@ impl Hub {
 
     pub(crate) fn lifecycle(&self) -> Lifecycle {
         Lifecycle::new(self.lifecycle.subscribe())
+    }
+
+    /// Bytes of responses that all HTTP/2 connections hold.
+    pub(crate) fn held(&self) -> usize {
+        self.held.get()
+    }
+
+    pub(crate) fn holds_more(&self, bytes: usize) {
+        self.held.set(self.held.get() + bytes);
+    }
+
+    pub(crate) fn holds_less(&self, bytes: usize) {
+        self.held.set(self.held.get() - bytes);
     }
 
     /// How long the process has stood still in all, as far as is known.

@@ -72,6 +72,14 @@ impl Stream {
         }
     }
 
+    /// Whether the other side has reset the connection.
+    pub(crate) fn is_reset(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_reset(),
+            Self::Tls(tls) => tls.is_reset(),
+        }
+    }
+
     /// Whether something has arrived of which nothing can be read yet.
     pub(crate) fn is_amid_record(&self) -> bool {
         matches!(self, Self::Tls(tls) if tls.is_amid_record())

@@ -170,7 +170,19 @@ where
         match poll_fn(|cx| conn.poll_handshake(cx)).await {
             Ok(Protocol::Http1) => self.http1(Io::new(conn)).await,
             // What was agreed on is to be seen in the first bytes too, which may be long in coming.
-            Ok(Protocol::Http2) => self.either(Io::new(conn)).await,
+            Ok(Protocol::Http2) => {
+                let mut io = Io::new(conn.clone());
+                match poll_fn(|cx| io.poll_sniff(cx)).await {
+                    Protocol::Http2 => self.http2.serve(io).await,
+                    // It ends as one of HTTP/2 does that begins with anything else (RFC 9113 §3.4).
+                    Protocol::Http1 => {
+                        let closed = poll_fn(|cx| conn.poll_shutdown(cx)).await;
+                        if let Err(error) = closed {
+                            log::debug!(target: "everup::http", "connection ended: {error}");
+                        }
+                    }
+                }
+            }
             Err(error) => log::debug!(target: "everup::tls", "handshake failed: {error}"),
         }
     }

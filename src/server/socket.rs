@@ -36,6 +36,12 @@ impl Socket {
         either!(self, it => has_received(it))
     }
 
+    /// Whether the other side has reset the connection.
+    pub(super) fn is_reset(&self) -> bool {
+        let error = either!(self, it => it.take_error());
+        !matches!(error, Ok(None))
+    }
+
     /// Another handle on the socket.
     ///
     /// # Errors

@@ -71,6 +71,11 @@ impl Tls {
         self.wire().is_some_and(|wire| wire.socket.has_received())
     }
 
+    /// Whether the other side has reset the connection.
+    pub(super) fn is_reset(&self) -> bool {
+        self.wire().is_some_and(|wire| wire.socket.is_reset())
+    }
+
     /// Whether a record has arrived in part.
     pub(super) fn is_amid_record(&self) -> bool {
         self.wire().is_some_and(|wire| wire.records.is_amid_one())

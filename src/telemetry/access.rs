@@ -69,6 +69,7 @@ pub(crate) struct Sent {
 pub(crate) enum AccessEnd {
     Answered,
     Aborted,
+    AbortedByServer,
     Cut,
 }
 
@@ -244,6 +245,7 @@ impl fmt::Display for Access<'_> {
         match self.end {
             AccessEnd::Answered => Ok(()),
             AccessEnd::Aborted => f.write_str(" aborted"),
+            AccessEnd::AbortedByServer => f.write_str(" aborted by the server"),
             AccessEnd::Cut => f.write_str(" cut"),
         }
     }

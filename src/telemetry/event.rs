@@ -1,13 +1,13 @@
 //! The events of a service's life, each with its line, its level and its target.
 
-use std::{fmt, io, path::Path, time::Duration};
+use std::{fmt, io, net::SocketAddr, path::Path, time::Duration};
 
 use log::{Level, Record};
 
 use super::line;
 use crate::{
     config::{Attempt, NotUpgraded, Outcome, Snapshot, Upgraded},
-    server::{DrainReport, Failure, Listener, Requests, Step, Victim},
+    server::{DrainReport, Failure, Listener, Misconduct, Requests, Step, Victim},
     settings::{Diagnostic, LogFormat},
 };
 
@@ -72,6 +72,12 @@ pub(crate) enum Event<'a> {
     NotAccepted {
         listener: &'a str,
         open: u64,
+    },
+    /// A connection, or a request of it, was ended for what its client did.
+    Misconduct {
+        peer: Option<SocketAddr>,
+        listener: &'a str,
+        why: Misconduct,
     },
     /// A bug: what was received is not all accounted for.
     BooksDiffer(Requests),
@@ -150,7 +156,7 @@ impl Event<'_> {
             Self::LinesLost { .. } | Self::SocketsUnused(_) | Self::Warning(_) => Level::Warn,
             Self::FileGone(_) => Level::Warn,
             Self::Abandoned { .. } | Self::NotAccepted { .. } => Level::Warn,
-            Self::LogSettingsIgnored(_) => Level::Warn,
+            Self::LogSettingsIgnored(_) | Self::Misconduct { .. } => Level::Warn,
             Self::Attempt(_) | Self::NotUpgraded { .. } | Self::BooksDiffer(_) => Level::Error,
             Self::NotWatched(_) | Self::Failed(_) | Self::CannotStart => Level::Error,
             Self::LogNotReopened { .. } | Self::LogNotRolled { .. } => Level::Error,
@@ -297,6 +303,17 @@ impl fmt::Display for Event<'_> {
             Self::NotWatched(why) => write!(f, "cannot watch all of the settings: {why}"),
             Self::Unhandled(by) => write!(f, "{by}: unhandled, nothing is done"),
             Self::TerminalGone(by) => write!(f, "{by}: the controlling terminal has gone away"),
+            Self::Misconduct {
+                peer,
+                listener,
+                why,
+            } => {
+                f.write_str("a client")?;
+                if let Some(peer) = peer {
+                    write!(f, ", {peer},")?;
+                }
+                write!(f, " on listener {listener} was ended: {why}")
+            }
             Self::StoodStill(time) => write!(
                 f,
                 "stood still for {:.3} s (stopped, frozen, suspended, or starved of the processor); \

@@ -71,6 +71,16 @@ fn http2_and_http1_are_chosen_by_alpn() {
 }
 
 #[test]
+fn who_agrees_on_http2_and_speaks_http1_gets_no_answer() {
+    let (program, _) = serve("");
+    let conn = Conn::open(program.public()).secure(tls_client(&[b"h2"]));
+    let mut conn = conn.expect("a handshake");
+    conn.send(&request("GET", "/", &[], b""));
+    conn.ends_with_close_notify();
+    assert_eq!(program.books().received, 0);
+}
+
+#[test]
 fn a_connection_ends_with_close_notify() {
     let (program, _) = serve("[server]\nkeep_alive = \"1s\"");
     let mut conn = Conn::open(&program.public().tls());

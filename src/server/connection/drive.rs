@@ -14,7 +14,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::time::sleep_until;
 
 use super::{Conn, times::Due};
-use crate::server::{books::End, clock::Clock};
+use crate::server::{books::End, clock::Clock, misconduct::Misconduct};
 
 /// Drives a connection to its end: actix-http's `dispatcher`, and the clock beside it. It counts as
 /// open from now on, not from its first poll: a drain that begins meanwhile waits for it.
@@ -86,7 +86,12 @@ fn poll(
             continue;
         }
         match due {
-            Due::Drop => return Poll::Ready(Turn::Over),
+            Due::Drop => {
+                if conn.discarding.get().is_none() {
+                    conn.expel(Misconduct::Stalled);
+                }
+                return Poll::Ready(Turn::Over);
+            }
             Due::Look => continue,
             Due::Give(verdict) => conn.verdict.set(Some(verdict)),
         }

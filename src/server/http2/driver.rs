@@ -15,6 +15,7 @@ use h2::{
 };
 
 use super::{session::Session, wire::Wire};
+use crate::server::misconduct::Misconduct;
 
 /// How long an idle client that was told to go has at the least to acknowledge it. Until it does, a
 /// request may be under way (RFC 9113 §6.8).
@@ -22,6 +23,10 @@ const ACKNOWLEDGES: Duration = Duration::from_secs(1);
 
 /// How long it then has to be quiet: it may have had requests to send before it read of our goodbye.
 const QUIET: Duration = Duration::from_millis(25);
+
+/// How soon, and how late, it is looked whether a client that has closed its end is gone altogether.
+const GONE_AFTER: Duration = Duration::from_millis(25);
+const GONE_BY: Duration = Duration::from_secs(1);
 
 /// One connection.
 pub(super) struct Driver {
@@ -31,6 +36,8 @@ pub(super) struct Driver {
     farewell: Farewell,
     /// When a client that said nothing for long was asked whether it is there.
     asked_at: Option<Instant>,
+    /// When it was looked last whether a client that has closed its end is gone.
+    looked_at: Option<Instant>,
 }
 
 /// How far the end has come.
@@ -52,6 +59,7 @@ impl Driver {
             session,
             farewell: Farewell::NotSaid,
             asked_at: None,
+            looked_at: None,
         }
     }
 
@@ -64,7 +72,7 @@ impl Driver {
         mut answer: impl FnMut(http::Request<RecvStream>, SendResponse<Bytes>) -> Option<F>,
     ) -> Poll<Result<(), h2::Error>> {
         self.catch_up();
-        if self.is_dead(cx) {
+        if self.is_dead(cx) || self.is_gone() {
             return Poll::Ready(Ok(()));
         }
         self.keep_times();
@@ -75,17 +83,56 @@ impl Driver {
                     None => return Poll::Ready(Ok(())),
                 }
             }
-            if self.session.is_spent() && self.end(Reason::ENHANCE_YOUR_CALM) {
+            if self.session.is_spent() && self.expel(Misconduct::Flood) {
                 continue;
             }
             let given = self.session.given();
             while let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {}
+            if self.hangs_up() {
+                continue;
+            }
             if self.session.given() == given {
                 break;
             }
         }
         self.session.conn().look_at(self.due());
         Poll::Pending
+    }
+
+    /// Where the client has closed its end: once all is answered, the connection ends. Until then it is
+    /// told that no more is expected; a client that is gone altogether answers that with a reset.
+    /// Whether `h2` is to look.
+    fn hangs_up(&mut self) -> bool {
+        if self.session.hung_up_at().is_none() || self.session.is_over() {
+            return false;
+        }
+        if !self.session.has_streams() {
+            self.session.is_done();
+            return true;
+        }
+        let is_told = !matches!(self.farewell, Farewell::NotSaid);
+        if !is_told {
+            self.say_goodbye();
+        }
+        !is_told
+    }
+
+    /// Whether a client that has closed its end is gone altogether.
+    fn is_gone(&mut self) -> bool {
+        let conn = self.session.conn();
+        let now = conn.now();
+        if self.gone_look().is_none_or(|at| now < at) {
+            return false;
+        }
+        self.looked_at = Some(now);
+        conn.stream().is_reset()
+    }
+
+    /// When to look for that: the longer it takes, the more seldom.
+    fn gone_look(&self) -> Option<Instant> {
+        let hung_up_at = self.session.hung_up_at()?;
+        let last = self.looked_at.unwrap_or(hung_up_at);
+        Some(last + (last - hung_up_at).clamp(GONE_AFTER, GONE_BY))
     }
 
     /// Where a clock has run out, it may have done so while the process stood still.
@@ -101,11 +148,15 @@ impl Driver {
             *at = moved(*at);
         }
         self.asked_at = self.asked_at.map(moved);
+        self.looked_at = self.looked_at.map(moved);
     }
 
     /// Asks a client that has said nothing for long, while it waits for a response, whether it is
     /// there. Whether it was asked, and did not answer.
     fn is_dead(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.session.hung_up_at().is_some() {
+            return false;
+        }
         let conn = self.session.conn();
         let (now, times) = (conn.now(), conn.hub().times());
         let (heard_at, pings) = (self.session.heard_at(), &mut self.pings);
@@ -141,13 +192,12 @@ impl Driver {
             if conn.stream().has_received() {
                 self.session.head_goes_on();
             } else {
-                self.end(Reason::ENHANCE_YOUR_CALM);
+                self.expel(Misconduct::Head);
             }
         }
         match self.farewell {
             Farewell::NotSaid if conn.is_to_close() || self.has_idled(now) => {
-                self.h2.graceful_shutdown();
-                self.farewell = Farewell::Said(now);
+                self.say_goodbye();
             }
             Farewell::Said(at) if self.is_idle() && now >= self.over_by(at) => {
                 // P5: a last look.
@@ -159,6 +209,20 @@ impl Driver {
             }
             Farewell::NotSaid | Farewell::Said(_) | Farewell::Over => {}
         }
+    }
+
+    fn say_goodbye(&mut self) {
+        self.h2.graceful_shutdown();
+        self.farewell = Farewell::Said(self.session.conn().now());
+    }
+
+    /// Ends the connection for what the client did; `false` where it is ending already.
+    fn expel(&mut self, why: Misconduct) -> bool {
+        if matches!(self.farewell, Farewell::Over) {
+            return false;
+        }
+        self.session.conn().expel(why);
+        self.end(Reason::ENHANCE_YOUR_CALM)
     }
 
     /// Ends the connection and its streams, after a last GOAWAY; `false` where that is under way.
@@ -202,10 +266,14 @@ impl Driver {
             Farewell::Over => now + times.write,
         });
         let silent = session.has_streams().then(|| match self.asked_at {
+            _ if session.hung_up_at().is_some() => now + times.write,
             Some(at) => at.max(session.heard_at()) + times.write,
             None => session.heard_at() + times.keep_alive,
         });
-        let due = [head, idle, silent].into_iter().flatten().min();
+        let due = [head, idle, silent, self.gone_look()]
+            .into_iter()
+            .flatten()
+            .min();
         due.unwrap_or(now + times.write)
     }
 }

@@ -1,6 +1,8 @@
 //! Where frames begin and end in a stream of bytes (RFC 9113 §4.1). Deciding only: no I/O, and no
 //! judgement of what a frame says; `h2` judges.
 
+use bytes::BytesMut;
+
 /// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
@@ -15,6 +17,8 @@ impl Frame {
     pub(super) const HEADERS: u8 = 1;
     pub(super) const SETTINGS: u8 = 4;
     pub(super) const PING: u8 = 6;
+    pub(super) const GOAWAY: u8 = 7;
+    pub(super) const WINDOW_UPDATE: u8 = 8;
     pub(super) const CONTINUATION: u8 = 9;
     /// A kind that means nothing.
     pub(super) const UNKNOWN: u8 = 0xff;
@@ -46,10 +50,37 @@ impl Frame {
         self.kind == Self::PING && self.has(Self::ACK) && self.length == 8
     }
 
+    /// Whether it is a GOAWAY with this code; the bytes end with its last one.
+    pub(super) fn is_goodbye(self, bytes: &[u8], code: u32) -> bool {
+        let behind_last_stream = (self.length as usize).checked_sub(4);
+        let said = behind_last_stream
+            .filter(|_| self.kind == Self::GOAWAY)
+            .and_then(|length| bytes.len().checked_sub(length))
+            .and_then(|at| bytes[at..].first_chunk());
+        said.is_some_and(|said| u32::from_be_bytes(*said) == code)
+    }
+
     /// Whether it is a part of a block of header fields, be it the last.
     pub(super) fn is_of_head(self) -> bool {
         matches!(self.kind, Self::HEADERS | Self::CONTINUATION)
     }
+}
+
+/// The SETTINGS frame that these bytes begin with, with this limit of streams. `None` where they begin
+/// with anything else, or name no limit.
+pub(super) fn with_max_streams(bytes: &[u8], limit: u32) -> Option<BytesMut> {
+    const SETTING: usize = 6;
+    const MAX_CONCURRENT_STREAMS: [u8; 2] = [0, 3];
+    let frame = Frame::parse(*bytes.first_chunk()?);
+    let whole = bytes.get(..HEADER + frame.length as usize)?;
+    if frame.kind != Frame::SETTINGS || frame.has(Frame::ACK) {
+        return None;
+    }
+    let mut changed = BytesMut::from(whole);
+    let mut settings = changed[HEADER..].chunks_exact_mut(SETTING);
+    let named = settings.find(|setting| setting[..2] == MAX_CONCURRENT_STREAMS)?;
+    named[2..].copy_from_slice(&limit.to_be_bytes());
+    Some(changed)
 }
 
 /// What has passed of a frame.
@@ -181,6 +212,36 @@ mod tests {
                 "{at_once} bytes at once"
             );
         }
+    }
+
+    #[test]
+    fn the_limit_of_streams_is_changed_and_nothing_else() {
+        let settings = [0, 3, 0, 0, 1, 0x90, 0, 4, 0, 4, 0, 0];
+        let bytes = [
+            frame(Frame::SETTINGS, 0, 0, &settings),
+            frame(Frame::WINDOW_UPDATE, 0, 0, &[0, 1, 0, 0]),
+        ]
+        .concat();
+        let changed = with_max_streams(&bytes, 100).expect("it names a limit");
+        let expected = [0, 3, 0, 0, 0, 100, 0, 4, 0, 4, 0, 0];
+        assert_eq!(changed, frame(Frame::SETTINGS, 0, 0, &expected)[..]);
+        assert_eq!(with_max_streams(&bytes[..20], 100), None);
+        let without = frame(Frame::SETTINGS, 0, 0, &settings[6..]);
+        assert_eq!(with_max_streams(&without, 100), None);
+        let acknowledged = frame(Frame::SETTINGS, Frame::ACK, 0, b"");
+        assert_eq!(with_max_streams(&acknowledged, 100), None);
+    }
+
+    #[test]
+    fn a_goodbye_is_known_by_its_code() {
+        let goodbye = frame(Frame::GOAWAY, 0, 0, b"\0\0\0\x01\0\0\0\x0bcalm");
+        let parsed = Frame::parse(*goodbye.first_chunk().expect("a header"));
+        assert!(parsed.is_goodbye(&goodbye, 11));
+        assert!(!parsed.is_goodbye(&goodbye, 0));
+        assert!(
+            !parsed.is_goodbye(&goodbye[15..], 11),
+            "its code was in bytes of before"
+        );
     }
 
     #[test]

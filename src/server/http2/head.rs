@@ -6,39 +6,31 @@ use std::{
 };
 
 use actix_http::{
-    HttpMessage as _, Method, Payload, Request, ResponseHead, Uri, Version,
+    Method, Request, ResponseHead, Uri, Version,
     body::BodySize,
     header::{HeaderName, HeaderValue, HttpDate},
     uri::{Authority, PathAndQuery},
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
-use h2::RecvStream;
 use http::header;
 
-use super::body::Body;
-use crate::{config::Pin, server::connection::Conn};
+use crate::server::connection::Conn;
 
 /// A request that cannot be translated: its stream is to be reset.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Translates a request for actix-web, and gives it its generation.
+/// Translates the head of a request for actix-web. Its size, and the request.
 ///
 /// actix-web uses version 0.2 of `http`, `h2` uses version 1. All values are copied into one buffer,
 /// so that a request costs one allocation and not one for each value.
 pub(super) fn request(
-    received: http::Request<RecvStream>,
+    parts: &http::request::Parts,
     conn: &Conn,
-    pin: Pin,
-) -> Result<Request, Malformed> {
-    let (parts, body) = received.into_parts();
-    let mut values = values(&parts);
+) -> Result<(usize, Request), Malformed> {
+    let mut values = values(parts);
+    let size = values.len();
     let mut request = Request::new();
-    if !body.is_end_stream() {
-        *request.payload() = Payload::Stream {
-            payload: Box::pin(Body::new(body)),
-        };
-    }
     let head = request.head_mut();
     head.method = Method::from_bytes(parts.method.as_str().as_bytes()).map_err(|_| Malformed)?;
     head.uri = uri(&parts.uri, &mut values, conn)?;
@@ -51,9 +43,66 @@ pub(super) fn request(
         head.headers.append(name, value);
     }
     head.peer_addr = conn.peer();
-    // HTTP/1 keeps it in the connection, where one request follows the other.
-    request.extensions_mut().insert(pin);
-    Ok(request)
+    match has_true_host(parts, conn) && has_true_path(parts) {
+        true => Ok((size, request)),
+        false => Err(Malformed),
+    }
+}
+
+/// Whether a request names one host (RFC 9113 §8.3.1): by `:authority`, by `host`, or by both alike.
+fn has_true_host(parts: &http::request::Parts, conn: &Conn) -> bool {
+    let default_port = match conn.scheme() == actix_http::uri::Scheme::HTTPS {
+        true => ":443",
+        false => ":80",
+    };
+    let without_port = |named: &str| {
+        let name = named.strip_suffix(default_port).unwrap_or(named);
+        name.to_ascii_lowercase()
+    };
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    let host = host.map(|host| http::uri::Authority::try_from(host.as_bytes()).ok());
+    let named = match (parts.uri.authority(), &host) {
+        (_, Some(None)) | (None, None) => return false,
+        (Some(authority), None) | (None, Some(Some(authority))) => authority,
+        (Some(authority), Some(Some(host))) => {
+            let is_one = authority == host
+                || without_port(authority.as_str()) == without_port(host.as_str());
+            if !is_one {
+                return false;
+            }
+            authority
+        }
+    };
+    another.is_none() && !named.as_str().contains('@')
+}
+
+/// Whether its path is one that a request may have (RFC 9113 §8.3.1).
+fn has_true_path(parts: &http::request::Parts) -> bool {
+    match parts.uri.path_and_query().map(|it| it.as_str()) {
+        None => parts.method == http::Method::CONNECT,
+        Some("*") => parts.method == http::Method::OPTIONS,
+        Some(path) => path.starts_with('/'),
+    }
+}
+
+/// What a request is answered with that no App can answer: no tunnels are made, and nothing but 100 can
+/// be expected (RFC 9110 §10.1.1).
+pub(super) fn refusal(parts: &http::request::Parts) -> Option<http::StatusCode> {
+    if parts.method == http::Method::CONNECT {
+        return Some(http::StatusCode::NOT_IMPLEMENTED);
+    }
+    let mut expectations = parts.headers.get_all(header::EXPECT).iter();
+    let is_known = expectations.all(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    (!is_known).then_some(http::StatusCode::EXPECTATION_FAILED)
+}
+
+/// A response that is a head alone.
+pub(super) fn bare(status: http::StatusCode, date: &Date) -> http::Response<()> {
+    let mut response = http::Response::new(());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::DATE, date.now());
+    response
 }
 
 /// The authority, the path and the values of the headers, one after the other.

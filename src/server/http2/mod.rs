@@ -25,7 +25,7 @@ use futures_util::stream::FuturesUnordered;
 use super::{io::Io, request::Track};
 use driver::Driver;
 use head::Date;
-use session::Session;
+use session::{STREAMS, Session};
 use wire::Wire;
 
 /// Serves a worker's HTTP/2 connections.
@@ -72,12 +72,16 @@ where
 fn limits() -> h2::server::Builder {
     let mut limits = h2::server::Builder::new();
     limits
-        .max_concurrent_streams(200)
+        // Above what clients are told (`wire`): what comes before they have heard it is refused by us.
+        .max_concurrent_streams(4 * STREAMS as u32)
+        .max_concurrent_reset_streams(4 * STREAMS)
         .max_header_list_size(16 * 1024)
         .initial_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
+        .initial_connection_window_size(512 * 1024)
+        // Of frames that are smaller than 256 bytes and that nobody has read.
+        .data_frame_budget(128 * 1024)
         // Of each stream's response, beside the window.
         .max_send_buffer_size(64 * 1024)
-        .max_local_error_reset_streams(Some(100));
+        .max_local_error_reset_streams(Some(1000));
     limits
 }

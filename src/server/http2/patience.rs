@@ -1,9 +1,9 @@
 //! How many frames that bring nothing a connection may send. Deciding only: no I/O, the clock is an
 //! argument.
 //!
-//! `h2` bounds what a client can make it keep, but answers PING and SETTINGS, takes empty DATA, and
-//! begins and drops requests (RST_STREAM, CVE-2023-44487) as fast as they come. Here such frames
-//! are counted against what time and our own responses have earned.
+//! `h2` bounds what a client can make it keep, small and empty DATA frames among that, but it answers
+//! PING and SETTINGS, and begins and drops requests (RST_STREAM, CVE-2023-44487) as fast as they come.
+//! Here such frames are counted against what time and our own responses have earned.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,16 @@ const BURST: u32 = 1_000;
 /// Frames that every second earns.
 const PER_SECOND: u32 = 100;
 
-/// A frame of ours that is shorter, and no head, earns nothing: a client may have asked for it byte
-/// by byte.
-const EARNS: u32 = 64;
+/// A piece of a response that a client had no room for as a whole earns nothing where it is shorter: a
+/// client may ask for it byte by byte.
+const EARNS: usize = 64;
 
 /// What is left of a connection's allowance.
 pub(super) struct Patience {
     left: u32,
     since: Instant,
+    /// Openings of a window that our responses have earned.
+    openings: u64,
 }
 
 impl Patience {
@@ -30,21 +32,34 @@ impl Patience {
         Self {
             left: BURST,
             since: now,
+            openings: 0,
         }
     }
 
-    /// Frames of ours have been sent.
-    pub(super) fn sent(&mut self, frame: Frame) {
-        let is_response =
-            frame.kind == Frame::HEADERS || (frame.kind == Frame::DATA && frame.length >= EARNS);
-        if is_response {
-            self.earn(1 + frame.length / 1024);
+    /// A response has begun.
+    pub(super) fn begins(&mut self) {
+        self.earn(1);
+    }
+
+    /// So many bytes of a response's body have been handed over; `is_cut`: not more, because the client
+    /// has no room.
+    pub(super) fn goes_on(&mut self, bytes: usize, is_cut: bool) {
+        if is_cut && bytes < EARNS {
+            return;
         }
+        let thousands = u32::try_from(bytes / 1024).unwrap_or(BURST);
+        self.earn(thousands.saturating_add(1));
+        // The stream's window and the connection's, each as often as a careful client may open it.
+        self.openings += 2 + 2 * (bytes / EARNS) as u64;
     }
 
     /// A frame of the client's has arrived. `false`: it is one too many.
     pub(super) fn received(&mut self, frame: Frame, now: Instant) -> bool {
         if brings_something(frame) {
+            return true;
+        }
+        if frame.kind == Frame::WINDOW_UPDATE && self.openings > 0 {
+            self.openings -= 1;
             return true;
         }
         let seconds = now.saturating_duration_since(self.since).as_secs();
@@ -112,13 +127,39 @@ mod tests {
         ] {
             assert!(!patience.received(useless, begun), "{useless:?}");
         }
-        patience.sent(frame(Frame::DATA, 0, 1));
+        patience.goes_on(1, true);
         assert!(!patience.received(ping, begun), "a byte at a time");
-        patience.sent(frame(Frame::HEADERS, Frame::END_HEADERS, 20));
+        patience.begins();
         assert!(patience.received(ping, begun) && !patience.received(ping, begun));
         let later = begun + Duration::from_millis(1_500);
         assert!((0..PER_SECOND).all(|_| patience.received(ping, later)));
         assert!(!patience.received(ping, later));
         assert!(patience.received(ping, begun + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_window_may_be_opened_for_what_has_been_sent_but_not_byte_by_byte() {
+        let now = Instant::now();
+        let opens = frame(Frame::WINDOW_UPDATE, 0, 4);
+        let mut patience = Patience::new(now);
+        for _ in 0..10_000 {
+            // Half a window of 1 KiB, of a stream and of its connection.
+            patience.goes_on(512, true);
+            assert!(patience.received(opens, now) && patience.received(opens, now));
+        }
+        let mut at_the_end = Patience::new(now);
+        at_the_end.goes_on(16 * 1024 * 1024, false);
+        assert!((0..8_192).all(|_| at_the_end.received(opens, now)));
+        let mut small_events = Patience::new(now);
+        for _ in 0..10_000 {
+            small_events.goes_on(20, false);
+            assert!(small_events.received(opens, now) && small_events.received(opens, now));
+        }
+        let mut byte_by_byte = Patience::new(now);
+        let is_patient = (0..10_000).all(|_| {
+            byte_by_byte.goes_on(1, true);
+            byte_by_byte.received(opens, now) && byte_by_byte.received(opens, now)
+        });
+        assert!(!is_patient);
     }
 }

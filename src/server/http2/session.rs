@@ -1,5 +1,5 @@
 //! What the driver, the wire and the streams of one connection share: the streams' entries in the
-//! books, and what was heard when.
+//! books, what is kept for them, and what was heard when.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,6 +10,7 @@ use std::{
 };
 
 use actix_http::{Method, StatusCode, Uri};
+use h2::Reason;
 
 use super::{
     frames::{Ends, Frame, Frames, Passed},
@@ -19,6 +20,7 @@ use crate::server::{
     books::{End, Ticket},
     connection::Conn,
     io::PREFACE,
+    misconduct::Misconduct,
 };
 
 /// One connection that speaks HTTP/2.
@@ -36,13 +38,38 @@ pub(super) struct Session {
     head_since: Cell<Option<Instant>>,
     heard_at: Cell<Instant>,
     idle_since: Cell<Instant>,
+    /// When the client closed its end.
+    hung_up_at: Cell<Option<Instant>>,
+    /// `h2` may be told of that.
+    is_over: Cell<bool>,
     /// The client has answered the PING that went with our goodbye.
     has_acknowledged: Cell<bool>,
     /// Counts what streams have given to `h2`.
     given: Cell<u64>,
+    /// What was received for requests that are not answered.
+    heads: Cell<usize>,
+    /// What was taken from the bodies of responses and is not written.
+    held: Cell<usize>,
+    /// Streams that wait until less is held.
+    waiting: RefCell<Vec<Waker>>,
     /// How long the process has stood still, as far as the times above know.
     stood: Cell<Duration>,
 }
+
+/// Requests that are answered at once on one connection.
+pub(super) const STREAMS: usize = 100;
+
+/// Bytes of all their heads.
+const HEADS: usize = 512 * 1024;
+
+/// Bytes of responses that any connection may hold, whatever the others hold.
+const HELD_LEAST: usize = 64 * 1024;
+
+/// Bytes of responses that a connection holds at the most, but for one piece more.
+const HELD_MOST: usize = 512 * 1024;
+
+/// Bytes of responses that all connections of a worker hold: above, each has only its least.
+const HELD_BY_WORKER: usize = 64 * 1024 * 1024;
 
 /// The last byte of what `h2` writes into the PING of its goodbye, and into no other.
 const GOODBYE: u8 = 0x54;
@@ -51,6 +78,12 @@ const GOODBYE: u8 = 0x54;
 struct Open {
     ticket: Ticket,
     waker: Option<Waker>,
+    /// Of whoever waits for more of the request's body.
+    reader: Option<Waker>,
+    /// Bytes of the request's head.
+    head: usize,
+    /// Bytes of the response that are held.
+    held: usize,
 }
 
 impl Session {
@@ -69,8 +102,13 @@ impl Session {
             head_since: Cell::default(),
             heard_at: Cell::new(now),
             idle_since: Cell::new(now),
+            hung_up_at: Cell::default(),
+            is_over: Cell::default(),
             has_acknowledged: Cell::default(),
             given: Cell::default(),
+            heads: Cell::default(),
+            held: Cell::default(),
+            waiting: RefCell::default(),
             stood,
         })
     }
@@ -79,22 +117,33 @@ impl Session {
         &self.conn
     }
 
+    /// Whether one more request may be answered, with a head of so many bytes.
+    pub(super) fn has_room(&self, head: usize) -> bool {
+        self.open.borrow().len() < STREAMS && self.heads.get() + head <= HEADS
+    }
+
     /// A request is received. It is answered when its stream's last frame has been handed to the
     /// socket, and aborted where the entry is dropped before.
     pub(super) fn enter(
         self: &Rc<Self>,
         stream: u32,
-        method: Method,
-        uri: Uri,
+        (method, uri): (Method, Uri),
+        head: usize,
         generation: u64,
     ) -> Entry {
-        let ticket = self.conn.enter(method, uri, generation);
-        let waker = None;
-        let mut open = self.open.borrow_mut();
-        open.insert(stream, Open { ticket, waker });
+        let entered = Open {
+            ticket: self.conn.enter(method, uri, generation),
+            waker: None,
+            reader: None,
+            head,
+            held: 0,
+        };
+        self.open.borrow_mut().insert(stream, entered);
+        self.heads.set(self.heads.get() + head);
         Entry {
             session: self.clone(),
             stream,
+            is_expelled: Cell::default(),
         }
     }
 
@@ -107,6 +156,7 @@ impl Session {
             self.heard_at.set(moved(self.heard_at.get()));
             self.idle_since.set(moved(self.idle_since.get()));
             self.head_since.set(self.head_since.get().map(moved));
+            self.hung_up_at.set(self.hung_up_at.get().map(moved));
         }
         by
     }
@@ -140,6 +190,32 @@ impl Session {
 
     pub(super) fn is_spent(&self) -> bool {
         self.is_spent.get()
+    }
+
+    /// When the client closed its end.
+    pub(super) fn hung_up_at(&self) -> Option<Instant> {
+        self.hung_up_at.get()
+    }
+
+    /// Whether `h2` may be told that the client has closed its end.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
+    /// Nothing is left to be answered.
+    pub(super) fn is_done(&self) {
+        self.is_over.set(true);
+    }
+
+    /// Whether more of this stream's body may come; then its reader is woken where that changes.
+    pub(super) fn awaits_body(&self, stream: u32, reader: &Waker) -> bool {
+        if self.hung_up_at.get().is_some() {
+            return false;
+        }
+        if let Some(open) = self.open.borrow_mut().get_mut(&stream) {
+            open.reader = Some(reader.clone());
+        }
+        true
     }
 
     /// A stream has given something to `h2`, which is to be sent.
@@ -186,17 +262,72 @@ impl Session {
         }
     }
 
+    /// The client sends nothing more. Requests that it has sent whole are answered, and `h2`, which
+    /// would end them all, is told afterwards.
+    pub(super) fn hangs_up(&self) {
+        if self.hung_up_at.get().is_some() {
+            return;
+        }
+        self.hung_up_at.set(Some(self.conn.now()));
+        self.head_since.set(None);
+        for open in self.open.borrow_mut().values_mut() {
+            if let Some(reader) = open.reader.take() {
+                reader.wake();
+            }
+        }
+    }
+
     /// Bytes have been written.
     pub(super) fn written(&self, bytes: &[u8]) {
-        let mut ended = self.ended.borrow_mut();
-        let mut patience = self.patience.borrow_mut();
         let (frames, ends) = &mut *self.sent.borrow_mut();
-        frames.follow(bytes, |passed, _| {
-            if let Passed::Whole(frame) = passed {
-                patience.sent(frame);
-                ended.extend(ends.of(frame));
+        frames.follow(bytes, |passed, at| {
+            let Passed::Whole(frame) = passed else {
+                return;
+            };
+            if frame.kind == Frame::DATA {
+                self.let_go(frame.stream, frame.length as usize);
             }
+            if frame.is_goodbye(&bytes[..at], Reason::ENHANCE_YOUR_CALM.into()) {
+                self.conn.expel(Misconduct::Flood);
+            }
+            self.ended.borrow_mut().extend(ends.of(frame));
         });
+    }
+
+    /// So much of a stream's response is not held any more.
+    fn let_go(&self, stream: u32, bytes: usize) {
+        let mut open = self.open.borrow_mut();
+        let Some(open) = open.get_mut(&stream).filter(|open| open.held > 0) else {
+            return;
+        };
+        let gone = open.held.min(bytes);
+        open.held -= gone;
+        self.holds_less(gone);
+    }
+
+    fn holds_less(&self, bytes: usize) {
+        if bytes > 0 {
+            self.held.set(self.held.get() - bytes);
+            self.conn.hub().holds_less(bytes);
+            for waiting in self.waiting.take() {
+                waiting.wake();
+            }
+        }
+    }
+
+    /// Whether a stream may take more from the body of its response.
+    fn may_hold_more(&self) -> bool {
+        let held = self.held.get();
+        let is_rare = || self.conn.hub().held() < HELD_BY_WORKER;
+        held < HELD_LEAST || (held < HELD_MOST && is_rare())
+    }
+
+    /// Takes a stream out of the open ones.
+    fn leave(&self, stream: u32) -> Option<Open> {
+        let left = self.open.borrow_mut().remove(&stream)?;
+        self.heads.set(self.heads.get() - left.head);
+        self.holds_less(left.held);
+        Some(left)
     }
 
     /// All that was written has been handed to the socket.
@@ -205,20 +336,19 @@ impl Session {
         if ended.is_empty() {
             return;
         }
-        let mut open = self.open.borrow_mut();
         let tickets = ended.drain(..).filter_map(|stream| {
-            let Open { ticket, waker } = open.remove(&stream)?;
+            let Open { ticket, waker, .. } = self.leave(stream)?;
             if let Some(waker) = waker {
                 waker.wake();
             }
             Some(ticket)
         });
         self.conn.close(tickets, End::Answered);
-        self.rests(open.is_empty());
+        self.rests();
     }
 
-    fn rests(&self, is_idle: bool) {
-        if is_idle {
+    fn rests(&self) {
+        if !self.has_streams() {
             self.idle_since.set(self.conn.now());
         }
     }
@@ -228,6 +358,7 @@ impl Session {
 pub(super) struct Entry {
     session: Rc<Session>,
     stream: u32,
+    is_expelled: Cell<bool>,
 }
 
 impl Entry {
@@ -237,18 +368,46 @@ impl Entry {
 
     /// The head of its response is about to be handed over.
     pub(super) fn begins(&self, status: StatusCode) {
-        self.update(|ticket| ticket.begins(status));
+        self.session.patience.borrow_mut().begins();
+        self.update(|open| open.ticket.begins(status));
     }
 
-    /// So much more of its response's body has been handed over.
-    pub(super) fn goes_on(&self, bytes: usize) {
-        self.update(|ticket| ticket.goes_on(bytes));
+    /// So many bytes have been taken from the body of its response.
+    pub(super) fn takes(&self, bytes: usize) {
+        self.update(|open| open.held += bytes);
+        self.session.held.set(self.session.held.get() + bytes);
+        self.session.conn.hub().holds_more(bytes);
     }
 
-    fn update(&self, how: impl FnOnce(&mut Ticket)) {
+    /// So many bytes of its response's body have been handed over; `is_cut`: not more, because the
+    /// client has no room.
+    pub(super) fn goes_on(&self, bytes: usize, is_cut: bool) {
+        self.session.patience.borrow_mut().goes_on(bytes, is_cut);
+        self.update(|open| open.ticket.goes_on(bytes));
+    }
+
+    /// The server ends the stream for what the client did; the log says so.
+    pub(super) fn expel(&self, why: Misconduct) {
+        self.is_expelled.set(true);
+        self.session.conn.blame(why);
+    }
+
+    fn update(&self, how: impl FnOnce(&mut Open)) {
         if let Some(open) = self.session.open.borrow_mut().get_mut(&self.stream) {
-            how(&mut open.ticket);
+            how(open);
         }
+    }
+
+    /// Ready when more may be taken from the body of its response.
+    pub(super) fn poll_may_take(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.session.may_hold_more() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.session.waiting.borrow_mut();
+        if !waiting.iter().any(|it| it.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Ready when the stream's last frame has been handed to the socket.
@@ -265,10 +424,13 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut open = self.session.open.borrow_mut();
-        if let Some(Open { ticket, .. }) = open.remove(&self.stream) {
-            self.session.conn.close([ticket], End::Aborted);
-            self.session.rests(open.is_empty());
+        if let Some(Open { ticket, .. }) = self.session.leave(self.stream) {
+            let end = match self.is_expelled.get() {
+                true => End::AbortedByServer,
+                false => End::Aborted,
+            };
+            self.session.conn.close([ticket], end);
+            self.session.rests();
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_http::{
-    Method, Payload, Request, Response,
+    HttpMessage as _, Method, Payload, Request, Response,
     body::{BodySize, MessageBody},
 };
 use actix_service::Service;
@@ -19,21 +19,23 @@ use futures_util::FutureExt as _;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 
 use super::{
-    Server, head,
-    head::Date,
+    Server,
+    body::{Body, Upload},
+    head::{self, Date, Malformed},
     session::{Entry, Session},
 };
 use crate::server::{
     body,
     clock::Allowance,
+    misconduct::Misconduct,
     request::{Handled, Handling},
 };
 
 /// Asked of a stream's window at once.
 const PIECE: usize = 16 * 1024;
 
-/// Receives a request; the future answers it. Dropped, the stream is reset. `None` where the request
-/// is malformed, and its stream reset.
+/// Receives a request; the future answers it. Dropped, the stream is reset. `None` where there is no
+/// request to be answered by the App: then nothing of it is in the books.
 pub(super) fn answer<S, B>(
     server: &Server<S>,
     session: &Rc<Session>,
@@ -45,28 +47,58 @@ where
     B: MessageBody + 'static,
 {
     let conn = session.conn();
-    let pin = server.track.pin();
-    let Ok(mut request) = head::request(received, conn, pin.clone()) else {
-        respond.send_reset(Reason::PROTOCOL_ERROR);
-        return None;
+    let (parts, body) = received.into_parts();
+    let (size, mut request) = match head::request(&parts, conn) {
+        Ok(translated) => translated,
+        Err(Malformed) => {
+            respond.send_reset(Reason::PROTOCOL_ERROR);
+            return None;
+        }
     };
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    let is_head = method == Method::HEAD;
-    let entry = session.enter(respond.stream_id().as_u32(), method, uri, pin.number);
-    let has_body = !matches!(request.payload(), Payload::None);
+    if !session.has_room(size) {
+        respond.send_reset(Reason::REFUSED_STREAM);
+        return None;
+    }
+    if let Some(status) = head::refusal(&parts) {
+        let refusal = head::bare(status, &server.date);
+        if let Err(error) = respond.send_response(refusal, true) {
+            log::debug!(target: "everup::http", "stream ended: {error}");
+        }
+        return None;
+    }
+    let pin = server.track.pin();
+    request.extensions_mut().insert(pin.clone());
+    let stream = respond.stream_id().as_u32();
+    let named = (request.method().clone(), request.uri().clone());
+    let is_head = request.method() == Method::HEAD;
+    let entry = session.enter(stream, named, size, pin.number);
     let most = pin.server.max_body.0;
-    let limits = has_body.then(|| body::limit(&mut request, conn.hub(), most));
+    let expects = parts.headers.contains_key(http::header::EXPECT);
+    let upload = (!body.is_end_stream()).then(|| Upload::new(body, session, expects));
+    let limits = upload.clone().map(|upload| {
+        *request.payload() = Payload::Stream {
+            payload: Box::pin(Body(upload)),
+        };
+        body::limit(&mut request, conn.hub(), most)
+    });
     let handling = server.track.handle(request, conn, &pin, limits);
+    let hub = conn.hub().clone();
     let answering = Answering {
         entry,
         is_head,
         date: server.date.clone(),
+        upload: upload.clone(),
     };
     Some(async move {
         // What panics here is a response's body: it costs its own stream.
         let answered = AssertUnwindSafe(answering.run(handling, respond)).catch_unwind();
         match answered.await {
-            Ok(Ok(())) => {}
+            Ok(Ok(sent)) => {
+                if let Some(upload) = upload {
+                    upload.discard(&hub, most).await;
+                }
+                drop(sent);
+            }
             Ok(Err(why)) => log::debug!(target: "everup::http", "stream ended: {why}"),
             Err(_) => log::debug!(target: "everup::http", "stream ended: its body panicked"),
         }
@@ -109,14 +141,16 @@ struct Answering {
     entry: Entry,
     is_head: bool,
     date: Rc<Date>,
+    upload: Option<Rc<Upload>>,
 }
 
 impl Answering {
+    /// Ready when the whole response is with the socket.
     async fn run<F, B>(
         self,
         handling: Handling<F>,
         mut respond: SendResponse<Bytes>,
-    ) -> Result<(), Lost>
+    ) -> Result<SendStream<Bytes>, Lost>
     where
         F: Future<Output = Result<ServiceResponse<B>, actix_web::Error>>,
         B: MessageBody + 'static,
@@ -126,7 +160,16 @@ impl Answering {
             let handled = |cx: &mut Context<'_>| match handling.as_mut().poll(cx) {
                 Poll::Ready(handled) => Poll::Ready(Ok(handled)),
                 // The handler ends with the client's interest.
-                Poll::Pending => respond.poll_reset(cx).map(|_| Err(Lost::Reset)),
+                Poll::Pending => {
+                    if self
+                        .upload
+                        .as_ref()
+                        .is_some_and(|it| it.owes_continue(cx.waker()))
+                    {
+                        self.invite(&mut respond)?;
+                    }
+                    respond.poll_reset(cx).map(|_| Err(Lost::Reset))
+                }
             };
             poll_fn(handled).await?
         };
@@ -139,7 +182,17 @@ impl Answering {
             Poll::Ready(()) => Poll::Ready(Ok(())),
             Poll::Pending => send.poll_reset(cx).map(|_| Err(Lost::Reset)),
         };
-        poll_fn(sent).await
+        poll_fn(sent).await?;
+        Ok(send)
+    }
+
+    /// Tells the client that its body is wanted.
+    fn invite(&self, respond: &mut SendResponse<Bytes>) -> Result<(), Lost> {
+        let mut invitation = http::Response::new(());
+        *invitation.status_mut() = http::StatusCode::CONTINUE;
+        respond.send_informational(invitation)?;
+        self.entry.session().gives();
+        Ok(())
     }
 
     /// Gives the whole response to `h2`.
@@ -166,7 +219,10 @@ impl Answering {
             if let Err(why) = poured {
                 match why {
                     Lost::Body(_) => send.send_reset(Reason::INTERNAL_ERROR),
-                    Lost::Stalled => send.send_reset(Reason::CANCEL),
+                    Lost::Stalled => {
+                        self.entry.expel(Misconduct::Stalled);
+                        send.send_reset(Reason::CANCEL);
+                    }
                     Lost::Reset | Lost::Unspeakable(_) => {}
                 }
                 return Err(why);
@@ -186,6 +242,7 @@ impl Answering {
             BodySize::None | BodySize::Stream => None,
         };
         loop {
+            self.may_take(send).await?;
             let next = |cx: &mut Context<'_>| match body.as_mut().poll_next(cx) {
                 Poll::Ready(piece) => Poll::Ready(Ok(piece)),
                 Poll::Pending => send.poll_reset(cx).map(|_| Err(Lost::Reset)),
@@ -194,6 +251,10 @@ impl Answering {
                 break;
             };
             let mut piece = piece.map_err(|error| Lost::Body(error.into()))?;
+            // Where it is the whole body, it was there before, and is not held on its account.
+            if size != BodySize::Sized(piece.len() as u64) {
+                self.entry.takes(piece.len());
+            }
             while !piece.is_empty() {
                 let room = self.room(send, piece.len()).await?;
                 let part = piece.split_to(room.min(piece.len()));
@@ -203,7 +264,7 @@ impl Answering {
                 }
                 // The last frame says so, where it is known to be the last.
                 let is_last = left == Some(0) && piece.is_empty();
-                self.entry.goes_on(part.len());
+                self.entry.goes_on(part.len(), !piece.is_empty());
                 send.send_data(part, is_last)?;
                 self.entry.session().gives();
                 if is_last {
@@ -217,6 +278,25 @@ impl Answering {
         send.send_data(Bytes::new(), true)?;
         self.entry.session().gives();
         Ok(())
+    }
+
+    /// Waits until the connection holds little enough of its responses.
+    async fn may_take(&self, send: &mut SendStream<Bytes>) -> Result<(), Lost> {
+        if poll_fn(|cx| Poll::Ready(self.entry.poll_may_take(cx)))
+            .await
+            .is_ready()
+        {
+            return Ok(());
+        }
+        let hub = self.entry.session().conn().hub();
+        // Those that hold it are ended before, if they stand still.
+        let mut allowance = Allowance::new(hub, 2 * hub.times().write);
+        let taken = |cx: &mut Context<'_>| match self.entry.poll_may_take(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending if send.poll_reset(cx).is_ready() => Poll::Ready(Err(Lost::Reset)),
+            Poll::Pending => allowance.poll_over(cx).map(|()| Err(Lost::Stalled)),
+        };
+        poll_fn(taken).await
     }
 
     /// How many bytes the client has room for; waits for some.

@@ -11,17 +11,54 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::session::Session;
+use super::{
+    frames,
+    session::{STREAMS, Session},
+};
 
 pub(super) struct Wire {
     session: Rc<Session>,
     /// What was read before it was known that the client speaks HTTP/2.
     sniffed: BytesMut,
+    greeting: Greeting,
+}
+
+/// The SETTINGS that come first. They name the limit of streams that clients are to keep to, which is
+/// lower than `h2`'s: what is above is refused by us, because `h2` forgets a stream that it has refused
+/// and ends the connection at that stream's trailers.
+enum Greeting {
+    Awaited,
+    /// What is not written of it.
+    Begun(BytesMut),
+    Over,
 }
 
 impl Wire {
     pub(super) fn new(session: Rc<Session>, sniffed: BytesMut) -> Self {
-        Self { session, sniffed }
+        Self {
+            session,
+            sniffed,
+            greeting: Greeting::Awaited,
+        }
+    }
+
+    fn poll_greet(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Greeting::Awaited = self.greeting {
+            let limit = u32::try_from(STREAMS).expect("it is small");
+            self.greeting = match frames::with_max_streams(bytes, limit) {
+                Some(greeting) => Greeting::Begun(greeting),
+                None => Greeting::Over,
+            };
+        }
+        let Greeting::Begun(rest) = &mut self.greeting else {
+            return self.session.conn().poll_write(cx, bytes);
+        };
+        let written = ready!(self.session.conn().poll_write(cx, rest))?;
+        rest.advance(written);
+        if rest.is_empty() {
+            self.greeting = Greeting::Over;
+        }
+        Poll::Ready(Ok(written))
     }
 }
 
@@ -31,9 +68,11 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.session.is_spent() {
-            // The driver is to end the connection instead.
-            cx.waker().wake_by_ref();
+        if self.session.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.session.is_spent() || self.session.hung_up_at().is_some() {
+            // The driver ends the connection, now or when all is answered.
             return Poll::Pending;
         }
         let before = buf.filled().len();
@@ -44,6 +83,10 @@ impl AsyncRead for Wire {
             buf.put_slice(&self.sniffed[..passes]);
             self.sniffed.advance(passes);
         }
+        if buf.filled().len() == before {
+            self.session.hangs_up();
+            return Poll::Pending;
+        }
         self.session.received(&mut buf.filled_mut()[before..]);
         Poll::Ready(Ok(()))
     }
@@ -51,15 +94,17 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let conn = self.session.conn();
-        let written = conn.poll_write(cx, bytes);
+        let written = match self.greeting {
+            Greeting::Over => self.session.conn().poll_write(cx, bytes),
+            Greeting::Awaited | Greeting::Begun(_) => self.poll_greet(cx, bytes),
+        };
         if let Poll::Ready(Ok(count)) = written {
             self.session.written(&bytes[..count]);
-            if !conn.stream().has_unsent() {
+            if !self.session.conn().stream().has_unsent() {
                 self.session.sent();
             }
         }

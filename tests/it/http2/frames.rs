@@ -3,8 +3,8 @@ use super::program;
 use crate::support::{
     H2,
     frames::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, NO_ERROR, PING, RST_STREAM, RawH2,
-        SETTINGS, WINDOW_UPDATE, fields, frame, get, post,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, NO_ERROR, PADDED, PING, RST_STREAM,
+        RawH2, SETTINGS, WINDOW_UPDATE, fields, frame, get, post,
     },
 };
 
@@ -17,7 +17,6 @@ enum Ends {
     Connection,
 }
 
-const PADDED: u8 = 0x8;
 const WHOLE: u8 = END_HEADERS | END_STREAM;
 
 /// A request whose fields are these.
@@ -243,6 +242,53 @@ fn malformed() -> Vec<(&'static str, Vec<u8>, Ends)> {
             and(&[("x-a", "b"), (":authority", "c")]),
             Stream,
         ),
+        (
+            "neither authority nor host",
+            request(&[method, scheme, path]),
+            Stream,
+        ),
+        ("another host", and(&[("host", "other")]), Stream),
+        ("another port", and(&[("host", "localhost:81")]), Stream),
+        (
+            "two hosts",
+            and(&[("host", "localhost"), ("host", "localhost")]),
+            Stream,
+        ),
+        (
+            "a host that is none",
+            request(&[method, scheme, path, ("host", "a b")]),
+            Stream,
+        ),
+        (
+            "a user in the authority",
+            request(&[method, scheme, path, (":authority", "u@a")]),
+            Stream,
+        ),
+        (
+            "a path without a slash",
+            request(&[method, scheme, (":authority", "a"), (":path", "x")]),
+            Stream,
+        ),
+        (
+            "an asterisk for other than OPTIONS",
+            request(&[method, scheme, (":authority", "a"), (":path", "*")]),
+            Stream,
+        ),
+        (
+            "a length and no body",
+            and(&[("content-length", "1")]),
+            Stream,
+        ),
+        (
+            "two lengths",
+            and(&[("content-length", "0"), ("content-length", "1")]),
+            Stream,
+        ),
+        (
+            "a length that is none",
+            and(&[("content-length", "+0")]),
+            Stream,
+        ),
         ("a name in capitals", and(&[("X-A", "b")]), Stream),
         ("Connection", and(&[("connection", "close")]), Stream),
         (
@@ -300,6 +346,30 @@ fn what_rfc_9113_forbids_ends_its_stream_or_its_connection_and_nothing_else() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     program.wait_in_flight(0);
     program.books().assert_balanced();
+}
+
+#[test]
+fn hosts_and_paths_that_http_2_allows_are_served() {
+    let program = program("", "");
+    let mut raw = RawH2::open(program.public());
+    let (get, options) = ((":method", "GET"), (":method", "OPTIONS"));
+    let (scheme, path) = ((":scheme", "http"), (":path", "/"));
+    let authority = (":authority", "localhost:80");
+    let heads: [&[(&str, &str)]; 4] = [
+        &[get, scheme, path, ("host", "localhost")],
+        &[get, scheme, path, authority, ("host", "LOCALHOST")],
+        &[get, scheme, path, authority, ("host", "localhost:80")],
+        &[options, scheme, authority, (":path", "*")],
+    ];
+    for (stream, head) in (1..).step_by(2).zip(heads) {
+        raw.frame(HEADERS, WHOLE, stream, &fields(head));
+        let first = raw.until("answer", |frame| frame.stream == stream);
+        assert_eq!(first.kind, HEADERS, "{head:?}");
+        if !first.ends_stream() {
+            raw.answered(stream);
+        }
+    }
+    assert_eq!(program.books().answered, 4);
 }
 
 /// What has ended by the time that two PINGs are answered, one after the other: what was caused by

@@ -1,10 +1,11 @@
 //! What one client may make the program keep or do, and that nobody else notices.
-use super::{Shop, program};
+use super::{LARGE, PIECE, Shop, program};
 use crate::support::{
     Conn, H2, H2Load, Program,
     frames::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING,
-        RST_STREAM, RawH2, SETTINGS, fields, frame, get, post,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PADDED,
+        PING, PREFACE, REFUSED_STREAM, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE, fields, frame,
+        get, post,
     },
     h2_request,
 };
@@ -32,24 +33,23 @@ fn flood(program: &Program, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {
     said.map_or(ENHANCE_YOUR_CALM, |(_, code)| code)
 }
 
-/// Makes a flood's frames, one by one.
-
 #[test]
 fn floods_of_frames_that_bring_nothing_end_their_connection() {
     let program = program("", "[app.routes.\"/slow\"]\nrespond = { delay = \"10s\" }");
-    let empty = frame(DATA, 0, 1, b"");
-    let floods: [(&str, Next); 6] = [
+    let piece = |flags, payload: &'static [u8]| -> Next {
+        Box::new(move |turn| match turn {
+            0 => frame(HEADERS, END_HEADERS, 1, &post("/slow")),
+            _ => frame(DATA, flags, 1, payload),
+        })
+    };
+    let floods: [(&str, Next); 8] = [
+        ("padding alone", piece(PADDED, &[7, 0, 0, 0, 0, 0, 0, 0])),
+        ("a byte at a time", piece(0, b"x")),
         ("PING", Box::new(|_| frame(PING, 0, 0, b"12345678"))),
         ("SETTINGS", Box::new(|_| frame(SETTINGS, 0, 0, b""))),
         ("PRIORITY", Box::new(|_| frame(2, 0, 3, &[0, 0, 0, 0, 7]))),
         ("unknown", Box::new(|_| frame(77, 0, 0, b"?"))),
-        (
-            "empty DATA",
-            Box::new(move |turn| match turn {
-                0 => frame(HEADERS, END_HEADERS, 1, &post("/slow")),
-                _ => empty.clone(),
-            }),
-        ),
+        ("empty DATA", piece(0, b"")),
         (
             // CVE-2023-44487
             "rapid reset",
@@ -124,15 +124,116 @@ fn headers_beyond_16_kib_are_431() {
 }
 
 #[test]
-fn more_streams_than_200_at_once_are_refused_and_may_be_asked_again() {
+fn more_streams_than_100_at_once_are_refused_and_may_be_asked_again() {
     let shop = Shop::open(&[]);
     let mut raw = shop.raw();
-    for turn in 0..201 {
+    let told = raw.until("SETTINGS", |frame| frame.kind == SETTINGS);
+    let limit = told.payload.chunks_exact(6).find(|it| it[..2] == [0, 3]);
+    assert_eq!(limit, Some(&[0, 3, 0, 0, 0, 100][..]));
+    for turn in 0..100 {
         raw.get(turn * 2 + 1, "/wait");
     }
+    // Its body and its trailers were under way when it was refused.
+    raw.frame(HEADERS, END_HEADERS, 201, &post("/echo"));
     let refused = raw.until("refusal", |frame| frame.kind == RST_STREAM);
-    assert_eq!((refused.stream, refused.resets()), (401, Some(7)));
-    shop.wait_in_flight(200);
+    assert_eq!(
+        (refused.stream, refused.resets()),
+        (201, Some(REFUSED_STREAM))
+    );
+    raw.frame(DATA, 0, 201, b"x");
+    let trailers = fields(&[("x-sum", "1")]);
+    raw.frame(HEADERS, END_HEADERS | END_STREAM, 201, &trailers);
+    shop.wait_in_flight(100);
+    raw.frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes());
+    shop.wait_in_flight(99);
+    raw.get(203, "/");
+    raw.answered(203);
+}
+
+#[test]
+fn heads_that_are_large_in_all_are_refused_and_may_be_asked_again() {
+    let shop = Shop::open(&[]);
+    let mut raw = shop.raw();
+    let large = "x".repeat(15 * 1024);
+    let block = [get("/wait"), fields(&[("x-large", &large)])].concat();
+    for turn in 0..40 {
+        raw.frame(HEADERS, END_HEADERS | END_STREAM, turn * 2 + 1, &block);
+    }
+    let refused = raw.until("refusal", |frame| frame.kind == RST_STREAM);
+    assert_eq!(refused.resets(), Some(REFUSED_STREAM));
+    assert!((60..80).contains(&refused.stream), "{refused:?}");
+}
+
+#[test]
+fn responses_that_nobody_takes_are_not_made_without_bound() {
+    let shop = Shop::open(&[]);
+    let mut raw = shop.raw();
+    for turn in 0..100 {
+        raw.get(turn * 2 + 1, "/endless");
+    }
+    for _ in 0..100 {
+        raw.until("head of a response", |frame| frame.kind == HEADERS);
+    }
+    // Half a megabyte, what the connection's window has let through, and a piece more.
+    let most = 512 * 1024 / PIECE + 2;
+    assert!(shop.taken() <= most, "{} pieces", shop.taken());
+}
+
+#[test]
+fn a_client_with_small_windows_is_served() {
+    let shop = Shop::open(&[]);
+    let mut raw = RawH2::dial(&shop.address());
+    let window = [0, 4, 0, 0, 4, 0];
+    raw.write(&[PREFACE, &frame(SETTINGS, 0, 0, &window)].concat());
+    raw.get(1, "/large");
+    let mut taken = 0;
+    while taken < LARGE {
+        let data = raw.until("DATA", |frame| {
+            assert_eq!(frame.goes_away(), None);
+            frame.kind == DATA
+        });
+        taken += data.payload.len();
+        // In two halves, as a careful client may do it.
+        let opens = u32::try_from(data.payload.len()).expect("it is short");
+        for half in [opens / 2, opens - opens / 2] {
+            for stream in [0, 1].into_iter().filter(|_| half > 0) {
+                raw.frame(WINDOW_UPDATE, 0, stream, &half.to_be_bytes());
+            }
+        }
+    }
+    assert_eq!(shop.settled().answered, 1);
+}
+
+#[test]
+fn who_is_ended_for_a_flood_is_told_of_once_and_the_books_do_not_call_it_the_clients_doing() {
+    let program = program("", "[app.routes.\"/slow\"]\nrespond = { delay = \"60s\" }");
+    let mut raw = RawH2::open(program.public());
+    raw.get(1, "/slow");
+    program.wait_in_flight(1);
+    let _ended = raw.try_write(&frame(PING, 0, 0, b"12345678").repeat(5_000));
+    raw.rest();
+    program.wait_connections(0);
+    let books = program.books();
+    assert_eq!(
+        (books.aborted, books.aborted_by_server),
+        (1, 1),
+        "{books:?}"
+    );
+    program.wait_log("on listener public was ended: it sends too many frames");
+    assert_eq!(program.count_log("was ended"), 1);
+    // A client that goes on its own is another thing.
+    let mut gone = RawH2::open(program.public());
+    gone.get(1, "/slow");
+    program.wait_in_flight(1);
+    drop(gone);
+    program.wait_in_flight(0);
+    let books = program.books();
+    assert_eq!(
+        (books.aborted, books.aborted_by_server),
+        (2, 1),
+        "{books:?}"
+    );
+    assert_eq!(program.count_log("was ended"), 1);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! HTTP/2 by prior knowledge, from outside: through the `h2` crate and frame by frame.
+mod closing;
 mod frames;
 mod limits;
 mod requests;
@@ -37,6 +38,8 @@ struct Shop {
     running: Running,
     /// Handlers of `/wait` that were dropped.
     dropped: Arc<AtomicUsize>,
+    /// Pieces that were taken from bodies of `/endless`.
+    taken: Arc<AtomicUsize>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Default)]
@@ -59,8 +62,10 @@ impl Shop {
     fn open(more: &[(&str, &str)]) -> Self {
         let dropped = Arc::new(AtomicUsize::new(0));
         let counts = dropped.clone();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let takes = taken.clone();
         let service = Service::<Sold>::new(move || {
-            let counts = counts.clone();
+            let (counts, takes) = (counts.clone(), takes.clone());
             App::new()
                 .route("/", web::route().to(say))
                 .route("/who", web::route().to(who))
@@ -70,6 +75,7 @@ impl Shop {
                 .route("/drain", web::get().to(wait_for_the_drain))
                 .route("/large", web::get().to(|| async { vec![b'x'; LARGE] }))
                 .route("/pieces", web::get().to(pieces))
+                .route("/endless", web::get().to(move || endless(takes.clone())))
                 .route("/breaks", web::get().to(breaks))
                 .route("/panics", web::get().to(panics))
                 .route("/short", web::get().to(short))
@@ -80,7 +86,11 @@ impl Shop {
         });
         let more = [&[("app.message", "here")], more].concat();
         let running = start_h2c(service, &more);
-        Self { running, dropped }
+        Self {
+            running,
+            dropped,
+            taken,
+        }
     }
 
     fn address(&self) -> Address {
@@ -113,6 +123,10 @@ impl Shop {
 
     fn dropped(&self) -> usize {
         self.dropped.load(Relaxed)
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.load(Relaxed)
     }
 }
 
@@ -150,6 +164,17 @@ async fn wait_for_the_drain(mut life: Lifecycle) -> &'static str {
 async fn pieces() -> HttpResponse {
     let pieces = ["one ", "two ", "three"].map(|piece| Ok::<_, actix_web::Error>(piece.into()));
     HttpResponse::Ok().streaming(stream::iter(pieces))
+}
+
+/// What is taken at once from the body of `/endless`.
+const PIECE: usize = 64 * 1024;
+
+async fn endless(taken: Arc<AtomicUsize>) -> HttpResponse {
+    let pieces = stream::repeat_with(move || {
+        taken.fetch_add(1, Relaxed);
+        Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; PIECE]))
+    });
+    HttpResponse::Ok().streaming(pieces)
 }
 
 async fn breaks() -> HttpResponse {

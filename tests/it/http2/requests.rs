@@ -331,16 +331,38 @@ fn a_body_that_is_too_large_is_413_on_both_protocols() {
 #[test]
 fn connect_is_answered_on_both_protocols() {
     let program = program("", "");
-    let head = frames::fields(&[(":method", "CONNECT"), (":authority", "example.com:80")]);
-    let mut raw = RawH2::open(program.public());
-    raw.frame(HEADERS, frames::END_HEADERS, 1, &head);
-    raw.answered(1);
-    raw.get(3, "/");
-    raw.answered(3);
+    let mut two = H2::open(program.public());
+    let connect = http::Request::connect("example.com:80").body(());
+    let answer = two.ask(connect.expect("a request"), b"");
+    assert_eq!(answer.status.as_u16(), 501, "no tunnels are made");
+    assert_eq!(two.get("/").text(), "here");
     let mut one = program.connect();
     one.send(b"CONNECT example.com:80 HTTP/1.1\r\nHost: example.com\r\n\r\n");
     let answer = one.answer();
     assert_eq!((answer.status, answer.closes()), (404, true));
     one.closed();
-    assert_eq!(program.books().received, 3);
+    assert_eq!(program.books().received, 2);
+}
+
+#[test]
+fn who_waits_for_100_before_a_body_gets_it_where_the_body_is_read() {
+    let shop = Shop::open(&[("server.max_body", "10B")]);
+    let mut conn = shop.connect();
+    let post = |path, expected: &'static str| {
+        let mut request = h2_request(Method::POST, path);
+        let expected = http::HeaderValue::from_static(expected);
+        request.headers_mut().insert("expect", expected);
+        request
+    };
+    let (continues, answer) = conn.expect(post("/echo", "100-continue"), b"a body");
+    assert_eq!((continues, answer.text().as_str()), (true, "a body"));
+    let (continues, answer) = conn.expect(post("/early", "100-Continue"), b"a body");
+    assert_eq!((continues, answer.text().as_str()), (false, "not read"));
+    let mut large = post("/echo", "100-continue");
+    large.headers_mut().insert("content-length", 11.into());
+    let (continues, answer) = conn.expect(large, b"of 11 bytes");
+    assert_eq!((continues, answer.status.as_u16()), (false, 413));
+    let (continues, answer) = conn.expect(post("/echo", "wonders"), b"a body");
+    assert_eq!((continues, answer.status.as_u16()), (false, 417));
+    assert_eq!(shop.settled().received, 3);
 }

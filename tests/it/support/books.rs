@@ -9,6 +9,8 @@ pub struct Books {
     pub received: u64,
     pub answered: u64,
     pub aborted: u64,
+    /// Of the aborted ones; not in the line of a stop.
+    pub aborted_by_server: u64,
     pub cut: u64,
     pub in_flight: u64,
 }
@@ -25,6 +27,7 @@ impl Books {
             received: count("received"),
             answered: count("answered"),
             aborted: count("aborted"),
+            aborted_by_server: count("aborted_by_server"),
             cut: count("cut"),
             in_flight: count("in_flight"),
         }
@@ -67,6 +70,7 @@ impl StopReport {
                 received: before(all, "received")?,
                 answered: before(all, "answered")?,
                 aborted: before(all, "aborted")?,
+                aborted_by_server: 0,
                 cut: before(all, "cut")?,
                 in_flight: before(all, "in flight")?,
             },

@@ -21,9 +21,11 @@ pub const CONTINUATION: u8 = 9;
 pub const ACK: u8 = 0x1;
 pub const END_STREAM: u8 = 0x1;
 pub const END_HEADERS: u8 = 0x4;
+pub const PADDED: u8 = 0x8;
 
 /// Codes of errors (RFC 9113 §7).
 pub const NO_ERROR: u32 = 0;
+pub const REFUSED_STREAM: u32 = 7;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// What GOAWAY says while it is not known which stream will be the last.
@@ -204,6 +206,11 @@ impl RawH2 {
 
     pub fn pong(&mut self, payload: &[u8]) {
         self.frame(PING, ACK, 0, payload);
+    }
+
+    /// Closes this end for sending; the other one may go on.
+    pub fn hang_up(&mut self) {
+        self.0.shutdown(Shutdown::Write).expect("it is open");
     }
 
     /// All frames to the end of the connection; then this end is closed too.

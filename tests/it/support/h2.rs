@@ -89,6 +89,22 @@ impl H2 {
         self.wait(asked).expect("an answer")
     }
 
+    /// Asks, and sends the body only where a 100 comes before the answer; whether it came.
+    pub fn expect(&mut self, request: Request<()>, body: &'static [u8]) -> (bool, H2Response) {
+        let send = self.send.clone();
+        let asked = async {
+            let (mut response, mut stream) = send.ready().await?.send_request(request, false)?;
+            let first = std::future::poll_fn(|cx| response.poll_informational(cx)).await;
+            let continues = first.transpose()?;
+            let continues = continues.is_some_and(|it| it.status() == StatusCode::CONTINUE);
+            if continues {
+                stream.send_data(Bytes::from_static(body), true)?;
+            }
+            Ok::<_, h2::Error>((continues, read(response).await?))
+        };
+        self.wait(asked).expect("an answer")
+    }
+
     /// Asks so many times at once.
     pub fn get_at_once(&mut self, path: &str, times: usize) -> Vec<H2Response> {
         let asked: Vec<_> = (0..times)
