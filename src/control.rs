@@ -13,6 +13,7 @@ use crate::{
         ReopenLogs, Review, Trigger, TriggerKind, Upgrade, Upgraded,
     },
     server::{Inspect, Inspection, Readiness, Receive, ServerActor, State, Stop, Urge},
+    settings::Diagnostic,
     upgrade::PassedConnections,
 };
 
@@ -64,6 +65,9 @@ pub struct Status {
     #[serde(flatten)]
     pub inspection: Inspection,
     pub last_reload: Option<Arc<Attempt>>,
+    /// What is valid and probably not what was meant, such as a certificate that expires soon.
+    #[serde(serialize_with = "crate::config::errors")]
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Control {
@@ -151,6 +155,7 @@ impl Control {
             uptime_s: uptime.as_millis() as f64 / 1e3,
             inspection,
             last_reload: recalled.last_reload,
+            warnings: recalled.warnings,
         })
     }
 

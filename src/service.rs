@@ -39,7 +39,7 @@ use crate::{
     },
     settings::{
         Baseline, Build, Diagnostic, Fault, Findings, Loaded, NotLoaded, Settings, Sources, load,
-        schema,
+        schema, unreadable_file,
     },
     signals::{SignalActor, Signals},
     telemetry::{Event, LogHandle, emit},
@@ -177,7 +177,13 @@ impl<S: Settings> Author for Service<S> {
             Err(error) => Err(match error.downcast::<Findings>() {
                 Ok(findings) if !findings.is_empty() => Failed::Found(*findings),
                 Ok(_) => Failed::Otherwise("nothing was found wrong, and yet it failed".into()),
-                Err(error) => Failed::Otherwise(with_causes(&*error)),
+                Err(error) => {
+                    let why = with_causes(&*error);
+                    match unreadable_file(&*error) {
+                        Some((path, fault)) => Failed::Unreadable { fault, path, why },
+                        None => Failed::Otherwise(why),
+                    }
+                }
             }),
         }
     }

@@ -14,7 +14,7 @@ use super::{args::Serve, diagnostics, exit, pid_file::PidFile};
 use crate::{
     server::{Activation, Upgrades},
     service::{Launched, Ours},
-    settings::{Diagnostic, Fault, Sources, Written},
+    settings::{Diagnostic, Fault, Sources, Written, absolute, reason},
     systemd::Notifier,
     telemetry::{Event, LogHandle, emit},
     upgrade::{Inheritance, Program},
@@ -87,8 +87,9 @@ pub(super) fn serve(
 }
 
 fn cannot_write(pid_file: Option<&Path>, error: &io::Error) -> Diagnostic {
-    let path = pid_file.unwrap_or(Path::new("")).display();
-    let message = format!("cannot write the pid file `{path}`: {error}");
+    let path = absolute(pid_file.unwrap_or(Path::new("")));
+    let (path, reason) = (path.display(), reason(error));
+    let message = format!("cannot write the pid file `{path}`: {reason}");
     Diagnostic::new(Fault::System, "", message)
 }
 

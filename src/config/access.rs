@@ -1,12 +1,8 @@
 //! Who may ask the admin API, as the settings of a generation say. How a request is judged by it is
 //! the business of `admin`.
 
-use std::path::Path;
-
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-
-use crate::settings::Build;
 
 /// `[admin]`, as far as each request is held to it.
 pub(crate) struct Access {
@@ -28,18 +24,11 @@ const LEAST: usize = 16;
 const MOST: usize = 4096;
 
 impl Token {
-    /// Reads the token as the settings' files are read: its content counts as one of the settings.
+    /// The token that a file holds.
     ///
     /// # Errors
     /// What was expected, and what was found.
-    pub(crate) fn read(path: &Path, with: &Build) -> Result<Self, String> {
-        let content = with
-            .read_secret(path)
-            .map_err(|error| format!("cannot read the token: {error}"))?;
-        Self::of(&content)
-    }
-
-    fn of(content: &[u8]) -> Result<Self, String> {
+    pub(crate) fn of(content: &[u8]) -> Result<Self, String> {
         let end = content.iter().rposition(|byte| !b"\r\n".contains(byte));
         let token = &content[..end.map_or(0, |last| last + 1)];
         if !token.iter().all(u8::is_ascii_graphic) {

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     server::{Activation, NewServe, Publish, Pulse, Readiness, ServerActor, Threads},
-    settings::{Changes, Diagnostic, Fault, Loaded, Shadowed, Sources},
+    settings::{Changes, Diagnostic, Fault, Shadowed, Sources},
     telemetry::{Event, LogHandle, emit},
     upgrade::Inheritance,
 };
@@ -228,7 +228,6 @@ impl ConfigActor {
             }
             Prepared::Ready(candidate) => self.publish(*candidate, took, ctx),
             Prepared::Unchanged { settings, shadowed } => {
-                warn_of(&settings);
                 if let Some(current) = self.current.as_mut().filter(|_| !is_dry_run) {
                     current.facts = settings.facts.clone();
                     current.content.shown = settings;
@@ -238,6 +237,7 @@ impl ConfigActor {
                     ..Verdict::of(Outcome::Unchanged)
                 };
                 self.conclude(verdict, took, ctx);
+                self.log_warnings();
             }
             Prepared::Rejected(Rejected { errors, stuck, .. }) => {
                 if let Some(stuck) = stuck {
@@ -303,7 +303,7 @@ impl ConfigActor {
         if given < asked as usize && is_new {
             emit(&Event::Capped { given, asked });
         }
-        warn_of(&current.content.settings);
+        self.log_warnings();
         if before.is_none() {
             let unused = self.new.activation.unused(&current.snapshot.listeners);
             if !unused.is_empty() {
@@ -390,6 +390,17 @@ impl ConfigActor {
         self.answer(number, Timestamp::now(), order, verdict, Took::default());
     }
 
+    fn warnings(&self) -> Vec<Diagnostic> {
+        let current = self.current.as_ref();
+        current.map_or_else(Vec::new, |current| current.content.warnings())
+    }
+
+    fn log_warnings(&self) {
+        for warning in &self.warnings() {
+            emit(&Event::Warning(warning));
+        }
+    }
+
     fn generation(&self) -> u64 {
         self.current
             .as_ref()
@@ -400,13 +411,6 @@ impl ConfigActor {
         self.current
             .as_ref()
             .map_or_else(|| "".into(), |current| current.content.digest.clone())
-    }
-}
-
-/// Logs what is probably not as it was meant.
-fn warn_of(settings: &Loaded<()>) {
-    for warning in &settings.warnings {
-        emit(&Event::Warning(warning));
     }
 }
 
@@ -469,6 +473,7 @@ impl Handler<Recall> for ConfigActor {
             generation: self.generation(),
             digest: self.digest(),
             last_reload: self.last.clone(),
+            warnings: self.warnings(),
         }
     }
 }

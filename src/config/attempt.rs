@@ -212,8 +212,11 @@ impl fmt::Display for Named<'_> {
     }
 }
 
-/// Errors as the admin API tells them: the place is called `origin`, as a value's is.
-fn errors<S: Serializer>(errors: &[Diagnostic], serializer: S) -> Result<S::Ok, S::Error> {
+/// Errors and warnings as the admin API shows them: the place is called `origin`, as a value's is.
+pub(crate) fn errors<S: Serializer>(
+    errors: &[Diagnostic],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Error<'a> {
         key: &'a str,

@@ -3,17 +3,17 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
+use jiff::Timestamp;
 use rustls::{
-    Error as TlsError, InconsistentKeys, ServerConfig,
+    Error as TlsError, ServerConfig,
     crypto::ring::{self, Ticketer},
-    pki_types::{
-        CertificateDer, PrivateKeyDer,
-        pem::{Error as PemError, PemObject as _},
-    },
-    server::{NoServerSessionStorage, ParsedCertificate},
+    pki_types::PrivateKeyDer,
+    server::NoServerSessionStorage,
 };
+use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
+use super::pem::{self, Chain, Facts};
 use crate::{
     server::ALPN,
     settings::{Build, Diagnostic, Fault, Loaded, Tls},
@@ -27,6 +27,7 @@ pub(crate) struct Certificates(BTreeMap<String, Certified>);
 #[derive(Clone)]
 struct Certified {
     config: Arc<ServerConfig>,
+    facts: Facts,
     /// Over the content of both files. Never shown: one of them is secret.
     sum: [u8; 32],
 }
@@ -35,10 +36,11 @@ struct Certified {
 struct Wrong {
     file: &'static str,
     why: String,
+    fault: Fault,
 }
 
-/// Bytes that a certificate has at the most, with those that vouch for it: what clients take.
-const CHAIN: usize = 64 * 1024;
+/// Days before a certificate expires from which on there is a warning.
+const SOON: i64 = 14;
 
 impl Certificates {
     /// Reads them as the settings' files are read: their content counts as one of the settings. What
@@ -60,9 +62,9 @@ impl Certificates {
                 Ok(read) => {
                     certified.insert(name.clone(), read);
                 }
-                Err(wrong) => errors.extend(wrong.into_iter().map(|Wrong { file, why }| {
-                    let key = format!("server.listeners.{name}.tls.{file}");
-                    settings.effective.diagnostic(Fault::Settings, &key, &why)
+                Err(wrong) => errors.extend(wrong.into_iter().map(|wrong| {
+                    let key = key_of(name, wrong.file);
+                    settings.effective.diagnostic(wrong.fault, &key, &wrong.why)
                 })),
             }
         }
@@ -79,6 +81,61 @@ impl Certificates {
         let certified = self.0.get(listener)?;
         Some(certified.config.clone())
     }
+
+    /// What is to be known of a listener's certificate.
+    pub(crate) fn facts(&self, listener: &str) -> Option<&Facts> {
+        Some(&self.0.get(listener)?.facts)
+    }
+
+    /// Adds what is to be known of a certificate to what a change says of its file, where the key is
+    /// that of a listener's certificate.
+    pub(super) fn describe(&self, key: &str, file: &mut Json) {
+        let mut listeners = self.0.iter();
+        let found = listeners.find(|(name, _)| key_of(name, CERTIFICATE) == key);
+        if let (Some((_, Certified { facts, .. })), Json::Object(file)) = (found, file)
+            && let Ok(Json::Object(facts)) = serde_json::to_value(facts)
+        {
+            file.extend(facts);
+        }
+    }
+
+    /// Warns of certificates that clients will not take for long, or do not take.
+    pub(super) fn warnings(&self, settings: &Loaded<()>, now: Timestamp) -> Vec<Diagnostic> {
+        let warnings = self.0.iter().filter_map(|(name, Certified { facts, .. })| {
+            let (subject, expires) = (&facts.subject, facts.expires);
+            let message = match facts.days_left(now) {
+                _ if now < facts.begins => {
+                    format!(
+                        "the certificate `{subject}` is not valid before {}",
+                        facts.begins
+                    )
+                }
+                ..0 => format!("the certificate `{subject}` has expired at {expires}"),
+                days @ 0..SOON => {
+                    let plural = if days == 1 { "" } else { "s" };
+                    format!(
+                        "the certificate `{subject}` expires in {days} day{plural}, at {expires}"
+                    )
+                }
+                _ => return None,
+            };
+            let key = key_of(name, CERTIFICATE);
+            Some(
+                settings
+                    .effective
+                    .diagnostic(Fault::Settings, &key, &message),
+            )
+        });
+        warnings.collect()
+    }
+}
+
+const CERTIFICATE: &str = "certificate";
+const KEY: &str = "key";
+
+/// The key of one of a listener's two files.
+fn key_of(listener: &str, file: &str) -> String {
+    format!("server.listeners.{listener}.tls.{file}")
 }
 
 impl Certified {
@@ -88,9 +145,9 @@ impl Certified {
         } else {
             with.read(&tls.certificate)
         };
-        let certificate = certificate.map_err(|error| unreadable("certificate", &error));
+        let certificate = certificate.map_err(|error| unreadable(CERTIFICATE, &error));
         let key = with.read_secret(&tls.key);
-        let key = key.map_err(|error| unreadable("key", &error));
+        let key = key.map_err(|error| unreadable(KEY, &error));
         let (certificate, key) = both(certificate, key)?;
 
         let sum = Sha256::new()
@@ -103,27 +160,32 @@ impl Certified {
         if let Some(same) = served.0.values().find(|known| known.sum == sum) {
             return Ok(same.clone());
         }
-        let has_key = PrivateKeyDer::from_pem_slice(&certificate).is_ok();
-        if has_key && tls.certificate != tls.key {
+        let has_both = pem::has_private_key(&certificate) && pem::has_certificate(&certificate);
+        if has_both && tls.certificate != tls.key {
             // What the certificate's file holds is no secret: it is in the digest that is shown.
             let why = "the file holds a private key too: name it as `key` as well".to_owned();
             return Err(vec![Wrong::certificate(why)]);
         }
-        let (chain, key) = both(chain(&certificate), private_key(&key))?;
-        let config = Arc::new(config(chain, key).map_err(|wrong| vec![wrong])?);
-        Ok(Self { config, sum })
+        let chain = Chain::read(&certificate).map_err(Wrong::certificate);
+        let (chain, key) = both(chain, pem::private_key(&key).map_err(Wrong::key))?;
+        let config = Arc::new(config(&chain, key).map_err(|wrong| vec![wrong])?);
+        let facts = chain.facts;
+        Ok(Self { config, facts, sum })
     }
 }
 
 impl Wrong {
     fn certificate(why: String) -> Self {
-        let file = "certificate";
-        Self { file, why }
+        Self::of(CERTIFICATE, why)
     }
 
     fn key(why: String) -> Self {
-        let file = "key";
-        Self { file, why }
+        Self::of(KEY, why)
+    }
+
+    fn of(file: &'static str, why: String) -> Self {
+        let fault = Fault::Settings;
+        Self { file, why, fault }
     }
 }
 
@@ -136,76 +198,35 @@ fn both<A, B>(one: Result<A, Wrong>, other: Result<B, Wrong>) -> Result<(A, B), 
 }
 
 fn unreadable(file: &'static str, error: &io::Error) -> Wrong {
-    let why = format!("cannot read the {file}: {error}");
-    Wrong { file, why }
-}
-
-/// The certificate, then those that vouch for it.
-fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Wrong> {
-    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| {
-        let why = format!("expected certificates in PEM: {}", malformed(&error));
-        Wrong::certificate(why)
-    })?;
-    if chain.is_empty() {
-        let why = "expected a certificate in PEM, found none".to_owned();
-        return Err(Wrong::certificate(why));
-    }
-    let size: usize = chain.iter().map(|certificate| certificate.len()).sum();
-    if size > CHAIN {
-        let why = format!("expected certificates of at most {CHAIN} bytes, found {size}");
-        return Err(Wrong::certificate(why));
-    }
-    for (place, certificate) in chain.iter().enumerate() {
-        ParsedCertificate::try_from(certificate).map_err(|error| {
-            let why = format!("certificate {} of the file is none: {error}", place + 1);
-            Wrong::certificate(why)
-        })?;
-    }
-    Ok(chain)
-}
-
-fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Wrong> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
-        Wrong::key(match error {
-            PemError::NoItemsFound => {
-                "expected a private key in PEM, not encrypted, found none".to_owned()
-            }
-            other => format!("expected a private key in PEM: {}", malformed(&other)),
-        })
-    })
-}
-
-/// What is wrong with a file's form, without a byte of its content.
-fn malformed(error: &PemError) -> &'static str {
-    match error {
-        PemError::MissingSectionEnd { .. } => "a section has no end",
-        PemError::IllegalSectionStart { .. } => "a section's first line is malformed",
-        PemError::Base64Decode(_) => "a section is not base64",
-        _ => "malformed",
+    Wrong {
+        file,
+        why: error.to_string(),
+        fault: Fault::of(error),
     }
 }
 
-fn config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<ServerConfig, Wrong> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider)
+fn config(chain: &Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, Wrong> {
+    let provider = ring::default_provider();
+    let unsupported = |_| {
+        Wrong::key(format!(
+            "expected an RSA key of 2048 to 8192 bits, an ECDSA key on P-256 or P-384, or an Ed25519 \
+             key, found another (the certificate's is {})",
+            chain.kind_of_key()
+        ))
+    };
+    let loaded = provider.key_provider.load_private_key(key.clone_key());
+    let loaded = loaded.map_err(unsupported)?;
+    if let Some(public_key) = loaded.public_key() {
+        belongs_to(chain, &public_key)?;
+    }
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .expect("ring has what TLS 1.2 and 1.3 need")
         .with_no_client_auth();
-    let config = builder.with_single_cert(chain, key);
+    let config = builder.with_single_cert(chain.certificates.clone(), key);
     let mut config = config.map_err(|error| match error {
-        TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            Wrong::key("the key is not the certificate's".to_owned())
-        }
-        TlsError::InvalidCertificate(error) => {
-            Wrong::certificate(format!("the certificate is none: {error}"))
-        }
-        _ => Wrong::key(
-            "expected an RSA, an ECDSA (P-256, P-384) or an Ed25519 key, found another".to_owned(),
-        ),
+        TlsError::InconsistentKeys(_) => Wrong::key(format!("{MISMATCH}: {ORDER}")),
+        error => Wrong::certificate(format!("the certificate cannot be used: {error}")),
     })?;
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
     // What clients bring back to resume a session, they keep: nothing is kept here, and no lock is
@@ -214,4 +235,22 @@ fn config(
     config.ticketer = Ticketer::new()
         .map_err(|error| Wrong::key(format!("cannot make keys for sessions: {error}")))?;
     Ok(config)
+}
+
+const MISMATCH: &str = "the private key does not match the certificate";
+
+/// What is wrong most often where a key and a certificate do not match.
+const ORDER: &str = "check that the server's own certificate comes first in the file";
+
+/// Whether the private key is that of the first certificate.
+fn belongs_to(chain: &Chain, public_key: &[u8]) -> Result<(), Wrong> {
+    let first = &chain.facts.subject;
+    match chain.position(public_key) {
+        Some(0) => Ok(()),
+        Some(index) => Err(Wrong::certificate(format!(
+            "{MISMATCH} `{first}` but the file's certificate {}: {ORDER}",
+            index + 1
+        ))),
+        None => Err(Wrong::key(format!("{MISMATCH} `{first}`: {ORDER}"))),
+    }
 }

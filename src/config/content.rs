@@ -3,6 +3,7 @@
 
 use std::{io, path::Path, sync::Arc, time::Instant};
 
+use jiff::Timestamp;
 use serde_json::Value as Json;
 use tokio::runtime::Handle;
 
@@ -20,7 +21,7 @@ use super::{
 use crate::server::Deadline;
 use crate::settings::{
     Baseline, Build, Changes, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources,
-    changes, found_by_build, shadowed,
+    changes, file_changes, first, found_by_build, shadowed, warned_by_build,
 };
 
 /// everup's own tables as they were read, and all that is known of every setting.
@@ -36,10 +37,19 @@ pub(crate) struct Content {
     pub(crate) token: Option<Token>,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) files: Arc<Reaped<ReadFiles>>,
+    /// What the author's build has warned of.
+    pub(crate) warnings: Arc<[Diagnostic]>,
     pub(crate) digest: Arc<str>,
 }
 
 impl Content {
+    /// What is valid and probably not what was meant; of certificates, as of now.
+    pub(super) fn warnings(&self) -> Vec<Diagnostic> {
+        let settings = self.shown.warnings.iter().chain(&*self.warnings).cloned();
+        let certificates = self.certificates.warnings(&self.shown, Timestamp::now());
+        first(settings.chain(certificates).collect())
+    }
+
     /// The settings alone, to build from again: neither the state nor what was read from files.
     pub(super) fn to_settings(&self) -> Read {
         Read {
@@ -104,6 +114,22 @@ struct Built {
     token: Option<Token>,
     certificates: Arc<Certificates>,
     files: ReadFiles,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Built {
+    fn into_content(self, reaper: &Reaper) -> Content {
+        Content {
+            digest: self.settings.effective.digest(&self.files).into(),
+            shown: self.settings.clone(),
+            settings: self.settings,
+            insides: Arc::new(self.insides),
+            token: self.token,
+            certificates: self.certificates,
+            files: Arc::new(Reaped::new(self.files, reaper)),
+            warnings: self.warnings.into(),
+        }
+    }
 }
 
 /// Makes the content of the next generation, within `reload.timeout`. `Err` where there will be
@@ -169,7 +195,7 @@ pub(crate) async fn rehearse(
             is_kept: false,
         };
         match building.build(read, &deadline).await {
-            Ok(Some(built)) => return Ok(built.settings.warnings.clone()),
+            Ok(Some(built)) => return Ok(built.into_content(&reaper).warnings()),
             Ok(None) => {}
             Err(rejected) => return Err(rejected.errors),
         }
@@ -241,29 +267,22 @@ async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Mad
     };
     let (current, reaper) = (job.current.clone(), job.reaper.clone());
     let claim = Claim::beside(current.as_ref());
-    let comparing = job.loader.run(claim, move || Made {
-        changes: compare(current.as_ref(), &built.settings),
-        // An earlier generation's settings say nothing of what the files say now.
-        shadowed: match current.as_ref().filter(|_| reads_sources) {
-            None => Vec::new(),
-            Some(current) => shadowed(
-                &current.content.settings.effective,
-                &built.settings.effective,
-            ),
-        },
-        facts: match current.filter(|_| !reads_sources) {
-            None => built.settings.facts.clone(),
-            Some(current) => current.facts,
-        },
-        content: Content {
-            digest: built.settings.effective.digest(&built.files).into(),
-            shown: built.settings.clone(),
-            settings: built.settings,
-            insides: Arc::new(built.insides),
-            token: built.token,
-            certificates: built.certificates,
-            files: Arc::new(Reaped::new(built.files, &reaper)),
-        },
+    let comparing = job.loader.run(claim, move || {
+        let content = built.into_content(&reaper);
+        let is = &content.settings.effective;
+        Made {
+            changes: compare(current.as_ref(), &content),
+            // An earlier generation's settings say nothing of what the files say now.
+            shadowed: match current.as_ref().filter(|_| reads_sources) {
+                None => Vec::new(),
+                Some(current) => shadowed(&current.content.settings.effective, is),
+            },
+            facts: match current.filter(|_| !reads_sources) {
+                None => content.settings.facts.clone(),
+                Some(current) => current.facts,
+            },
+            content,
+        }
     });
     let made = bounded(deadline, "comparing the settings", comparing).await?;
     Ok(Some(made))
@@ -285,6 +304,7 @@ struct Building {
 struct Pass {
     made: Result<(Secrets, Reaped<AnyState>), Vec<Diagnostic>>,
     files: ReadFiles,
+    warnings: Vec<Diagnostic>,
     /// No file that it has read has changed since.
     is_stable: bool,
     /// Nor have the settings.
@@ -322,6 +342,7 @@ impl Building {
                     token,
                     certificates,
                     files: pass.files,
+                    warnings: pass.warnings,
                 }));
             }
             if is_late {
@@ -343,13 +364,20 @@ impl Building {
         move || {
             let _context = runtime.enter();
             let known = settings.effective.secret_files().map(Path::to_owned);
-            let with = Build::new(sources.base()).with_secrets(known);
+            let with = Build::new(sources.base())
+                .with_secrets(known)
+                .with_settings(settings.effective.files());
             // First, so that nothing that the author's build opens can show them.
             let secrets = secrets(&settings, &with, &served);
             let made = secrets.and_then(|secrets| {
                 let state = author.build(&app, &with, &until);
                 let failed = |failed| match failed {
                     Failed::Found(findings) => found_by_build(findings, &settings.effective),
+                    Failed::Unreadable { fault, path, why } => {
+                        let key = settings.effective.key_naming(&path);
+                        let key = key.as_deref().unwrap_or("app");
+                        vec![settings.effective.diagnostic(fault, key, &why)]
+                    }
                     Failed::Otherwise(why) => vec![Diagnostic::new(Fault::Build, "app", why)],
                 };
                 Ok((secrets, Reaped::new(state.map_err(failed)?, &reaper)))
@@ -359,6 +387,7 @@ impl Building {
                 made,
                 is_stable: files.unchanged(),
                 files,
+                warnings: warned_by_build(with.warnings(), &settings.effective),
                 stands_still: is_kept || settings.stands_still(&sources),
             }
         }
@@ -386,24 +415,36 @@ fn token(settings: &Loaded<()>, with: &Build) -> Result<Option<Token>, Vec<Diagn
     let Some(path) = &settings.tables.admin.token_file else {
         return Ok(None);
     };
-    Token::read(path, with).map(Some).map_err(|reason| {
+    let wrong = |fault, why: &str| {
         let effective = &settings.effective;
-        vec![effective.diagnostic(Fault::Settings, "admin.token_file", &reason)]
-    })
+        vec![effective.diagnostic(fault, "admin.token_file", why)]
+    };
+    let content = with.read_secret(path);
+    let content = content.map_err(|error| wrong(Fault::of(&error), &error.to_string()))?;
+    let token = Token::of(&content).map_err(|why| wrong(Fault::Settings, &why))?;
+    Ok(Some(token))
 }
 
 /// What differs from what is served.
-fn compare(current: Option<&Current>, next: &Loaded<()>) -> Changes {
-    let Some(current) = current else {
+fn compare(current: Option<&Current>, next: &Content) -> Changes {
+    let Some(Current {
+        content: served, ..
+    }) = current
+    else {
         return Changes::default();
     };
-    let served = &current.content.settings;
-    let mut changes = changes(&served.effective, &next.effective);
+    let (from, to) = (&served.settings.effective, &next.settings.effective);
+    let mut changes = changes(from, to);
     for change in &mut changes.told {
         shorten(&mut change.from);
         shorten(&mut change.to);
     }
-    changes
+    let mut files = file_changes(&served.files, &next.files, to);
+    for change in &mut files {
+        served.certificates.describe(&change.key, &mut change.from);
+        next.certificates.describe(&change.key, &mut change.to);
+    }
+    changes.with_files(files)
 }
 
 /// Bytes that a value has at the most where a change is told: every status repeats it.

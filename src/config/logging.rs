@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::background::{Claim, Loader, Undone, bounded};
 use crate::{
     server::Deadline,
-    settings::{Fault, Loaded, Sources, Written},
+    settings::{Fault, Loaded, Sources, Written, absolute, reason},
     telemetry::{LogHandle, OpenedLog},
 };
 
@@ -26,15 +26,16 @@ pub(super) async fn open_log(
     if let Some(opened) = log.take_over(logging, &path) {
         return Ok(opened);
     }
+    let named = absolute(&path).display().to_string();
     let (log, logging) = (log.clone(), logging.clone());
     let opening = builder.run(Claim::Full, move || log.open(&logging, path));
     let opened = bounded(deadline, "opening the log", opening).await?;
     opened.map_err(|error| {
         let why = match Errno::from_io_error(&error) {
             Some(Errno::NXIO) => "it is a FIFO that nobody reads, or a socket".to_owned(),
-            _ => error.to_string(),
+            _ => reason(&error),
         };
-        let message = format!("cannot log to {file}: {why}");
+        let message = format!("cannot log to `{named}`: {why}");
         let effective = &settings.effective;
         Undone {
             error: effective.diagnostic(Fault::of(&error), "logging.file", &message),

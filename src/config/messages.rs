@@ -6,7 +6,10 @@ use actix::{Addr, Message, MessageResponse};
 use tokio::sync::oneshot;
 
 use super::{attempt::Attempt, attempts::Errand, content::SharedSettings, trigger::Trigger};
-use crate::server::{ServerActor, Stop};
+use crate::{
+    server::{ServerActor, Stop},
+    settings::Diagnostic,
+};
 
 /// Make another generation the one that is served. From every trigger alike; says how, never with
 /// what: sources are read when the attempt begins.
@@ -72,6 +75,8 @@ pub(crate) struct Recalled {
     pub(crate) generation: u64,
     pub(crate) digest: Arc<str>,
     pub(crate) last_reload: Option<Arc<Attempt>>,
+    /// What is valid and probably not what was meant.
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 /// Tell of the attempts of before, newest first.

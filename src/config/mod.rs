@@ -21,14 +21,15 @@ mod messages;
 #[cfg(test)]
 mod model;
 mod open;
+mod pem;
 mod prepare;
 mod trigger;
 mod watch;
 
 pub(crate) use access::Access;
 pub(crate) use actor::{ConfigActor, NewConfig};
-pub(crate) use attempt::to_the_millisecond;
 pub use attempt::{Attempt, Confirmations, Outcome, Refused};
+pub(crate) use attempt::{errors, to_the_millisecond};
 pub(crate) use attempts::{Condition, Errand};
 pub(crate) use content::{SharedSettings, rehearse};
 pub(crate) use descriptors::leaves_reserve;

@@ -65,6 +65,12 @@ pub(crate) trait Author: Send + Sync {
 pub(crate) enum Failed {
     /// For these settings.
     Found(Findings),
+    /// A file could not be read.
+    Unreadable {
+        fault: Fault,
+        path: PathBuf,
+        why: String,
+    },
     /// For a reason of its own.
     Otherwise(String),
 }

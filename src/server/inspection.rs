@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use actix::{Context, Handler, Message, MessageResponse};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
@@ -51,8 +52,23 @@ pub struct ListenerStatus {
     /// The real one: port 0 resolved.
     pub address: String,
     pub tls: bool,
+    /// What clients that speak TLS are shown; empty without TLS.
+    pub certificates: Vec<CertificateStatus>,
     pub connections: u64,
     pub requests: Requests,
+}
+
+/// A certificate that a listener shows.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct CertificateStatus {
+    /// Its distinguished name; where that is empty, the names that it is for.
+    pub subject: String,
+    /// In hexadecimal.
+    pub serial: String,
+    pub expires: Timestamp,
+    /// Whole days until then; negative afterwards.
+    pub days_left: i64,
 }
 
 /// One worker, over all listeners; also one that others go on without, until its last connection ends.
@@ -67,9 +83,16 @@ pub struct WorkerStatus {
 }
 
 impl ServerActor {
-    fn speaks_tls(&self, listener: &str) -> bool {
+    fn certificates(&self, listener: &str, now: Timestamp) -> Vec<CertificateStatus> {
         let generation = self.snapshot.as_ref().map(|all| &all.generation);
-        generation.is_some_and(|it| it.certificates.of(listener).is_some())
+        let facts = generation.and_then(|it| it.certificates.facts(listener));
+        let status = facts.map(|facts| CertificateStatus {
+            subject: facts.subject.clone(),
+            serial: facts.serial.clone(),
+            expires: facts.expires,
+            days_left: facts.days_left(now),
+        });
+        status.into_iter().collect()
     }
 }
 
@@ -79,14 +102,17 @@ impl Handler<Inspect> for ServerActor {
     fn handle(&mut self, _: Inspect, _: &mut Context<Self>) -> Inspection {
         let books = self.books();
         let accounts = || books.iter().flatten();
+        let now = Timestamp::now();
         let listeners = self.listeners().iter().map(|listener| {
+            let certificates = self.certificates(listener.name(), now);
             let of_it: Vec<_> = accounts()
                 .filter(|account| account.listener == *listener.name())
                 .collect();
             ListenerStatus {
                 name: listener.name().clone(),
                 address: listener.address().to_string(),
-                tls: self.speaks_tls(listener.name()),
+                tls: !certificates.is_empty(),
+                certificates,
                 connections: of_it.iter().map(|account| account.connections).sum(),
                 requests: sum(of_it),
             }

@@ -61,7 +61,7 @@ pub use extract::{Lifecycle, Live, Shared};
 pub(crate) use handover::{HandOver, HandedOver, Receive, Upgrades};
 pub(crate) use hub::{Crowd, Times};
 pub(crate) use inspection::Inspect;
-pub use inspection::{Inspection, ListenerStatus, State, WorkerStatus};
+pub use inspection::{CertificateStatus, Inspection, ListenerStatus, State, WorkerStatus};
 pub(crate) use lent_port::LentPort;
 pub(crate) use listener::{Access, Bequest, Listener};
 pub(crate) use misconduct::Misconduct;

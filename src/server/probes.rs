@@ -4,6 +4,7 @@
 use actix_http::{Method, Response, StatusCode, body::BoxBody, header};
 
 use super::readiness::Readiness;
+use crate::settings::{LIVEZ, READYZ};
 
 /// The answer to what is asked beneath the prefix; `None` where it is no probe.
 pub(super) fn answer(
@@ -12,8 +13,8 @@ pub(super) fn answer(
     readiness: &Readiness,
 ) -> Option<Response<BoxBody>> {
     let ok = match asked {
-        "livez" => true,
-        "readyz" => readiness.is_ready(),
+        LIVEZ => true,
+        READYZ => readiness.is_ready(),
         _ => return None,
     };
     let status = match (method, ok) {

@@ -7,6 +7,7 @@ use super::secret::REDACTED;
 use super::tree::Hidden;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 
 /// A setting that differs from the one before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +72,20 @@ pub(crate) fn changes(from: &Effective, to: &Effective) -> Changes {
     Changes {
         told: found,
         omitted,
+    }
+}
+
+impl Changes {
+    /// With files whose content differs; those aside that a setting names which differs itself.
+    pub(crate) fn with_files(mut self, files: Vec<Change>) -> Self {
+        let keys = self.told.iter().map(|change| change.key.clone());
+        let keys: BTreeSet<String> = keys.collect();
+        let files = files.into_iter().filter(|file| !keys.contains(&file.key));
+        self.told.extend(files);
+        self.told.sort_by(|one, other| one.key.cmp(&other.key));
+        self.omitted += self.told.len().saturating_sub(TOLD);
+        self.told.truncate(TOLD);
+        self
     }
 }
 

@@ -1,19 +1,21 @@
 //! What no single value says: how settings stand to each other, and what the author's own check finds.
 //! Reads nothing; what is wrong is told at its place.
 
-use super::author::{Finding, Findings, Settings, Wrong};
-use super::diagnostic::{Diagnostic, Fault, report};
+use super::author::{Finding, Findings, Probe, Settings, Warning, Wrong};
+use super::diagnostic::{Diagnostic, Fault, found_text, report};
 use super::effective::Effective;
-use super::schema::{Admin, Server, Tables};
+use super::schema::{Admin, LIVEZ, READYZ, Server, Tables};
+use super::tree::At;
 use super::{Address, key};
 
-/// Adds all that is wrong.
+/// Adds all that is wrong, and what the author's check warns of.
 pub(super) fn check<A: Settings>(
     tables: &Tables<A>,
     effective: &Effective,
     diagnostics: &mut Vec<Diagnostic>,
+    warnings: &mut Vec<Diagnostic>,
 ) {
-    check_app(&tables.app, effective, diagnostics);
+    warnings.extend(check_app(tables, effective, diagnostics));
     check_admin(&tables.admin, effective, diagnostics);
     check_tls(&tables.server, effective, diagnostics);
     // Where anything is wrong, defaults may stand in for what was meant.
@@ -22,10 +24,17 @@ pub(super) fn check<A: Settings>(
     }
 }
 
-/// Runs the author's check and adds what it finds.
-fn check_app(app: &impl Settings, effective: &Effective, diagnostics: &mut Vec<Diagnostic>) {
-    let mut findings = Findings::default();
-    app.check(&mut findings);
+/// Runs the author's check, adds what it finds, and returns what it warns of.
+fn check_app<A: Settings>(
+    tables: &Tables<A>,
+    effective: &Effective,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Diagnostic> {
+    let mut findings = Findings {
+        probes: probes(&tables.server),
+        ..Findings::default()
+    };
+    tables.app.check(&mut findings);
     let sound = diagnostics.is_empty();
     for finding in findings.findings {
         let diagnostic = told(finding, effective);
@@ -36,6 +45,18 @@ fn check_app(app: &impl Settings, effective: &Effective, diagnostics: &mut Vec<D
             diagnostics.push(diagnostic);
         }
     }
+    warned(findings.warnings, effective)
+}
+
+fn probes(server: &Server) -> Vec<Probe> {
+    let prefixes = server.listeners.iter().filter_map(|(name, listener)| {
+        let prefix = listener.probes.as_ref()?;
+        Some([LIVEZ, READYZ].map(|probe| Probe {
+            listener: name.clone(),
+            path: format!("{prefix}{probe}"),
+        }))
+    });
+    prefixes.flatten().collect()
 }
 
 /// What an author's build finds wrong, as it is told.
@@ -45,11 +66,34 @@ pub(crate) fn found_by_build(findings: Findings, effective: &Effective) -> Vec<D
     report(diagnostics, effective.sources(), effective.discretion())
 }
 
-fn told(finding: Finding, effective: &Effective) -> Diagnostic {
-    let Finding { key, wrong } = finding;
+/// What an author's build warns of.
+pub(crate) fn warned_by_build(warnings: Vec<Warning>, effective: &Effective) -> Vec<Diagnostic> {
+    report(
+        warned(warnings, effective),
+        effective.sources(),
+        effective.discretion(),
+    )
+}
+
+fn warned(warnings: Vec<Warning>, effective: &Effective) -> Vec<Diagnostic> {
+    let warnings = warnings.into_iter().map(|Warning { key, message }| {
+        let path = path_of(key);
+        Diagnostic::settings(effective.place(&path), &path, message)
+    });
+    warnings.collect()
+}
+
+/// The path of a key below the author's table.
+fn path_of(key: String) -> Vec<String> {
     let mut path = vec!["app".to_owned()];
     // A key that cannot be split is shown as it is: better than nothing.
     path.extend(key::split(&key).unwrap_or_else(|| vec![key]));
+    path
+}
+
+fn told(finding: Finding, effective: &Effective) -> Diagnostic {
+    let Finding { key, wrong } = finding;
+    let path = path_of(key);
     // What failed may do better another time, with the same settings.
     let (message, kind) = match (wrong, effective.found(&path)) {
         // That a table is one says nothing: the finding is about its key, or what it holds.
@@ -57,7 +101,14 @@ fn told(finding: Finding, effective: &Effective) -> Diagnostic {
             let message = format!("expected {expected}, found {found}");
             (message, Fault::Settings)
         }
+        (Wrong::ExpectedKey(expected), _) => {
+            let found = path.last().map_or("", String::as_str);
+            let message = format!("expected {expected}, found {}", found_text(found));
+            let place = effective.place_at(&path, At::Key);
+            return Diagnostic::settings(place, &path, message);
+        }
         (Wrong::Expected(expected), _) => (format!("expected {expected}"), Fault::Settings),
+        (Wrong::Unreadable(fault, why), _) => (why, fault),
         (Wrong::Failed(why), _) => (why, Fault::Build),
         (Wrong::Refused(why), _) => (why, Fault::Settings),
     };

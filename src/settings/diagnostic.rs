@@ -1,6 +1,7 @@
 //! What is wrong and where: places, diagnostics and their one-line form, did-you-mean.
 //! Decides nothing about settings; it is told what was found.
 
+use super::build::root_cause;
 use super::key;
 use super::text::{Discretion, Excerpt, SourceText};
 use config::{Value, ValueKind};
@@ -131,12 +132,15 @@ impl fmt::Display for Place {
 }
 
 impl Fault {
-    /// Whose fault an error of reading is: that descriptors or memory ran out says nothing about
-    /// the settings.
+    /// Whose fault an error of reading is: that descriptors or memory ran out, or that the kernel
+    /// lacks something, says nothing about the settings.
     pub(crate) fn of(error: &io::Error) -> Fault {
         use rustix::io::Errno;
-        match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Fault::System,
+        match root_cause(error)
+            .raw_os_error()
+            .map(Errno::from_raw_os_error)
+        {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSYS) => Fault::System,
             _ => Fault::Settings,
         }
     }

@@ -1,7 +1,7 @@
 //! The effective settings: what is in force, where each value comes from, and the digest.
 //! Does no I/O, and shows no secret: those are redacted before they come here.
 
-use super::author::ReadFiles;
+use super::build::ReadFiles;
 use super::diagnostic::{self, Diagnostic, Fault, Place};
 use super::key;
 use super::secret::{Kept, REDACTED};
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is in force, defaults included, and where each value comes from.
 pub struct Effective {
@@ -139,6 +139,12 @@ impl Effective {
         self.secrets.values().filter_map(Kept::file)
     }
 
+    /// The files that the settings were read from.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let texts = self.tree.sources.iter().filter(|text| !text.is_bare());
+        texts.map(|text| PathBuf::from(&text.name))
+    }
+
     /// Bytes of the texts that the settings were read from: what they are to the size of all that
     /// is made of them, they are roughly to the size of all that is made of others.
     pub(crate) fn text_size(&self) -> usize {
@@ -186,10 +192,12 @@ impl Effective {
     /// The source that sets a value; `None` for a default. A secret's is its key's place, as what
     /// stands there is shown.
     pub(super) fn place<S: AsRef<str>>(&self, path: &[S]) -> Option<Place> {
-        let at = match self.is_secret(path) {
-            true => At::Key,
-            false => At::Value,
-        };
+        self.place_at(path, At::Value)
+    }
+
+    /// As [`place`](Self::place), of the key or of the value.
+    pub(super) fn place_at<S: AsRef<str>>(&self, path: &[S], at: At) -> Option<Place> {
+        let at = if self.is_secret(path) { At::Key } else { at };
         self.tree.place(self.tree.get(path)?, at)
     }
 

@@ -12,6 +12,7 @@
 
 mod address;
 mod author;
+mod build;
 mod changes;
 mod check;
 mod de;
@@ -19,6 +20,7 @@ mod diagnostic;
 mod effective;
 mod environment;
 mod file;
+mod file_changes;
 mod gather;
 mod key;
 mod layer;
@@ -33,22 +35,27 @@ mod tree;
 mod units;
 
 pub use address::{Address, AdminAddress};
-pub use author::{Build, Findings, Settings};
+pub use author::{Findings, Settings};
+pub use build::Build;
 pub use changes::{Change, Shadowed};
 pub use diagnostic::{Diagnostic, Fault, Place};
 pub use effective::Effective;
 pub use environment::Written;
 pub use schema::{Admin, Listener, LogFormat, Logging, Reload, Server, Shutdown, Tables, Tls};
+pub(crate) use schema::{LIVEZ, READYZ};
 pub use secret::Secret;
 pub use shape::schema;
 pub use sources::Sources;
 pub use text::Excerpt;
 pub use units::duration;
 
-pub(crate) use author::ReadFiles;
+pub(crate) use author::Probe;
+pub(crate) use build::{ReadFiles, unreadable_file};
 pub(crate) use changes::{Changes, changes, shadowed};
-pub(crate) use check::found_by_build;
+pub(crate) use check::{found_by_build, warned_by_build};
 pub(crate) use diagnostic::first;
+pub(crate) use file::{absolute, reason};
+pub(crate) use file_changes::file_changes;
 pub(crate) use gather::{Baseline, Facts};
 
 use de::Typed;
@@ -68,10 +75,11 @@ use tree::{Layer, Tree};
 pub(crate) struct Loaded<A> {
     pub(crate) tables: Tables<A>,
     pub(crate) effective: Effective,
+    /// What is valid and probably not what was meant: 20 at most, then one that says that there are
+    /// more.
+    pub(crate) warnings: Vec<Diagnostic>,
     /// For the next load: which sources there were, and how much was in each.
     pub(crate) facts: Facts,
-    /// What is probably not as it was meant, and is no error.
-    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 impl<A> Loaded<A> {
@@ -90,8 +98,8 @@ impl<A> Loaded<A> {
         let rest = Loaded {
             tables,
             effective: self.effective,
-            facts: self.facts,
             warnings: self.warnings,
+            facts: self.facts,
         };
         (rest, app)
     }
@@ -187,16 +195,17 @@ pub(crate) fn load<S: Settings>(
     if reads_ahead {
         effective.find_secrets();
     }
+    let mut warnings = near_miss::near_misses(sources.environment(), &schema);
     // How settings stand to each other is not known where a file could not be read whole.
     if is_whole {
-        check::check(&tables, &effective, &mut diagnostics);
+        check::check(&tables, &effective, &mut diagnostics, &mut warnings);
     }
     if diagnostics.is_empty() {
         Ok(Loaded {
+            warnings: report(warnings, effective.sources(), effective.discretion()),
             tables,
             effective,
             facts,
-            warnings: near_miss::near_misses(sources.environment(), &schema),
         })
     } else {
         fail(diagnostics, effective.sources())

@@ -13,6 +13,12 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What probes are called beneath a listener's `probes`: whether the process lives.
+pub(crate) const LIVEZ: &str = "livez";
+
+/// And whether it serves.
+pub(crate) const READYZ: &str = "readyz";
+
 /// All settings of a service: everup's own tables and the author's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, bound(deserialize = "A: DeserializeOwned + Default"))]

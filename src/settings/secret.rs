@@ -1,6 +1,6 @@
 //! Settings that nobody is shown: [`Secret`] for authors, and where its text comes from.
 
-use super::author::{Sum, sum};
+use super::build::{Sum, sum};
 use super::environment::Environment;
 use super::file;
 use config::{Value, ValueKind};
@@ -215,7 +215,8 @@ fn reference(value: &Value) -> Option<Reference<'_>> {
 
 /// A secret's file, without the end of its last line.
 fn read(path: &Path) -> Result<String, String> {
-    let name = path.display();
+    let name = file::absolute(path);
+    let name = name.display();
     let bytes = file::read(path)
         .map_err(|error| format!("cannot read `{name}`: {}", file::reason(&error)))?;
     let text = String::from_utf8(bytes).map_err(|_| format!("`{name}` is not UTF-8"))?;

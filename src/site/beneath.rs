@@ -20,6 +20,8 @@ pub(super) enum Opened {
     Directory,
     /// Nothing that is served; why is none of the client's business.
     Nothing,
+    /// Something that this process may not read.
+    Denied,
     /// Not right now: the system has no descriptor, memory or thread to give, or the file is being
     /// written.
     Busy,
@@ -37,6 +39,7 @@ pub(super) fn look(root: &OwnedFd, name: PathBuf, reads: Reads) -> Opened {
         Err(error @ (Errno::IO | Errno::STALE | Errno::NOSYS)) => {
             return Opened::Failed(error.into());
         }
+        Err(Errno::ACCESS) => return Opened::Denied,
         Err(_) => return Opened::Nothing,
     };
     let stat = match fstat(&fd) {

@@ -1,14 +1,13 @@
-//! One file, sent. What is said of it (ETag, ranges, conditions, type) is actix-files' own.
+//! One file, sent: its head, and its content piece by piece.
 //!
 //! Where the whole file is asked for, its first piece is read where it is opened: each wait for a
 //! blocking thread costs as much as all the rest of a small file, and its head goes out with it.
 
-use std::{fs::File, future, io, path::PathBuf, sync::Arc};
+use std::{fs::File, future, io, ops::Range, path::PathBuf, sync::Arc, time::SystemTime};
 
-use actix_files::NamedFile;
 use actix_web::{
     HttpRequest, HttpResponse,
-    body::SizedStream,
+    body::{self, SizedStream},
     http::{Method, StatusCode, header},
 };
 use bytes::Bytes;
@@ -18,19 +17,20 @@ use rustix::{
     io::{pread, retry_on_intr},
 };
 
+use super::{
+    by_extension,
+    conditions::{Asked, Validators},
+};
 use crate::server;
 
 /// A file that is open.
 pub(super) struct OpenFile {
-    file: NamedFile,
-    begun: Option<Begun>,
-}
-
-/// The whole of a file, of which the first piece is read.
-struct Begun {
-    first: Bytes,
-    /// Where there is more.
-    rest: Option<File>,
+    file: File,
+    name: PathBuf,
+    length: u64,
+    validators: Validators,
+    /// The first piece, where the whole is certain to be sent.
+    first: Option<Bytes>,
 }
 
 /// How much a request is certain to be answered with.
@@ -69,72 +69,91 @@ impl OpenFile {
     /// # Errors
     /// It cannot be read; `UnexpectedEof` where it has become shorter meanwhile.
     pub(super) fn new(file: File, name: PathBuf, reads: Reads) -> io::Result<Self> {
-        let file = NamedFile::from_file(file, name)?;
-        let begun = match reads {
-            Reads::Whole => Some(Begun::new(&file)?),
+        let metadata = file.metadata()?;
+        let length = metadata.len();
+        let first = match reads {
+            Reads::Whole => Some(piece(&file, 0, length)?),
             Reads::Unclear => None,
         };
-        Ok(Self { file, begun })
+        Ok(Self {
+            validators: Validators::new(length, metadata.modified()?, SystemTime::now()),
+            file,
+            name,
+            length,
+            first,
+        })
     }
 
     pub(super) fn response(self, request: &HttpRequest) -> HttpResponse {
-        let length = self.file.metadata().len();
-        // Its name is the address's: it is shown or saved as the client pleases.
-        let file = self.file.disable_content_disposition().prefer_utf8(true);
-        let response = file.into_response(request);
-        if response.status() != StatusCode::OK {
-            return response;
+        let asked = self.validators.judge(request, self.length);
+        let mut response = HttpResponse::build(match asked {
+            Asked::Whole => StatusCode::OK,
+            Asked::Part(_) => StatusCode::PARTIAL_CONTENT,
+            Asked::NotModified => StatusCode::NOT_MODIFIED,
+            Asked::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Asked::NotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
+        });
+        response.insert_header((header::ETAG, self.validators.etag.clone()));
+        response.insert_header((header::ACCEPT_RANGES, "bytes"));
+        if let Some(modified) = self.validators.modified {
+            response.insert_header((header::LAST_MODIFIED, modified));
         }
+        let length = self.length;
+        let sent = match asked {
+            Asked::Whole => 0..length,
+            Asked::Part(part) => {
+                let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
+                response.insert_header((header::CONTENT_RANGE, range));
+                part
+            }
+            Asked::NotModified => return response.body(body::None::new()),
+            Asked::PreconditionFailed => return response.finish(),
+            Asked::NotSatisfiable => {
+                response.insert_header((header::CONTENT_RANGE, format!("bytes */{length}")));
+                return response.finish();
+            }
+        };
+        response.content_type(by_extension(&self.name));
         if request.method() == Method::HEAD {
             // The length without the reading: actix-http would read all of it, and send nothing.
-            let nothing = SizedStream::new(length, stream::empty::<io::Result<_>>());
-            return response.map_body(|_, _| nothing).map_into_boxed_body();
+            let nothing = stream::empty::<io::Result<_>>();
+            return response.body(SizedStream::new(length, nothing));
         }
-        match self.begun {
-            None => response,
-            Some(Begun { first, rest: None }) => {
-                response.map_body(|_, _| first).map_into_boxed_body()
-            }
-            Some(Begun {
-                first,
-                rest: Some(rest),
-            }) => {
-                let body = SizedStream::new(length, Box::pin(pieces(first, rest, length)));
-                response.map_body(|_, _| body).map_into_boxed_body()
+        match self.first {
+            Some(whole) if whole.len() as u64 == length => response.body(whole),
+            first => {
+                let size = sent.end - sent.start;
+                let pieces = Box::pin(pieces(first, self.file, sent));
+                response.body(SizedStream::new(size, pieces))
             }
         }
     }
 }
 
-impl Begun {
-    fn new(file: &NamedFile) -> io::Result<Self> {
-        let length = file.metadata().len();
-        Ok(Self {
-            first: piece(file.file(), 0, length)?,
-            rest: (length > PIECE)
-                .then(|| file.file().try_clone())
-                .transpose()?,
-        })
-    }
-}
-
-/// A file's pieces from its first to its last; ends in an error where it has become shorter.
-fn pieces(first: Bytes, file: File, length: u64) -> impl Stream<Item = io::Result<Bytes>> {
-    let read = first.len() as u64;
-    let rest = stream::try_unfold((Arc::new(file), read), move |(file, at)| async move {
-        if at == length {
+/// A range of a file in pieces; ends in an error where the file has become shorter. The first one may
+/// be read already.
+fn pieces(
+    first: Option<Bytes>,
+    file: File,
+    range: Range<u64>,
+) -> impl Stream<Item = io::Result<Bytes>> {
+    let read = first.as_ref().map_or(0, |first| first.len() as u64);
+    let (at, end) = (range.start + read, range.end);
+    let rest = stream::try_unfold((Arc::new(file), at), move |(file, at)| async move {
+        if at == end {
             return Ok(None);
         }
         let shared = file.clone();
-        let piece = match server::block(move || piece(&shared, at, length - at)).await {
+        let piece = match server::block(move || piece(&shared, at, end - at)).await {
             Ok(piece) => piece?,
             // Without a thread the worker reads it: an answer that has begun is not broken off.
-            Err(_) => piece(&file, at, length - at)?,
+            Err(_) => piece(&file, at, end - at)?,
         };
         let next = at + piece.len() as u64;
         Ok(Some((piece, (file, next))))
     });
-    stream::once(future::ready(Ok(first))).chain(rest)
+    let first = first.into_iter().map(|first| future::ready(Ok(first)));
+    stream::iter(first).then(|first| first).chain(rest)
 }
 
 /// What a file has from an offset on, of this length or of a piece's. Blocks.

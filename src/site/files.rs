@@ -20,10 +20,11 @@ use super::{
     beneath::{self, Opened},
     file, not_found, plain,
     route::Unservable,
+    throttle::Throttle,
 };
 use crate::{
     server,
-    settings::{Build, may_be_settings},
+    settings::{Build, may_be_settings, reason},
 };
 
 /// A directory whose files are served.
@@ -31,6 +32,10 @@ use crate::{
 pub(super) struct Files {
     /// Opened once per generation: where its name leads elsewhere, a reload follows.
     root: Arc<OwnedFd>,
+    /// Its absolute path, for the log.
+    path: PathBuf,
+    /// For what clients can make this log.
+    throttle: Throttle,
     /// The pattern's name for what is below the root.
     rest: String,
 }
@@ -52,47 +57,41 @@ impl NotOpen {
 
     /// Opens the directory, unless the settings could be read through it.
     pub(super) fn open(self, with: &Build) -> Result<Files, Unservable> {
-        let name = self.path.display();
-        let root = with
-            .directory(&self.path)
-            .map_err(|error| format!("cannot open the directory `{name}`: {error}"))?;
+        let root = with.directory(&self.path)?;
+        let path = with.resolve(&self.path);
         beneath::open(&root, Path::new("."))
-            .map_err(|error| format!("cannot open names beneath `{name}`: {error}"))?;
-        let holds = holds_settings(&root, with.base())
-            .map_err(|error| format!("cannot tell whether `{name}` holds the settings: {error}"))?;
-        if holds {
-            return Err(Unservable::Refused(format!(
-                "`{name}` holds the settings, which would be served"
-            )));
+            .map_err(|error| with.unreadable(&path, error.into()))?;
+        if holds_settings(&root, with)? {
+            let path = path.display();
+            let why = format!("`{path}` holds the settings, which would be served");
+            return Err(Unservable::Refused(why));
         }
-        for secret in with.secrets() {
-            if may_hold(&root, &secret) {
-                return Err(Unservable::Refused(format!(
-                    "`{name}` holds the secret {}, which would be served",
-                    secret.display()
-                )));
-            }
+        let mut secrets = with.secrets().into_iter();
+        if let Some(secret) = secrets.find(|secret| may_hold(&root, secret)) {
+            let (path, secret) = (path.display(), with.resolve(&secret));
+            let secret = secret.display();
+            let why = format!("`{path}` holds the secret `{secret}`, which would be served");
+            return Err(Unservable::Refused(why));
         }
         Ok(Files {
             root: Arc::new(root),
+            path,
+            throttle: Throttle::new(),
             rest: self.rest,
         })
     }
 }
 
 /// Whether the settings directory, or a file of it that is a link, lies beneath `root`.
-fn holds_settings(root: &OwnedFd, base: &Path) -> io::Result<bool> {
-    let base = if base.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        base
-    };
-    let base = fs::canonicalize(base)?;
-    if lies_beneath(root, &base)? {
+fn holds_settings(root: &OwnedFd, with: &Build) -> io::Result<bool> {
+    let base = with.resolve(Path::new(""));
+    let unreadable = |error| with.unreadable(&base, error);
+    let base = fs::canonicalize(&base).map_err(unreadable)?;
+    if lies_beneath(root, &base).map_err(unreadable)? {
         return Ok(true);
     }
-    for entry in fs::read_dir(&base)? {
-        let path = entry?.path();
+    for entry in fs::read_dir(&base).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
         if !may_be_settings(&path) {
             continue;
         }
@@ -100,7 +99,7 @@ fn holds_settings(root: &OwnedFd, base: &Path) -> io::Result<bool> {
         let Ok(target) = fs::canonicalize(&path) else {
             continue;
         };
-        if lies_beneath(root, &target)? {
+        if lies_beneath(root, &target).map_err(unreadable)? {
             return Ok(true);
         }
     }
@@ -142,7 +141,7 @@ impl Files {
         if in_directory {
             name.push(INDEX);
         }
-        let root = Arc::clone(&self.root);
+        let (root, asked) = (Arc::clone(&self.root), name.clone());
         let reads = file::reads(request);
         // A disk may be slow, a network's file system may hang: not with the worker.
         let opened = server::block(move || beneath::look(&root, name, reads)).await;
@@ -151,11 +150,28 @@ impl Files {
             Opened::Directory if !in_directory => to_directory(request),
             Opened::Directory | Opened::Nothing => not_found(),
             Opened::Busy => plain(StatusCode::SERVICE_UNAVAILABLE),
+            Opened::Denied => {
+                self.warn(&asked, "permission denied");
+                plain(StatusCode::FORBIDDEN)
+            }
             Opened::Failed(error) => {
-                log::warn!("cannot serve {}: {error}", request.path());
+                self.warn(&asked, &reason(&error));
                 plain(StatusCode::INTERNAL_SERVER_ERROR)
             }
         }
+    }
+
+    /// Logs what cannot be served, now and then: any client can ask for it.
+    fn warn(&self, name: &Path, why: &str) {
+        let Some(suppressed) = self.throttle.admit() else {
+            return;
+        };
+        let path = self.path.join(name);
+        let more = match suppressed {
+            0 => String::new(),
+            more => format!(" ({more} more like it since the last such line)"),
+        };
+        log::warn!("cannot serve `{}`: {why}{more}", path.display());
     }
 }
 

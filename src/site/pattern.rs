@@ -5,6 +5,8 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use crate::settings::Probe;
+
 /// A route's pattern, read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
@@ -56,6 +58,36 @@ impl Pattern {
         })
     }
 
+    /// Why no request may ever match the pattern as it is written, though it is valid.
+    pub(super) fn doubts(&self, written: &str, probes: &[Probe]) -> Vec<String> {
+        let mut doubts = Vec::new();
+        if let Some(mark) = written.chars().find(|char| "?#".contains(*char)) {
+            let part = if mark == '?' { "query" } else { "fragment" };
+            doubts.push(format!(
+                "`{mark}` begins a {part}, which is no part of a path: no request matches this \
+                 pattern unless it writes `{mark}` percent-encoded"
+            ));
+        }
+        let foreign = written.split('/').find_map(|segment| {
+            let colon = segment.strip_prefix(':');
+            let angle = || segment.strip_prefix('<')?.strip_suffix('>');
+            Some((segment, name_of(colon.or_else(angle)?)?))
+        });
+        if let Some((segment, name)) = foreign {
+            doubts.push(format!(
+                "`{segment}` matches only itself: a segment of any text is written `{{{name}}}`"
+            ));
+        }
+        let of_it = |probe: &&Probe| canonical(&probe.path) == self.translated;
+        if let Some(Probe { listener, .. }) = probes.iter().find(of_it) {
+            doubts.push(format!(
+                "listener `{listener}` answers this path by its `probes`: the route gets no \
+                 request there"
+            ));
+        }
+        doubts
+    }
+
     /// What matchit has in its way, as patterns are written here: its `{*name}` is our `{name}*`.
     pub(super) fn written(translated: &str) -> String {
         match translated.rsplit_once("{*") {
@@ -82,9 +114,13 @@ impl Pattern {
 
 /// The name that a whole segment stands for.
 fn name(segment: &str) -> Option<&str> {
-    let name = segment.strip_prefix('{')?.strip_suffix('}')?;
+    name_of(segment.strip_prefix('{')?.strip_suffix('}')?)
+}
+
+/// A text, where it may be a name.
+pub(super) fn name_of(text: &str) -> Option<&str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    (!name.is_empty() && name.bytes().all(is_plain)).then_some(name)
+    (!text.is_empty() && text.bytes().all(is_plain)).then_some(text)
 }
 
 /// A segment as clients send it (RFC 3986 §3.3).

@@ -9,7 +9,7 @@ use matchit::Params;
 
 use super::{
     table::Complaint,
-    template::{Escape, Template},
+    template::{Escape, Template, Text, unknown_names},
 };
 
 /// Where to go instead.
@@ -44,6 +44,7 @@ impl Redirect {
             wrong.push(Complaint::new(".redirect", expected));
             return None;
         }
+        wrong.extend(unknown_names(".redirect", to, names, Text::Line));
         Some(Self {
             status,
             path: Template::new(path, names),

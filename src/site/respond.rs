@@ -11,10 +11,11 @@ use bytes::Bytes;
 use matchit::Params;
 
 use super::{
+    by_extension,
     route::{self, Unservable},
     schema::Respond,
     table::Complaint,
-    template::{Escape, Template},
+    template::{Escape, Template, Text, misspelt_names, unknown_names},
 };
 use crate::settings::Build;
 
@@ -98,10 +99,16 @@ impl Answer {
                 let mut json = json.clone();
                 // The order of keys must not depend on features that other crates ask for.
                 json.sort_all_objects();
+                let json = json.to_string();
+                wrong.extend(unknown_names(".respond.json", &json, names, Text::Body));
                 // In a text of JSON, whatever its type is called.
-                Body::new(&json.to_string(), names, Escape::Json)
+                Body::new(&json, names, Escape::Json)
             }
-            None => Body::new(body.as_deref().unwrap_or_default(), names, escape),
+            None => {
+                let body = body.as_deref().unwrap_or_default();
+                wrong.extend(unknown_names(".respond.body", body, names, Text::Body));
+                Body::new(body, names, escape)
+            }
         };
         let answer = Self {
             status,
@@ -140,17 +147,24 @@ impl Answer {
 
 impl BodyFile {
     /// Reads the body. One that is not UTF-8 has no names in it.
-    pub(super) fn read(self, with: &Build) -> Result<Answer, Unservable> {
-        if with.is_secret(&self.path) {
-            let name = self.path.display();
-            let why = format!("`{name}` is a secret file, which would be served");
+    pub(super) fn read(self, key: &str, with: &Build) -> Result<Answer, Unservable> {
+        let is = [
+            (with.is_secret(&self.path), "is a secret file"),
+            (with.is_settings(&self.path), "holds settings"),
+        ];
+        if let Some((_, what)) = is.iter().find(|(is_it, _)| *is_it) {
+            let name = with.resolve(&self.path);
+            let why = format!("`{}` {what}, which would be served", name.display());
             return Err(Unservable::Refused(why));
         }
-        let content = with
-            .read(&self.path)
-            .map_err(|error| format!("cannot read `{}`: {error}", self.path.display()))?;
+        let content = with.read(&self.path)?;
         let body = match std::str::from_utf8(&content) {
-            Ok(text) if !self.names.is_empty() => Body::new(text, &self.names, self.escape),
+            Ok(text) if !self.names.is_empty() => {
+                for misspelt in misspelt_names(text, &self.names) {
+                    with.warn(key, misspelt);
+                }
+                Body::new(text, &self.names, self.escape)
+            }
             _ => Body::fixed(content),
         };
         Ok(Answer {
@@ -176,15 +190,4 @@ impl Body {
             Self::Copied(content)
         }
     }
-}
-
-/// The type of a file's content, text in UTF-8.
-fn by_extension(path: &std::path::Path) -> mime::Mime {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    let guessed = actix_files::file_extension_to_mime(extension.unwrap_or_default());
-    if guessed.type_() == mime::TEXT && guessed.get_param(mime::CHARSET).is_none() {
-        let with_charset = format!("{guessed}; charset=utf-8").parse();
-        return with_charset.unwrap_or(guessed);
-    }
-    guessed
 }

@@ -1,6 +1,8 @@
 //! One route as it is served: which methods it takes, and what it does. Says all that is wrong with
 //! its settings; what must be read first is `Pending`.
 
+use std::io;
+
 use actix_http::StatusCode;
 use actix_web::http::{
     Method,
@@ -14,7 +16,7 @@ use super::{
     respond::{Answer, BodyFile, NotRead},
     schema::{Respond, Route},
     table::Complaint,
-    template::Template,
+    template::{Template, Text, unknown_names},
 };
 use crate::settings::Build;
 
@@ -45,6 +47,7 @@ pub(super) enum Pending {
 /// The methods that a route takes.
 #[derive(Debug)]
 pub(super) enum Methods {
+    /// All but TRACE and CONNECT, which mean something else to whoever asks for them.
     All,
     These {
         methods: Vec<Method>,
@@ -55,30 +58,33 @@ pub(super) enum Methods {
 
 /// Why there is nothing to serve.
 pub(super) enum Unservable {
-    Failed(String),
+    /// The file or directory cannot be read; the error names it.
+    Unreadable(io::Error),
     /// It must not be served.
     Refused(String),
 }
 
-impl From<String> for Unservable {
-    fn from(failed: String) -> Self {
-        Self::Failed(failed)
+impl From<io::Error> for Unservable {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
     }
 }
 
 impl Pending {
-    /// Reads or opens it; an error comes with the key that it is about, relative to the route's.
-    pub(super) fn open(self, with: &Build) -> Result<Action, (&'static str, Unservable)> {
+    /// The key that names it, relative to the route's.
+    pub(super) fn key(&self) -> &'static str {
         match self {
-            Self::BodyFile(file) => file
-                .read(with)
-                .map(|answer| Action::Respond(Box::new(answer)))
-                .map_err(|error| ("respond.body_file", error)),
-            Self::Files(root) => root
-                .open(with)
-                .map(Action::Files)
-                .map_err(|error| ("files", error)),
+            Self::BodyFile(_) => "respond.body_file",
+            Self::Files(_) => "files",
         }
+    }
+
+    /// Reads or opens it; warnings are about `key`.
+    pub(super) fn open(self, key: &str, with: &Build) -> Result<Action, Unservable> {
+        Ok(match self {
+            Self::BodyFile(file) => Action::Respond(Box::new(file.read(key, with)?)),
+            Self::Files(root) => Action::Files(root.open(with)?),
+        })
     }
 }
 
@@ -102,10 +108,9 @@ impl Served {
                 [] => "none".to_owned(),
                 given => given.join(" and "),
             };
-            complain(
-                "",
-                &format!("exactly one of `respond`, `redirect` and `files`, found {found}"),
-            );
+            let expected =
+                format!("exactly one of `respond`, `redirect` and `files`, found {found}");
+            complain("", &expected);
         }
         if route.status.is_some() && route.redirect.is_none() {
             complain(".status", "no status beside anything but `redirect`");
@@ -167,9 +172,13 @@ impl Methods {
         for (index, name) in names.iter().enumerate() {
             match method(name, only_read) {
                 Ok(method) if methods.contains(&method) => {}
+                Ok(Method::CONNECT) => wrong.push(Complaint::warning(
+                    &format!(".methods.{index}"),
+                    "CONNECT asks for a tunnel: it is answered with 501",
+                )),
                 Ok(method) => methods.push(method),
                 Err(expected) => {
-                    wrong.push(Complaint::new(&format!(".methods.{index}"), &expected));
+                    wrong.push(Complaint::new(&format!(".methods.{index}"), expected));
                 }
             }
         }
@@ -191,6 +200,7 @@ impl Methods {
     pub(super) fn refuses(&self, method: &Method) -> Option<&HeaderValue> {
         match self {
             Self::These { methods, allow } if !methods.contains(method) => Some(allow),
+            Self::All if *method == Method::TRACE => Some(&USUAL_ALLOWED),
             _ => None,
         }
     }
@@ -225,6 +235,10 @@ fn meant(name: &str) -> Option<&'static str> {
     USUAL.into_iter().find(is_slip).filter(|_| !is_usual)
 }
 
+/// What a route without `methods` names to whoever asks for TRACE; it takes every other method too.
+static USUAL_ALLOWED: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
 /// Of RFC 9110 §9.3, and RFC 5789.
 const USUAL: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
@@ -238,19 +252,25 @@ pub(super) fn headers(
 ) -> Vec<(HeaderName, Template)> {
     let mut made = Vec::with_capacity(respond.headers.len());
     for (name, value) in &respond.headers {
-        let mut complain = |expected: &str| {
-            let key = serde_json::Value::from(name.as_str());
-            wrong.push(Complaint::new(&format!(".respond.headers.{key}"), expected));
+        let key = serde_json::Value::from(name.as_str());
+        let key = format!(".respond.headers.{key}");
+        let mut complain = |complaint: fn(&str, &'static str) -> Complaint, expected| {
+            wrong.push(complaint(&key, expected));
         };
         match HeaderName::try_from(name.as_str()) {
-            Err(_) => complain("a header's name"),
+            Err(_) => complain(Complaint::of_key, "a header's name"),
             Ok(made) if FRAMING.contains(&made) => {
-                complain("a header that is not the server's own (it frames responses)");
+                let expected = "a header that is not the server's own (it frames responses)";
+                complain(Complaint::of_key, expected);
             }
             Ok(_) if HeaderValue::try_from(value.as_str()).is_err() => {
-                complain("a header's value: no line breaks or other control characters");
+                let expected = "a header's value: no line breaks or other control characters";
+                complain(Complaint::new, expected);
             }
-            Ok(name) => made.push((name, Template::new(value, names))),
+            Ok(name) => {
+                wrong.extend(unknown_names(&key, value, names, Text::Line));
+                made.push((name, Template::new(value, names)));
+            }
         }
     }
     made

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::table::{Complaint, Plan, Table};
+use super::table::{Plan, Table};
 use crate::settings::{Build, Findings, Settings, duration};
 
 /// What the program `everup` answers.
@@ -186,13 +186,15 @@ impl Settings for Site {
     type State = Table;
 
     fn check(&self, found: &mut Findings) {
-        match Plan::new(self) {
-            Ok(plan) => self.checked.put(Some(plan)),
-            Err(complaints) => {
-                for Complaint { key, expected } in complaints {
-                    found.at(&key, expected);
-                }
+        let complaints = match Plan::new(self, found.probes()) {
+            Ok((plan, warnings)) => {
+                self.checked.put(Some(plan));
+                warnings
             }
+            Err(complaints) => complaints,
+        };
+        for complaint in complaints {
+            complaint.report(found);
         }
     }
 
@@ -200,7 +202,12 @@ impl Settings for Site {
         // Built again, where a file has changed meanwhile, it is planned again too.
         let plan = match self.checked.take() {
             Some(plan) => plan,
-            None => Plan::new(self).map_err(|_| "the routes were checked, and yet are wrong")?,
+            None => {
+                let planned = Plan::new(self, &[]);
+                planned
+                    .map_err(|_| "the routes were checked, and yet are wrong")?
+                    .0
+            }
         };
         Ok(plan.open(with)?)
     }

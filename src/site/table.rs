@@ -1,6 +1,8 @@
 //! The routes of a generation, as one matchit table behind one catch-all: a hundred thousand of
 //! them are found in under a microsecond, where an App would try one pattern after the other.
 
+use std::{cell::OnceCell, collections::HashMap};
+
 use matchit::{InsertError, Params, Router};
 
 use super::{
@@ -8,7 +10,7 @@ use super::{
     route::{Pending, Served, Unservable},
     schema::{Respond, Route, Site},
 };
-use crate::settings::{Build, Findings};
+use crate::settings::{Build, Findings, Probe};
 
 /// Finds what to do with a path.
 #[derive(Debug)]
@@ -29,14 +31,46 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Complaint {
     pub(super) key: String,
-    pub(super) expected: String,
+    pub(super) about: About,
+}
+
+/// What a complaint says.
+#[derive(Debug)]
+pub(super) enum About {
+    /// The value should be this.
+    Expected(String),
+    /// The key should be this.
+    ExpectedKey(String),
+    /// It is valid, and probably not what was meant.
+    Warning(String),
 }
 
 impl Complaint {
-    pub(super) fn new(key: &str, expected: &str) -> Self {
-        Self {
-            key: key.to_owned(),
-            expected: expected.to_owned(),
+    pub(super) fn new(key: &str, expected: impl Into<String>) -> Self {
+        let (key, about) = (key.to_owned(), About::Expected(expected.into()));
+        Self { key, about }
+    }
+
+    pub(super) fn of_key(key: &str, expected: impl Into<String>) -> Self {
+        let (key, about) = (key.to_owned(), About::ExpectedKey(expected.into()));
+        Self { key, about }
+    }
+
+    pub(super) fn warning(key: &str, message: impl Into<String>) -> Self {
+        let (key, about) = (key.to_owned(), About::Warning(message.into()));
+        Self { key, about }
+    }
+
+    pub(super) fn is_warning(&self) -> bool {
+        matches!(self.about, About::Warning(_))
+    }
+
+    pub(super) fn report(self, found: &mut Findings) {
+        let Self { key, about } = self;
+        match about {
+            About::Expected(expected) => found.at(&key, expected),
+            About::ExpectedKey(expected) => found.at_key(&key, expected),
+            About::Warning(message) => found.warn(&key, message),
         }
     }
 }
@@ -48,8 +82,11 @@ pub(super) struct Found<'a> {
 }
 
 impl Plan {
-    /// All of the routes, or all that is wrong with them; does no I/O.
-    pub(super) fn new(site: &Site) -> Result<Self, Vec<Complaint>> {
+    /// All of the routes, with warnings, or all that is wrong with them; does no I/O.
+    pub(super) fn new(
+        site: &Site,
+        probes: &[Probe],
+    ) -> Result<(Self, Vec<Complaint>), Vec<Complaint>> {
         let mut plan = Self {
             table: Table {
                 router: Router::new(),
@@ -58,13 +95,13 @@ impl Plan {
             pending: Vec::new(),
         };
         let mut complaints = Vec::new();
+        let written = Written::of(site);
         for (pattern, route) in &site.routes {
-            if let Err(expected) = plan.add(pattern, route) {
-                complaints.extend(expected.into_iter().map(|complaint| Complaint {
-                    key: format!("{}{}", key(pattern), complaint.key),
-                    ..complaint
-                }));
-            }
+            let found = plan.add(pattern, route, &written, probes);
+            complaints.extend(found.into_iter().map(|complaint| Complaint {
+                key: format!("{}{}", key(pattern), complaint.key),
+                ..complaint
+            }));
         }
         if !site.routes.contains_key("/") {
             let message = Respond {
@@ -76,10 +113,10 @@ impl Plan {
                 ..Route::default()
             };
             // No pattern but `/` itself stands in its way, or it is answered by that one.
-            let _ = plan.add("/", &route);
+            let _ = plan.add("/", &route, &written, &[]);
         }
-        if complaints.is_empty() {
-            Ok(plan)
+        if complaints.iter().all(Complaint::is_warning) {
+            Ok((plan, complaints))
         } else {
             Err(complaints)
         }
@@ -90,10 +127,11 @@ impl Plan {
         let Self { mut table, pending } = self;
         let mut found = Findings::default();
         for (index, key, pending) in pending {
-            match pending.open(with) {
+            let key = format!("{key}.{}", pending.key());
+            match pending.open(&key, with) {
                 Ok(action) => table.routes[index].action = action,
-                Err((of, Unservable::Failed(why))) => found.failed(&format!("{key}.{of}"), why),
-                Err((of, Unservable::Refused(why))) => found.refused(&format!("{key}.{of}"), why),
+                Err(Unservable::Unreadable(error)) => found.unreadable(&key, &error),
+                Err(Unservable::Refused(why)) => found.refused(&key, why),
             }
         }
         match found.is_empty() {
@@ -102,29 +140,66 @@ impl Plan {
         }
     }
 
-    fn add(&mut self, pattern: &str, route: &Route) -> Result<(), Vec<Complaint>> {
-        let mut wrong = Vec::new();
+    /// Adds a route, unless anything is wrong with it.
+    fn add(
+        &mut self,
+        pattern: &str,
+        route: &Route,
+        written: &Written<'_>,
+        probes: &[Probe],
+    ) -> Vec<Complaint> {
+        let mut found = Vec::new();
         let index = self.table.routes.len();
         let read = Pattern::read(pattern).map_err(str::to_owned);
         let read = read.and_then(|read| {
-            self.table.enter(&read, index)?;
+            self.table.enter(&read, index, written)?;
             Ok(read)
         });
         let read = read.unwrap_or_else(|expected| {
-            wrong.push(Complaint {
-                key: String::new(),
-                expected,
-            });
+            found.push(Complaint::of_key("", expected));
             Pattern::none()
         });
-        let (served, pending) = Served::new(route, &read, &mut wrong);
-        if !wrong.is_empty() {
-            return Err(wrong);
+        let doubts = read.doubts(pattern, probes).into_iter();
+        found.extend(doubts.map(|doubt| Complaint::warning("", doubt)));
+        let (served, pending) = Served::new(route, &read, &mut found);
+        if found.iter().all(Complaint::is_warning) {
+            self.table.routes.push(served);
+            let pending = pending.map(|pending| (index, key(pattern), pending));
+            self.pending.extend(pending);
         }
-        self.table.routes.push(served);
-        self.pending
-            .extend(pending.map(|pending| (index, key(pattern), pending)));
-        Ok(())
+        found
+    }
+}
+
+/// Patterns as the settings write them, by their form for matchit.
+struct Written<'s> {
+    site: &'s Site,
+    /// Made for the first error that asks.
+    patterns: OnceCell<HashMap<String, &'s str>>,
+}
+
+impl<'s> Written<'s> {
+    fn of(site: &'s Site) -> Self {
+        let patterns = OnceCell::new();
+        Self { site, patterns }
+    }
+
+    fn pattern(&self, translated: &str) -> String {
+        let patterns = self.patterns.get_or_init(|| {
+            let mut patterns = HashMap::new();
+            for pattern in self.site.routes.keys() {
+                let Ok(read) = Pattern::read(pattern) else {
+                    continue;
+                };
+                for translated in read.without_rest.into_iter().chain([read.translated]) {
+                    // The first is the one in the way: the others conflict with it.
+                    patterns.entry(translated).or_insert(pattern.as_str());
+                }
+            }
+            patterns
+        });
+        let written = patterns.get(translated).map(|&pattern| pattern.to_owned());
+        written.unwrap_or_else(|| Pattern::written(translated))
     }
 }
 
@@ -143,13 +218,18 @@ impl Table {
         })
     }
 
-    fn enter(&mut self, pattern: &Pattern, route: usize) -> Result<(), String> {
+    fn enter(
+        &mut self,
+        pattern: &Pattern,
+        route: usize,
+        written: &Written<'_>,
+    ) -> Result<(), String> {
         for pattern in pattern.without_rest.iter().chain([&pattern.translated]) {
             self.router
                 .insert(pattern, route)
                 .map_err(|error| match error {
                     InsertError::Conflict { with } => {
-                        let with = Pattern::written(&with);
+                        let with = written.pattern(&with);
                         format!("a pattern that does not match what `{with}` matches")
                     }
                     other => other.to_string(),
@@ -178,7 +258,7 @@ mod tests {
     }
 
     fn table(site: &Site) -> Table {
-        Plan::new(site).expect("sound routes").table
+        Plan::new(site, &[]).expect("sound routes").0.table
     }
 
     /// The body that a path is answered with, and its type.
@@ -199,7 +279,7 @@ mod tests {
     }
 
     fn keys(site: &Site) -> Vec<String> {
-        let complaints = Plan::new(site).err().unwrap_or_default();
+        let complaints = Plan::new(site, &[]).err().unwrap_or_default();
         let mut keys: Vec<_> = complaints.into_iter().map(|wrong| wrong.key).collect();
         keys.sort();
         keys

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::{pattern::name_of, table::Complaint};
 use matchit::Params;
 use percent_encoding::{
     AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode,
@@ -139,6 +140,88 @@ impl Template {
         });
         texts.collect::<String>().into()
     }
+}
+
+/// The names in braces that the pattern does not have, each once: the first few.
+fn unknown<'t>(text: &'t str, names: &[String]) -> Vec<&'t str> {
+    let mut unknown: Vec<&str> = Vec::new();
+    for (at, _) in text.match_indices('{') {
+        let inside = &text[at + 1..];
+        // No further than any name is long: a text of braces that never close takes no longer.
+        let inside = &inside[..inside.floor_char_boundary(NAME)];
+        let name = inside.split_once('}').and_then(|(name, _)| name_of(name));
+        let is_name = |name: &&str| !name.starts_with(|char: char| char.is_ascii_digit());
+        let Some(name) = name.filter(is_name) else {
+            continue;
+        };
+        if !names.iter().any(|known| known == name) && !unknown.contains(&name) {
+            unknown.push(name);
+            if unknown.len() == UNKNOWN {
+                break;
+            }
+        }
+    }
+    unknown
+}
+
+/// Bytes of a name that is looked for, and its brace.
+const NAME: usize = 65;
+
+/// Unknown names that are reported of one text.
+const UNKNOWN: usize = 3;
+
+/// Where a text is sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Text {
+    /// An address or a header: braces have no other use there.
+    Line,
+    /// A body: braces may be part of it.
+    Body,
+}
+
+/// Names in braces that the pattern does not have: an error in a [`Text::Line`] of a pattern with
+/// names, else a warning.
+pub(super) fn unknown_names(key: &str, text: &str, names: &[String], of: Text) -> Vec<Complaint> {
+    if names.is_empty() && of == Text::Body {
+        return Vec::new();
+    }
+    let unknown = unknown(text, names).into_iter();
+    let complaints = unknown.map(|unknown| match of {
+        Text::Line if !names.is_empty() => {
+            let hint = hint(meant(unknown, names));
+            let expected = format!("names of the pattern in braces, not `{{{unknown}}}`{hint}");
+            Complaint::new(key, expected)
+        }
+        _ => Complaint::warning(key, sent_as_it_is(unknown, meant(unknown, names))),
+    });
+    complaints.collect()
+}
+
+/// What to warn of in a file's text, which others may have written: names in braces that are nearly
+/// one of the pattern's.
+pub(super) fn misspelt_names(text: &str, names: &[String]) -> Vec<String> {
+    let unknown = unknown(text, names).into_iter();
+    let misspelt = unknown.filter_map(|unknown| {
+        let meant = meant(unknown, names)?;
+        Some(sent_as_it_is(unknown, Some(meant)))
+    });
+    misspelt.collect()
+}
+
+fn sent_as_it_is(unknown: &str, meant: Option<&String>) -> String {
+    let hint = hint(meant);
+    format!("`{{{unknown}}}` is sent as it is: the pattern has no such name{hint}")
+}
+
+fn hint(meant: Option<&String>) -> String {
+    meant.map_or_else(String::new, |name| format!(" (did you mean `{{{name}}}`?)"))
+}
+
+/// The name that an unknown one was probably meant to be.
+fn meant<'n>(unknown: &str, names: &'n [String]) -> Option<&'n String> {
+    let distance = |name: &&String| strsim::damerau_levenshtein(unknown, name);
+    let is_near = |name: &&String| distance(name) <= unknown.len().max(3) / 3;
+    names.iter().filter(is_near).min_by_key(distance)
 }
 
 /// Where the first of `names` stands in braces.

@@ -16,7 +16,7 @@ pub(crate) enum Event<'a> {
     /// The first generation is served: says where.
     Serving(&'a Snapshot),
     Attempt(&'a Attempt),
-    /// Something about the settings that is no error, and is probably not as it was meant.
+    /// A setting is valid and probably not what was meant.
     Warning(&'a Diagnostic),
     /// What is wrong follows, as a person sees it.
     CannotStart,
@@ -204,7 +204,7 @@ impl fmt::Display for Event<'_> {
                 )
             }
             Self::Attempt(attempt) => attempt.fmt(f),
-            Self::Warning(diagnostic) => diagnostic.fmt(f),
+            Self::Warning(warning) => warning.fmt(f),
             Self::CannotStart => f.write_str("cannot start:"),
             Self::TriedAgain(number) => write!(
                 f,

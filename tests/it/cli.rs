@@ -138,11 +138,15 @@ fn check_tells_all_that_is_wrong_with_its_place_and_is_78() {
 #[test]
 fn check_builds_as_serve_would() {
     let text = "[app.routes.\"/\"]\nrespond = { body_file = \"gone.html\" }\n";
-    let ran = Setup::new(text).ask(&["check"]);
-    assert_eq!(ran.code, 1);
-    let told =
-        "settings/default.toml:2:25: app.routes.\"/\".respond.body_file: cannot read `gone.html`";
-    assert!(ran.err.contains(told), "{}", ran.err);
+    let setup = Setup::new(text);
+    let gone = setup.settings().join("gone.html");
+    let ran = setup.ask(&["check"]);
+    assert_eq!(ran.code, 78);
+    let told = format!(
+        "settings/default.toml:2:25: app.routes.\"/\".respond.body_file: cannot read `{}`",
+        gone.display()
+    );
+    assert!(ran.err.contains(&told), "{}", ran.err);
     assert!(
         ran.err
             .contains("2 | respond = { body_file = \"gone.html\" }\n")
@@ -233,10 +237,13 @@ fn a_pid_file_that_is_another_s_by_then_is_left_alone() {
 #[test]
 fn a_pid_file_that_cannot_be_written_is_a_failed_start() {
     for path in ["nowhere/everup.pid", "settings"] {
-        let (code, log) = Setup::new(SOUND).arg("--pid-file").arg(path).run();
+        let setup = Setup::new(SOUND);
+        let resolved = setup.home().join(path);
+        let (code, log) = setup.arg("--pid-file").arg(path).run();
         assert_eq!(code, 1, "{path}: {log}");
+        let resolved = resolved.display();
         assert!(
-            log.contains(&format!("cannot write the pid file `{path}`")),
+            log.contains(&format!("cannot write the pid file `{resolved}`")),
             "{log}"
         );
     }

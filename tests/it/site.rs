@@ -1,5 +1,7 @@
 //! What the program serves: answers and redirects here, files in `files`.
+mod checks;
 mod files;
+mod served;
 
 use crate::support::{Program, Response, Setup, request};
 use std::fs;
@@ -125,7 +127,7 @@ fn another_content_of_a_body_file_is_another_generation() {
     let error = &attempt["errors"][0];
     assert_eq!(error["key"], "app.routes.\"/page\".respond.body_file");
     let says = error["message"].as_str().expect("a message");
-    assert!(says.contains("cannot read `page.txt`"), "{says}");
+    assert!(says.contains("page.txt`: no such file"), "{says}");
     assert_eq!(program.get("/page").text(), "two");
 }
 

@@ -209,7 +209,7 @@ fn what_cannot_be_served_is_rejected_at_its_key_and_changes_nothing() {
     let other = Identity::new();
     let cases = [
         ("cert.pem", "", "certificate", "found none"),
-        ("cert.pem", &other.key, "certificate", "holds a private key"),
+        ("cert.pem", &other.key, "certificate", "not swapped"),
         (
             "cert.pem",
             "-----BEGIN CERTIFICATE-----\nAAAA\n",
@@ -220,17 +220,22 @@ fn what_cannot_be_served_is_rejected_at_its_key_and_changes_nothing() {
             "cert.pem",
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             "certificate",
-            "certificate 1 of the file is none",
+            "certificate 1 of the file cannot be read",
         ),
         (
             "cert.pem",
             &other.certificate,
             "key",
-            "not the certificate's",
+            "does not match the certificate",
         ),
         ("key.pem", "", "key", "found none"),
-        ("key.pem", &other.certificate, "key", "found none"),
-        ("key.pem", &other.key, "key", "not the certificate's"),
+        ("key.pem", &other.certificate, "key", "not swapped"),
+        (
+            "key.pem",
+            &other.key,
+            "key",
+            "does not match the certificate",
+        ),
         (
             "key.pem",
             "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n",

@@ -184,7 +184,7 @@ fn a_log_that_cannot_be_opened_rejects_the_reload_at_its_place() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).expect("a FIFO");
     for (file, why) in [
         ("settings", "directory"),
-        ("nowhere/everup.log", "No such file"),
+        ("nowhere/everup.log", "nowhere/everup.log`: no such file"),
         ("fifo", "a FIFO that nobody reads"),
     ] {
         program.edit(&logging(&format!("level = \"debug\"\nfile = \"{file}\"")));
