@@ -211,12 +211,6 @@ fn load(
     let (author, sources) = (job.author.clone(), job.sources.clone());
     let (current, reaper) = (job.current.clone(), job.reaper.clone());
     move || {
-        // A socket that nobody can connect to any more is made anew, though no setting differs.
-        let lacks_file = |current: &Current| {
-            let mut listeners = current.snapshot.all_listeners();
-            listeners.any(|listener| !listener.has_file())
-        };
-        let is_forced = is_forced || current.as_ref().is_some_and(lacks_file);
         if let Some(watching) = current.as_ref().and_then(|it| it.watching.as_ref()) {
             watching.follow();
         }
@@ -227,16 +221,21 @@ fn load(
         };
         let (settings, app) = author.load(&sources, baseline, deadline)?;
         let read = Read::new(settings, app, &reaper);
-        let Some(Current { content, .. }) = current else {
+        let Some(Current {
+            content, snapshot, ..
+        }) = current
+        else {
             return Ok(Found::New(read));
         };
+        // A socket that nobody can connect to any more is made anew, though no setting differs.
+        let lacks_file = || snapshot.all_listeners().any(|it| !it.has_file());
         let (was, is) = (&content.settings.effective, &read.settings.effective);
         let is_same = || {
             is.digest(&content.files) == *content.digest
                 && is.has_secrets_of(was)
                 && content.files.unchanged()
         };
-        if !is_forced && is_same() {
+        if !is_forced && is_same() && !lacks_file() {
             let shadowed = shadowed(was, is);
             // Twice in memory only where it differs: values may stand elsewhere now.
             let settings = match is.has_texts_of(&content.shown.effective) {

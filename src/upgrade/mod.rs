@@ -7,7 +7,8 @@
 //! of it reaches its own children. It starts as ever, but takes sockets instead of binding them.
 //! *Ready*: it serves, and says so. *Commit*: the old one writes that all is theirs. Until that has
 //! been received the sockets belong to both: whichever ends first closes its own handles and no
-//! more. Then the old one drains, and leaves open what the new one has.
+//! more. Then the old one drains, and leaves open what the new one has. *Carry*: it passes idle
+//! connections on; each stays its own until the new one has answered that it has taken it.
 //!
 //! Whoever dies, dies with its end of the pair: the other one serves on. Nothing is waited for
 //! longer than `reload.timeout`.

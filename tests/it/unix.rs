@@ -192,6 +192,12 @@ fn a_socket_whose_file_was_removed_is_made_anew_by_a_reload_and_its_connections_
         assert_eq!((answer.status, answer.closes()), (200, false));
         assert_eq!(program.reload().1["outcome"], "unchanged");
     }
+    // It forces nothing else: settings that are all gone are not applied.
+    fs::remove_file(&path).expect("it is there");
+    program.write("default.toml", "");
+    assert_eq!(program.reload().0, 422);
+    program.edit(LOCAL);
+    program.reload_applied();
     // Another program's, which has ended since.
     fs::remove_file(&path).expect("it is there");
     drop(UnixListener::bind(&path).expect("it is free"));
