@@ -4,6 +4,7 @@ mod handlers;
 mod history;
 mod late;
 mod logs;
+mod named;
 mod services;
 mod sources;
 mod threads;

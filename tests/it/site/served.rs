@@ -7,7 +7,7 @@ use rustix::{
     fs::{AtFlags, CWD, Mode, Timespec, Timestamps, chmodat, utimensat},
     process::geteuid,
 };
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Instant};
 
 const ROUTE: &str = "[app.routes.\"/{path}*\"]\nfiles = \"public\"\n";
 
@@ -132,6 +132,7 @@ fn a_file_that_may_not_be_read_is_403_and_a_warning_with_its_path() {
         return;
     };
     let program = setup.serve();
+    let begun = Instant::now();
     for path in ["/secret.txt", "/closed/a.txt", "/closed/"] {
         let answer = program.get(path);
         assert_eq!(answer.status, 403, "{path}: {}", answer.text());
@@ -148,5 +149,8 @@ fn a_file_that_may_not_be_read_is_403_and_a_warning_with_its_path() {
     eventually("the reload's line", || {
         (program.count_log("unchanged") > 0).then_some(())
     });
-    assert_eq!(program.count_log("permission denied"), 1);
+    // One, and one more for each ten seconds that a slow machine takes.
+    let most = 1 + begun.elapsed().as_secs() / 10;
+    let logged = program.count_log("permission denied");
+    assert!((1..=most).contains(&(logged as u64)), "{logged} lines");
 }
