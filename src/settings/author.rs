@@ -13,7 +13,21 @@ use std::io;
 /// The settings of a service: its table `[app]`.
 ///
 /// Doc comments of the type become the descriptions of its schema. Put `#[serde(default)]` on it,
-/// so that every setting may be left out. A key that the type does not know is an error by itself.
+/// so that every setting may be left out: a key without a default is required, whether or not its
+/// table is there. A key that the type does not know is an error by itself.
+///
+/// Where a later layer sets another variant of an enum, that one replaces the first. The same holds for
+/// keys of a struct that exclude each other, if its schema says so by `oneOf`:
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use schemars::JsonSchema;
+/// # use serde_json::json;
+/// #[derive(Serialize, Deserialize, JsonSchema, Default)]
+/// #[serde(default)]
+/// #[schemars(extend("oneOf" = [{ "required": ["path"] }, { "required": ["url"] }]))]
+/// struct Source { path: Option<String>, url: Option<String> }
+/// ```
 pub trait Settings:
     Serialize + DeserializeOwned + JsonSchema + Default + Send + Sync + 'static
 {

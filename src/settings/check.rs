@@ -112,6 +112,7 @@ fn told(finding: Finding, effective: &Effective) -> Diagnostic {
         (Wrong::Failed(why), _) => (why, Fault::Build),
         (Wrong::Refused(why), _) => (why, Fault::Settings),
     };
+    let message = message + &effective.parts_elsewhere(&path);
     Diagnostic {
         kind,
         ..Diagnostic::settings(effective.place(&path), &path, message)
@@ -154,6 +155,7 @@ fn check_addresses(
             true => format!("{address} is the address of {first} already"),
             false => format!("{address} and {other}, the address of {first}, are one"),
         };
+        let message = message + &effective.elsewhere(first, key);
         diagnostics.push(effective.diagnostic(Fault::Settings, key, &message));
     }
 }
@@ -176,8 +178,9 @@ fn check_tls(server: &Server, effective: &Effective, diagnostics: &mut Vec<Diagn
         if listener.tls.is_some() && listener.h2c {
             let message = "`h2c` is HTTP/2 without TLS, and this listener has `tls`, which brings \
                            HTTP/2 by itself";
-            let key = format!("server.listeners.{name}.h2c");
-            diagnostics.push(effective.diagnostic(Fault::Settings, &key, message));
+            let [key, tls] = ["h2c", "tls"].map(|key| format!("server.listeners.{name}.{key}"));
+            let message = message.to_owned() + &effective.elsewhere(&tls, &key);
+            diagnostics.push(effective.diagnostic(Fault::Settings, &key, &message));
         }
     }
 }

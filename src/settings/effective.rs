@@ -7,7 +7,7 @@ use super::key;
 use super::secret::{Kept, REDACTED};
 use super::show;
 use super::text::{Discretion, SourceText};
-use super::tree::{At, Hidden, Tree};
+use super::tree::{At, Hidden, Tree, is_removal, live};
 use config::{Value, ValueKind};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
@@ -162,6 +162,38 @@ impl Effective {
         diagnostic.with_excerpt(&self.tree.sources, self.discretion())
     }
 
+    /// Where a setting stands, as the end of a message about another one, by their dotted keys;
+    /// empty where both are in one source, or it is a default.
+    pub(super) fn elsewhere(&self, key: &str, of: &str) -> String {
+        let place = |key| self.place(&key::split(key)?);
+        match (place(key), place(of)) {
+            (Some(place), of) if of.as_ref().is_none_or(|of| of.source != place.source) => {
+                format!(" (`{key}` stands at {place})")
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Where entries of a table stand that another source sets than the table, as the end of a
+    /// message about it.
+    pub(super) fn parts_elsewhere(&self, path: &[String]) -> String {
+        let Some(ValueKind::Table(table)) = self.set(path).map(|value| &value.kind) else {
+            return String::new();
+        };
+        let mut known: Vec<String> = self.place(path).map(|it| it.source).into_iter().collect();
+        let mut others = Vec::new();
+        for place in live(table).filter_map(|(_, value)| self.tree.place(value, At::Key)) {
+            if !known.contains(&place.source) {
+                known.push(place.source.clone());
+                others.push(place.to_string());
+            }
+        }
+        match others.is_empty() {
+            true => String::new(),
+            false => format!(" (part of it stands at {})", others.join(" and at ")),
+        }
+    }
+
     pub(super) fn discretion(&self) -> Discretion {
         match self.secrets.is_empty() {
             true => Discretion::Open,
@@ -198,7 +230,23 @@ impl Effective {
     /// As [`place`](Self::place), of the key or of the value.
     pub(super) fn place_at<S: AsRef<str>>(&self, path: &[S], at: At) -> Option<Place> {
         let at = if self.is_secret(path) { At::Key } else { at };
-        self.tree.place(self.tree.get(path)?, at)
+        self.tree.place(self.set(path)?, at)
+    }
+
+    /// What sources set at a path and is in force; `None` for a default.
+    fn set<S: AsRef<str>>(&self, path: &[S]) -> Option<&Value> {
+        let value = self.tree.get(path)?;
+        // Unless it is data, a `null` has made room for the default.
+        let is_default = is_removal(value) && self.json_at(path).is_some_and(|it| !it.is_null());
+        (!is_default).then_some(value)
+    }
+
+    fn json_at<S: AsRef<str>>(&self, path: &[S]) -> Option<&Json> {
+        path.iter()
+            .try_fold(&self.json, |value, segment| match value {
+                Json::Array(list) => list.get(segment.as_ref().parse::<usize>().ok()?),
+                value => value.get(segment.as_ref()),
+            })
     }
 
     /// Where a value of the tree stands, as a text.
@@ -226,15 +274,10 @@ impl Effective {
         if self.is_secret(path) {
             return None;
         }
-        if let Some(value) = self.tree.get(path) {
+        if let Some(value) = self.set(path) {
             return Some(diagnostic::found(value));
         }
-        let value = path
-            .iter()
-            .try_fold(&self.json, |value, segment| match value {
-                Json::Array(list) => list.get(segment.as_ref().parse::<usize>().ok()?),
-                value => value.get(segment.as_ref()),
-            })?;
+        let value = self.json_at(path)?;
         Some(match value {
             Json::Null => "nothing".to_owned(),
             Json::Object(_) => "a table".to_owned(),

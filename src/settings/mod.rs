@@ -63,12 +63,13 @@ use diagnostic::report;
 use gather::Gathered;
 use secret::Vault;
 use serde_json::Value as Json;
+use shape::Shape;
 use std::cell::{LazyCell, RefCell};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use text::{Discretion, SourceText};
-use tree::{Layer, Tree};
+use tree::{Layer, Tree, is_removal};
 
 /// Settings that are right.
 #[derive(Debug)]
@@ -147,7 +148,7 @@ pub(crate) fn load<S: Settings>(
     // Made only where it is asked: by variables, and by errors.
     let schema: LazyCell<Json> = LazyCell::new(schema::<S>);
     let Merged {
-        tree,
+        mut tree,
         is_whole,
         mut diagnostics,
     } = merge(gathered, sources, &schema);
@@ -191,11 +192,12 @@ pub(crate) fn load<S: Settings>(
             return fail(diagnostics, &tree.sources);
         }
     };
+    let mut warnings = near_miss::near_misses(sources.environment(), &schema);
+    warnings.append(&mut tree.warnings);
     let mut effective = Effective::new(json, tree, secrets);
     if reads_ahead {
         effective.find_secrets();
     }
-    let mut warnings = near_miss::near_misses(sources.environment(), &schema);
     // How settings stand to each other is not known where a file could not be read whole.
     if is_whole {
         check::check(&tables, &effective, &mut diagnostics, &mut warnings);
@@ -244,8 +246,18 @@ fn merge(gathered: Gathered, sources: &Sources, schema: &LazyCell<Json>) -> Merg
         layers.push(layer);
         texts.push(text);
     }
+    let mut tree = Tree::new(layers, texts, schema);
+    // A key without a default is required whether or not its table is there.
+    let is_there = tree.get(&["app"]).is_some_and(|app| !is_removal(app));
+    if !is_there
+        && Shape::new(schema)
+            .within("app")
+            .is_some_and(|app| app.is_table())
+    {
+        tree.require_table("app");
+    }
     Merged {
-        tree: Tree::new(layers, texts),
+        tree,
         is_whole,
         diagnostics,
     }

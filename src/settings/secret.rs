@@ -3,6 +3,7 @@
 use super::build::{Sum, sum};
 use super::environment::Environment;
 use super::file;
+use super::tree::live;
 use config::{Value, ValueKind};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
@@ -205,7 +206,8 @@ fn reference(value: &Value) -> Option<Reference<'_>> {
     let ValueKind::Table(table) = &value.kind else {
         return None;
     };
-    let (key, value) = table.iter().next().filter(|_| table.len() == 1)?;
+    let mut live = live(table);
+    let (key, value) = live.next().filter(|_| live.next().is_none())?;
     match (key.as_str(), &value.kind) {
         ("env", ValueKind::String(name)) => Some(Reference::Variable(name)),
         ("file", ValueKind::String(path)) => Some(Reference::File(path)),

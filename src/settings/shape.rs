@@ -7,6 +7,7 @@ use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 
 /// References and alternatives that one key may lead through.
 const STEPS: usize = 32;
@@ -48,6 +49,15 @@ pub(super) fn has_secrets(schema: &Json) -> bool {
 pub(super) struct Shape<'s> {
     root: &'s Json,
     alternatives: Vec<&'s Json>,
+    /// Lists of which one element holds.
+    choices: Vec<&'s [Json]>,
+}
+
+/// One element of a choice.
+struct Choice<'s> {
+    required: Vec<&'s str>,
+    /// All keys that it speaks of.
+    keys: BTreeSet<&'s str>,
 }
 
 impl<'s> Shape<'s> {
@@ -55,6 +65,7 @@ impl<'s> Shape<'s> {
         let mut shape = Shape {
             root: schema,
             alternatives: Vec::new(),
+            choices: Vec::new(),
         };
         shape.add(schema);
         shape
@@ -77,6 +88,7 @@ impl<'s> Shape<'s> {
         let mut inner = Shape {
             root: self.root,
             alternatives: Vec::new(),
+            choices: Vec::new(),
         };
         for schema in &self.alternatives {
             let property = schema.pointer("/properties").and_then(|all| all.get(key));
@@ -110,18 +122,78 @@ impl<'s> Shape<'s> {
         first.is_some_and(|first| first == "object" && types.all(|other| other == "object"))
     }
 
+    /// The keys that cannot stand beside those that are set, where keys exclude each other: of
+    /// `oneOf` and `anyOf`, all but the element of which a key is set that no other one has, and what
+    /// depends on them.
+    pub(super) fn excluded_by(&self, is_set: impl Fn(&str) -> bool) -> Vec<&'s str> {
+        let mut excluded = Vec::new();
+        for choice in &self.choices {
+            let choices: Vec<Choice<'s>> = choice.iter().map(|it| self.choice(it)).collect();
+            let is_chosen = |index: &usize| {
+                let mut required = choices[*index].required.iter();
+                required.any(|key| {
+                    let mut others = choices.iter().enumerate();
+                    is_set(key)
+                        && others.all(|(it, other)| it == *index || !other.keys.contains(key))
+                })
+            };
+            let mut chosen = (0..choices.len()).filter(is_chosen);
+            let (Some(chosen), None) = (chosen.next(), chosen.next()) else {
+                continue;
+            };
+            let keys = choices.iter().flat_map(|choice| &choice.keys);
+            excluded.extend(keys.filter(|key| !choices[chosen].keys.contains(*key)));
+        }
+        let dependents = self.alternatives.iter().filter_map(|schema| {
+            let dependents = schema.get("dependentRequired")?.as_object()?;
+            let is_excluded = |needed: &Json| excluded.iter().any(|key| needed == key);
+            let excluded = dependents.iter().filter(move |(_, needed)| {
+                let mut needed = needed.as_array().into_iter().flatten();
+                needed.any(is_excluded)
+            });
+            Some(excluded.map(|(key, _)| key.as_str()).collect::<Vec<_>>())
+        });
+        let dependents: Vec<&str> = dependents.flatten().collect();
+        excluded.extend(dependents);
+        excluded
+    }
+
+    fn choice(&self, schema: &'s Json) -> Choice<'s> {
+        let schema = self.target(schema).unwrap_or(schema);
+        let required = schema.get("required").and_then(Json::as_array);
+        let required = required.into_iter().flatten().filter_map(Json::as_str);
+        let required: Vec<&str> = required.collect();
+        let properties = schema.get("properties").and_then(Json::as_object);
+        let keys = properties
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.as_str());
+        Choice {
+            keys: keys.chain(required.iter().copied()).collect(),
+            required,
+        }
+    }
+
+    /// What a reference leads to.
+    fn target(&self, schema: &'s Json) -> Option<&'s Json> {
+        let reference = schema.get("$ref")?.as_str()?;
+        self.root.pointer(reference.strip_prefix('#')?)
+    }
+
     fn add(&mut self, schema: &'s Json) {
         let mut waiting = vec![schema];
         for _ in 0..STEPS {
             let Some(schema) = waiting.pop() else {
                 return;
             };
-            let reference = schema.get("$ref").and_then(Json::as_str);
-            let target = reference.and_then(|to| self.root.pointer(to.strip_prefix('#')?));
-            waiting.extend(target);
+            waiting.extend(self.target(schema));
             for key in ["anyOf", "oneOf", "allOf"] {
                 let alternatives = schema.get(key).and_then(Json::as_array);
-                waiting.extend(alternatives.into_iter().flatten());
+                let alternatives = alternatives.map_or(&[][..], Vec::as_slice);
+                waiting.extend(alternatives);
+                if key != "allOf" {
+                    self.choices.push(alternatives);
+                }
             }
             self.alternatives.push(schema);
         }

@@ -1,16 +1,24 @@
 //! Layers merged to one tree; each value keeps where it came from.
 //! Owns origins and the merge; how a source becomes a layer is `layer`, types are `de`.
 
-use super::diagnostic::Place;
+use super::diagnostic::{Diagnostic, Place};
+use super::layer::SET;
+use super::shape::Shape;
 use super::text::SourceText;
 use config::{Config, Map, Value, ValueKind};
+use serde_json::Value as Json;
 use std::fmt::Write;
+use std::ops::Deref;
 
 /// A parsed source: later ones win over earlier ones.
 #[derive(Debug)]
 pub(super) struct Layer {
     table: Value,
 }
+
+/// The key of a table that has it alone, with `true`: it removes what earlier layers set in its
+/// place, as `null` does.
+const UNSET: &str = "unset";
 
 /// Where a value stands: its source and the byte offsets of its key and of itself.
 ///
@@ -41,6 +49,8 @@ pub(super) struct Tree {
     pub(super) root: Value,
     pub(super) sources: Vec<SourceText>,
     pub(super) hidden: Vec<Hidden>,
+    /// What layers say without effect.
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 /// A file's value that the environment or `--set` hides.
@@ -80,6 +90,11 @@ impl Origin {
         Value::new(Some(&origin), kind)
     }
 
+    /// Of a key with nothing behind it: that stands where its key does.
+    pub(super) fn is_blank(self) -> bool {
+        self.key == self.value
+    }
+
     /// The byte offset of the key or of the value.
     pub(super) fn offset(self, at: At) -> usize {
         match at {
@@ -100,22 +115,40 @@ impl Origin {
 }
 
 impl Tree {
-    /// Merges layers: tables key by key, all else is replaced, later layers win.
-    pub(super) fn new(layers: Vec<Layer>, sources: Vec<SourceText>) -> Tree {
+    /// Merges layers: tables key by key, all else is replaced, later layers win. Of keys that exclude
+    /// each other, by the schema, those of the latest layer stay.
+    pub(super) fn new(
+        layers: Vec<Layer>,
+        sources: Vec<SourceText>,
+        schema: &dyn Deref<Target = Json>,
+    ) -> Tree {
         let mut merge = Merge {
             sources: &sources,
+            schema,
             path: Vec::new(),
             hidden: Vec::new(),
+            warnings: Vec::new(),
         };
         let mut root = Config::default().cache;
         for layer in layers {
             merge.value(&mut root, layer.table);
         }
-        let hidden = merge.hidden;
+        let Merge {
+            hidden, warnings, ..
+        } = merge;
         Tree {
             root,
             sources,
             hidden,
+            warnings,
+        }
+    }
+
+    /// Puts an empty table at the root's key, so that what is required in it is missing.
+    pub(super) fn require_table(&mut self, key: &str) {
+        if let ValueKind::Table(table) = &mut self.root.kind {
+            let empty = Value::new(None, Map::<String, Value>::new());
+            table.insert(key.to_owned(), empty);
         }
     }
 
@@ -169,11 +202,31 @@ fn bare_source<'s>(sources: &'s [SourceText], value: &Value) -> Option<&'s Sourc
     (source.is_bare() && origin == Origin::bare(origin.source)).then_some(source)
 }
 
+/// Whether a value removes what earlier layers set in its place: `null`, or `{ unset = true }`.
+pub(super) fn is_removal(value: &Value) -> bool {
+    match &value.kind {
+        ValueKind::Nil => true,
+        ValueKind::Table(table) => {
+            let is_true = |value: &Value| matches!(value.kind, ValueKind::Boolean(true));
+            table.len() == 1 && table.get(UNSET).is_some_and(is_true)
+        }
+        _ => false,
+    }
+}
+
+/// The entries of a table without those that are removed.
+pub(super) fn live(table: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    table.iter().filter(|(_, value)| !is_removal(value))
+}
+
 /// The merge of one layer after the other.
 struct Merge<'s> {
     sources: &'s [SourceText],
+    /// Made only where layers meet in a table.
+    schema: &'s dyn Deref<Target = Json>,
     path: Vec<String>,
     hidden: Vec<Hidden>,
+    warnings: Vec<Diagnostic>,
 }
 
 impl Merge<'_> {
@@ -187,6 +240,9 @@ impl Merge<'_> {
         } else if matches!(from.kind, ValueKind::Table(_)) {
             self.open(into);
         }
+        if is_removal(into) || is_removal(&from) {
+            return self.remove(into, from);
+        }
         match (&mut into.kind, from) {
             // An empty table makes room for the other, which is then not copied entry by entry.
             (
@@ -195,30 +251,90 @@ impl Merge<'_> {
                     kind: ValueKind::Table(new),
                     ..
                 },
-            ) if !known.is_empty() => {
-                for (key, value) in new {
-                    match known.get_mut(&key) {
-                        Some(old) => {
-                            self.path.push(key);
-                            self.value(old, value);
-                            self.path.pop();
-                        }
-                        None => {
-                            known.insert(key, value);
-                        }
-                    }
-                }
-            }
-            // `server:` in YAML, with all within it commented out, sets nothing.
-            (
-                ValueKind::Table(_),
-                Value {
-                    kind: ValueKind::Nil,
-                    ..
-                },
-            ) => {}
+            ) if !known.is_empty() => self.table(known, new),
             (_, from) => self.replace(into, from),
         }
+    }
+
+    fn table(&mut self, known: &mut Map<String, Value>, new: Map<String, Value>) {
+        self.drop_excluded(known, &new);
+        for (key, value) in new {
+            match known.get_mut(&key) {
+                Some(old) => {
+                    self.path.push(key);
+                    self.value(old, value);
+                    self.path.pop();
+                }
+                None => {
+                    known.insert(key, value);
+                }
+            }
+        }
+    }
+
+    /// Where either of the two removes.
+    fn remove(&mut self, into: &mut Value, from: Value) {
+        let is_table = matches!(&into.kind, ValueKind::Table(table) if !table.is_empty());
+        let is_blank =
+            matches!(from.kind, ValueKind::Nil) && Origin::of(&from).is_some_and(Origin::is_blank);
+        // `server:` in YAML, with all within it commented out, sets nothing.
+        if is_table && is_blank && !is_removal(into) {
+            let message = "nothing stands behind this key, so it sets nothing (`null` removes what \
+                           earlier layers set)";
+            let place = self.place(&from);
+            self.warnings
+                .push(Diagnostic::settings(place, &self.path, message));
+            return;
+        }
+        self.replace(into, from);
+    }
+
+    /// Drops the keys of a table that those of a later layer exclude.
+    fn drop_excluded(&mut self, known: &mut Map<String, Value>, new: &Map<String, Value>) {
+        if live(new).all(|(key, _)| known.contains_key(key)) {
+            return;
+        }
+        let mut keys = self.path.iter();
+        let shape = keys.try_fold(Shape::new(self.schema), |shape, key| shape.within(key));
+        let is_set = |key: &str| new.get(key).is_some_and(|value| !is_removal(value));
+        for key in shape
+            .map(|shape| shape.excluded_by(is_set))
+            .into_iter()
+            .flatten()
+        {
+            let by = live(new).next().map(|(_, value)| value);
+            let is_rival = |old: &Value| by.is_some_and(|by| self.is_of_one_layer(old, by));
+            let Some(old) = known.get(key).filter(|old| !is_rival(old)) else {
+                continue;
+            };
+            if let Some(by) = by.and_then(|by| self.override_of(by)) {
+                self.hide(key, old.clone(), by);
+            }
+            known.shift_remove(key);
+        }
+    }
+
+    /// Whether both are variables: neither is the later one.
+    fn is_of_one_layer(&self, one: &Value, other: &Value) -> bool {
+        let is_variable = |value| {
+            let source = self.override_of(value).and_then(|it| self.sources.get(it));
+            source.is_some_and(|source| source.name != SET)
+        };
+        is_variable(one) && is_variable(other)
+    }
+
+    fn hide(&mut self, key: &str, value: Value, by: usize) {
+        if Origin::of(&value).is_none() || self.override_of(&value).is_some() {
+            return;
+        }
+        let mut path = self.path.clone();
+        path.push(key.to_owned());
+        self.hidden.push(Hidden { path, value, by });
+    }
+
+    fn place(&self, value: &Value) -> Option<Place> {
+        let origin = Origin::of(value)?;
+        Some(self.sources.get(origin.source)?.place(origin.value))
     }
 
     fn replace(&mut self, into: &mut Value, from: Value) {
@@ -268,7 +384,7 @@ mod tests {
             layers.push(parsed.layer);
             sources.push(source);
         }
-        Tree::new(layers, sources)
+        Tree::new(layers, sources, &Box::new(Json::Null))
     }
 
     fn at(tree: &Tree, path: &[&str], at: At) -> String {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, error::Error, path::PathBuf, sync::Mutex, time:
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::table::{Plan, Table};
 use crate::settings::{Build, Findings, Settings, duration};
@@ -23,9 +23,14 @@ pub struct Site {
     checked: Checked,
 }
 
-/// One route: exactly one of `respond`, `redirect` and `files`.
+/// One route: exactly one of `respond`, `redirect` and `files`. A later layer that gives it another
+/// one replaces the first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(
+    extend("oneOf" = exactly_one(&["respond", "redirect", "files"])),
+    extend("dependentRequired" = { "status": ["redirect"] })
+)]
 pub struct Route {
     /// An answer that is always the same, but for the pattern's own names in it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +62,7 @@ pub struct Route {
 /// `json` and `body_file`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(extend("oneOf" = at_most_one(&["body", "json", "body_file"])))]
 pub struct Respond {
     /// From 200 to 599; default 200.
     #[serde(deserialize_with = "status::of_answer")]
@@ -80,6 +86,19 @@ pub struct Respond {
     #[serde(with = "duration")]
     #[schemars(with = "String")]
     pub(super) delay: Duration,
+}
+
+/// For `oneOf`: exactly one of these keys is there.
+fn exactly_one(keys: &[&str]) -> Vec<Value> {
+    let required = keys.iter().map(|key| json!({ "required": [key] }));
+    required.collect()
+}
+
+/// For `oneOf`: one of these keys is there, or none.
+fn at_most_one(keys: &[&str]) -> Vec<Value> {
+    let one = exactly_one(keys);
+    let none = json!({ "not": { "anyOf": one } });
+    one.into_iter().chain([none]).collect()
 }
 
 /// Which statuses there are. Read as what they may be, so that whoever writes no number at all is

@@ -394,3 +394,59 @@ fn an_empty_text_turns_probes_and_the_token_off() {
     assert_eq!(program.status()["state"], "serving");
     assert_eq!(program.get("/-/livez").status, 404);
 }
+
+#[test]
+fn a_local_file_takes_away_a_listener_a_route_and_a_value() {
+    let program = Setup::new(
+        "[server]\nworkers = 2\n[server.listeners.public]\naddress = \"127.0.0.1:0\"\n\
+         probes = \"/-/\"\n[server.listeners.more]\naddress = \"127.0.0.1:0\"\n\
+         [app]\nmessage = \"here\"\n[app.routes.\"/gone\"]\nrespond = {}\n",
+    )
+    .serve();
+    assert_eq!(program.get("/-/livez").status, 200);
+    assert_eq!(program.get("/gone").status, 200);
+    program.write(
+        "local.yaml",
+        "server:\n  listeners:\n    public: {probes: null}\n    more: null\n\
+         app:\n  message: null\n  routes:\n    /gone: null\n",
+    );
+    let attempt = program.reload_applied();
+    let changes = attempt["changes"].as_array().expect("changes");
+    let keys: Vec<_> = changes.iter().filter_map(|it| it["key"].as_str()).collect();
+    for key in ["app.message", "server.listeners.more.address"] {
+        assert!(keys.contains(&key), "{key} is not in {keys:?}");
+    }
+    assert_eq!(program.get("/-/livez").status, 404);
+    assert_eq!(program.get("/gone").status, 404);
+    assert_eq!(program.get("/").text(), "Before hot reload");
+    let listeners = program.status()["listeners"].as_array().map(Vec::len);
+    assert_eq!(listeners, Some(1));
+    // The same in TOML.
+    program.remove("local.yaml");
+    program.reload_applied();
+    program.write("local.toml", "[app.routes.\"/gone\"]\nunset = true\n");
+    program.reload_applied();
+    assert_eq!(program.get("/gone").status, 404);
+}
+
+#[test]
+fn a_local_file_gives_a_route_another_action() {
+    let route = "[app.routes.\"/a\"]\n";
+    let setup = Setup::new(&format!(
+        "{route}respond = {{ status = 201, body = \"a\" }}\n"
+    ));
+    let program = setup
+        .file(
+            "local.toml",
+            format!("{route}redirect = \"/b\"\nstatus = 307\n"),
+        )
+        .serve();
+    let answer = program.get("/a");
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (307, Some("/b"))
+    );
+    program.remove("local.toml");
+    program.reload_applied();
+    assert_eq!(program.get("/a").status, 201);
+}

@@ -1,7 +1,7 @@
 //! What is within one value as serde asks for it: a table's entries, a list's elements, an enum's
 //! variant.
 
-use super::super::tree::At;
+use super::super::tree::{At, is_removal, live};
 use super::key::Key;
 use super::node::{Node, Step};
 use super::problem::Error;
@@ -17,6 +17,8 @@ pub(super) struct Entries<'t, 'c> {
     entries: Option<<&'t Map<String, Value> as IntoIterator>::IntoIter>,
     /// A struct's keys; `None` for a map, which takes any.
     known: Option<&'static [&'static str]>,
+    /// Whether what is removed is left out. It is data to a type that takes any value.
+    leaves_out_removed: bool,
     entry: Option<(&'t str, &'t Value)>,
     /// How many entries are behind.
     behind: usize,
@@ -40,8 +42,17 @@ impl<'t, 'c> Entries<'t, 'c> {
             within,
             entries: Some(entries),
             known,
+            leaves_out_removed: true,
             entry: None,
             behind,
+        }
+    }
+
+    /// Of a table whose type is not known: all of it is data.
+    pub(super) fn of_any(within: Node<'t, 'c>, table: &'t Map<String, Value>) -> Self {
+        Entries {
+            leaves_out_removed: false,
+            ..Entries::new(within, table, None)
         }
     }
 
@@ -51,6 +62,7 @@ impl<'t, 'c> Entries<'t, 'c> {
             within,
             entries: None,
             known: None,
+            leaves_out_removed: true,
             entry: None,
             behind: 0,
         }
@@ -88,6 +100,7 @@ impl<'t> MapAccess<'t> for Entries<'t, '_> {
                 Some(known) if !known.contains(&key.as_str()) => {
                     node.pass.unknown(node, key, known)
                 }
+                _ if self.leaves_out_removed && is_removal(value) => {}
                 _ => {
                     self.entry = Some((key, value));
                     let key = seed.deserialize(Key(key));
@@ -169,9 +182,10 @@ impl<'t, 'c> Variant<'t, 'c> {
     pub(super) fn of(within: Node<'t, 'c>) -> Option<Self> {
         let (name, content) = match &within.structure().kind {
             ValueKind::String(name) => (name, None),
-            ValueKind::Table(table) if table.len() == 1 => {
-                let (name, content) = table.iter().next()?;
-                (name, Some(content))
+            ValueKind::Table(table) => {
+                let mut live = live(table);
+                let (name, content) = live.next()?;
+                live.next().is_none().then_some((name, Some(content)))?
             }
             _ => return None,
         };

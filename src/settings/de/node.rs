@@ -105,6 +105,21 @@ impl<'t, 'c> Node<'t, 'c> {
     }
 }
 
+/// Hands a value to whoever takes any, unless it is a text, a list or a table.
+fn visit_scalar<'t, V: Visitor<'t>>(scalar: &ValueKind, visitor: V) -> Result<V::Value, Error<'t>> {
+    match scalar {
+        ValueKind::Boolean(value) => visitor.visit_bool(*value),
+        ValueKind::I64(number) => visitor.visit_i64(*number),
+        ValueKind::I128(number) => visitor.visit_i128(*number),
+        ValueKind::U64(number) => visitor.visit_u64(*number),
+        ValueKind::U128(number) => visitor.visit_u128(*number),
+        ValueKind::Float(number) => visitor.visit_f64(*number),
+        ValueKind::Nil | ValueKind::String(_) | ValueKind::Table(_) | ValueKind::Array(_) => {
+            visitor.visit_unit()
+        }
+    }
+}
+
 /// Numbers of one type: whole, and within its range.
 macro_rules! whole_numbers {
     ($($method:ident $visit:ident $number:ty),* $(,)?) => {$(
@@ -123,28 +138,18 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
     /// For types that look at the value before they decide.
     fn deserialize_any<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         self.pass.reads_ahead.set(true);
-        let guess;
-        let kind = match (&self.structure().kind, self.tree().bare_text(self.value)) {
-            (ValueKind::String(text), Some(_)) => {
-                guess = Self::guess(text);
-                match &guess {
-                    ValueKind::String(_) => return visitor.visit_borrowed_str(text),
-                    scalar => scalar,
-                }
-            }
-            (kind, _) => kind,
-        };
-        match kind {
-            ValueKind::Nil => visitor.visit_unit(),
-            ValueKind::Boolean(value) => visitor.visit_bool(*value),
-            ValueKind::I64(number) => visitor.visit_i64(*number),
-            ValueKind::I128(number) => visitor.visit_i128(*number),
-            ValueKind::U64(number) => visitor.visit_u64(*number),
-            ValueKind::U128(number) => visitor.visit_u128(*number),
-            ValueKind::Float(number) => visitor.visit_f64(*number),
-            ValueKind::String(_) => self.deserialize_str(visitor),
-            ValueKind::Table(_) => self.deserialize_map(visitor),
+        match &self.structure().kind {
+            // All that is in it is data.
+            ValueKind::Table(table) => visitor.visit_map(Entries::of_any(self, table)),
             ValueKind::Array(_) => self.deserialize_seq(visitor),
+            ValueKind::String(text) => match self.tree().bare_text(self.value) {
+                Some(text) => match Self::guess(text) {
+                    ValueKind::String(_) => visitor.visit_borrowed_str(text),
+                    scalar => visit_scalar(&scalar, visitor),
+                },
+                None => visitor.visit_borrowed_str(text),
+            },
+            scalar => visit_scalar(scalar, visitor),
         }
     }
 

@@ -48,6 +48,28 @@ impl Problem {
             missing: false,
         }
     }
+
+    /// A key that must be there, and is not or has been removed.
+    fn missing(node: Node<'_, '_>, key: &str) -> Problem {
+        let step = Step::Key(node.step, key);
+        let removed = match &node.structure().kind {
+            ValueKind::Table(table) => table.get(key),
+            _ => None,
+        };
+        let (value, at, what) = match removed {
+            Some(removed) => (removed, At::Key, "removed"),
+            None => (node.value, At::Value, "missing"),
+        };
+        let lacking = Node {
+            value,
+            step: &step,
+            pass: node.pass,
+        };
+        Problem {
+            missing: true,
+            ..Problem::new(lacking, at, format!("{what}, and there is no default"))
+        }
+    }
 }
 
 impl<'t> Error<'t> {
@@ -121,17 +143,7 @@ impl<'t> Error<'t> {
                 };
                 Problem::new(node, at, format!("expected {what}, found {found}"))
             }
-            What::Missing(key) => {
-                let step = Step::Key(node.step, key);
-                let lacking = Node {
-                    step: &step,
-                    ..node
-                };
-                Problem {
-                    missing: true,
-                    ..Problem::new(lacking, at, "missing, and there is no default".to_owned())
-                }
-            }
+            What::Missing(key) => Problem::missing(node, key),
             // What was found says something of a single value only.
             What::Said(words) => match &node.value.kind {
                 ValueKind::Table(_) | ValueKind::Array(_) if at == At::Value => {

@@ -7,7 +7,7 @@ mod overrides;
 mod toml;
 mod yaml;
 
-pub(super) use overrides::{Override, overrides};
+pub(super) use overrides::{Override, SET, overrides};
 
 use super::diagnostic::{Diagnostic, REPORTED};
 use super::key;

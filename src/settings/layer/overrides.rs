@@ -6,7 +6,7 @@ use super::super::key::{self, DEPTH};
 use super::super::shape::Shape;
 use super::super::sources::Sources;
 use super::super::text::SourceText;
-use super::super::tree::{Layer, Origin};
+use super::super::tree::{Layer, Origin, is_removal};
 use super::toml;
 use config::{Map, ValueKind};
 use serde_json::Value as Json;
@@ -20,7 +20,7 @@ pub(in super::super) struct Override {
 }
 
 /// The source name of `--set`.
-const SET: &str = "--set";
+pub(in super::super) const SET: &str = "--set";
 
 /// All overrides, lowest first, or what is wrong with each; `first` is the index of the first
 /// one's source.
@@ -84,13 +84,17 @@ fn one(source: usize, name: &str, path: Vec<String>, value: &str) -> Override {
     let origin = Origin::bare(source);
     let mut path = path.into_iter().rev();
     let leaf = path.next().expect("a path has a segment");
-    let innermost = Map::from_iter([(leaf, origin.tag(value))]);
+    let inline = toml::inline(source, value);
+    // That is no text, whatever is wanted.
+    let removal = inline.clone().filter(is_removal);
+    let value = removal.unwrap_or_else(|| origin.tag(value));
+    let innermost = Map::from_iter([(leaf, value)]);
     let table = path.fold(innermost, |table, segment| {
         Map::from_iter([(segment, origin.tag(table))])
     });
     Override {
         layer: Layer::new(table),
-        text: SourceText::bare(name, toml::inline(source, value)),
+        text: SourceText::bare(name, inline),
     }
 }
 

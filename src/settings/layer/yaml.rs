@@ -129,7 +129,11 @@ fn table(reading: &mut Reading<'_>, entries: Entries<'_>) -> Map<String, Value> 
 fn value(reading: &mut Reading<'_>, node: Spanned<Node<'_>>, key: usize) -> Option<Value> {
     let at = offset(&node.referenced);
     let kind = match node.value {
-        Node::Null => ValueKind::Nil,
+        Node::Null => {
+            let written = raw(reading.text, &node.defined);
+            let is_blank = written.is_none_or(str::is_empty);
+            return Some(reading.tag(ValueKind::Nil, key, if is_blank { key } else { at }));
+        }
         Node::Boolean(value) => ValueKind::Boolean(value),
         Node::Whole(number) => Reading::whole(number),
         Node::Float(number) => {

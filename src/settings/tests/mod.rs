@@ -5,6 +5,7 @@ mod formats;
 mod laws;
 mod layers;
 mod reference;
+mod removal;
 mod secrets;
 mod shown;
 mod size;

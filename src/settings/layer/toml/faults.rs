@@ -16,7 +16,17 @@ use toml_parser::{ParseError, Source};
 const DUPLICATE: &str = "duplicate key";
 
 /// How the parser's errors begin that the text may explain.
-const EXPLAINED: [&str; 3] = [DUPLICATE, "invalid ", "string values must be quoted"];
+const EXPLAINED: [&str; 9] = [
+    DUPLICATE,
+    "string values must be quoted",
+    "invalid boolean",
+    "invalid date-time",
+    "invalid exponent",
+    "invalid float",
+    "invalid fraction",
+    "invalid integer",
+    "invalid mantissa",
+];
 
 /// The parser's errors, explained.
 pub(super) fn explain(text: &str, errors: Vec<Error>) -> Vec<Wrong> {
