@@ -240,6 +240,8 @@ const ADMIN_TIMES: Times = Times {
     write: Duration::from_secs(30),
     handshake: Duration::from_secs(5),
     linger: Duration::ZERO,
+    min_rate: 64,
+    min_rate_grace: Duration::from_secs(60),
 };
 
 async fn start_admin(

@@ -13,7 +13,11 @@ use actix_http::{BoxedPayloadStream, Payload, Request, StatusCode, error::Payloa
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{clock::Allowance, hub::Hub};
+use super::{
+    clock::Allowance,
+    hub::Hub,
+    pace::{Pace, Wait},
+};
 
 /// Holds the request's body to its limits; `most` bytes are the one of its size.
 pub(crate) fn limit(request: &mut Request, hub: &Rc<Hub>, most: u64) -> Rc<Limits> {
@@ -26,7 +30,8 @@ pub(crate) fn limit(request: &mut Request, hub: &Rc<Hub>, most: u64) -> Rc<Limit
     let body = LimitedBody {
         inner: request.take_payload(),
         hub: hub.clone(),
-        allowance: None,
+        waiting: None,
+        pace: Pace::default(),
         left: most,
         limits: limits.clone(),
     };
@@ -70,6 +75,8 @@ impl Limits {
 pub(crate) enum BodyError {
     /// The client sent no piece of it for `server.body_timeout`.
     Late,
+    /// The client was slower than `server.min_rate`.
+    Slow,
     /// It has more bytes than `server.max_body`.
     TooLarge,
 }
@@ -78,6 +85,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Late => "the request's body did not arrive in time",
+            Self::Slow => "the request's body arrived too slowly",
             Self::TooLarge => "the request's body is too large",
         })
     }
@@ -86,7 +94,7 @@ impl fmt::Display for BodyError {
 impl actix_web::ResponseError for BodyError {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Late => StatusCode::REQUEST_TIMEOUT,
+            Self::Late | Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         }
     }
@@ -97,7 +105,8 @@ impl actix_web::ResponseError for BodyError {
 struct LimitedBody {
     inner: Payload<BoxedPayloadStream>,
     hub: Rc<Hub>,
-    allowance: Option<Allowance>,
+    waiting: Option<(Allowance, Wait)>,
+    pace: Pace,
     /// Bytes that may still come.
     left: u64,
     limits: Rc<Limits>,
@@ -111,8 +120,11 @@ impl Stream for LimitedBody {
             return Poll::Ready(Some(Err(PayloadError::Overflow)));
         }
         if let Poll::Ready(piece) = Pin::new(&mut self.inner).poll_next(cx) {
-            self.allowance = None;
+            if let Some((allowance, _)) = self.waiting.take() {
+                self.pace.waited(allowance.used());
+            }
             if let Some(Ok(piece)) = &piece {
+                self.pace.goes_on(piece.len());
                 let Some(left) = self.left.checked_sub(piece.len() as u64) else {
                     self.limits.breaks(BodyError::TooLarge);
                     return Poll::Ready(Some(Err(PayloadError::Overflow)));
@@ -121,10 +133,20 @@ impl Stream for LimitedBody {
             }
             return Poll::Ready(piece);
         }
-        let Self { hub, allowance, .. } = &mut *self;
-        let allowance = allowance.get_or_insert_with(|| Allowance::new(hub, hub.times().body));
+        let Self {
+            hub, waiting, pace, ..
+        } = &mut *self;
+        let (allowance, wait) = waiting.get_or_insert_with(|| {
+            let times = hub.times();
+            let wait = pace.wait(&times, times.body);
+            (Allowance::new(hub, wait.time()), wait)
+        });
         ready!(allowance.poll_over(cx));
-        self.limits.breaks(BodyError::Late);
+        let broken = match wait {
+            Wait::Silent(_) => BodyError::Late,
+            Wait::Slow(_) => BodyError::Slow,
+        };
+        self.limits.breaks(broken);
         Poll::Ready(Some(Err(PayloadError::Io(ErrorKind::TimedOut.into()))))
     }
 }

@@ -58,17 +58,29 @@ impl<'a> Clock<'a> {
 pub(super) struct Allowance {
     sleep: Pin<Box<Sleep>>,
     hub: Rc<Hub>,
+    begun: Instant,
     /// How long the process had stood still before.
+    stood_before: Duration,
+    /// The same, as far as the timer knows.
     stood: Duration,
 }
 
 impl Allowance {
     pub(super) fn new(hub: &Rc<Hub>, time: Duration) -> Self {
+        let begun = Instant::now();
         Self {
-            sleep: Box::pin(sleep_until((Instant::now() + time).into())),
+            sleep: Box::pin(sleep_until((begun + time).into())),
             hub: hub.clone(),
+            begun,
+            stood_before: hub.stood(),
             stood: hub.stood(),
         }
+    }
+
+    /// How much of it is used up.
+    pub(super) fn used(&self) -> Duration {
+        let stood = self.hub.stood() - self.stood_before;
+        self.begun.elapsed().saturating_sub(stood)
     }
 
     /// Ready when it is used up.

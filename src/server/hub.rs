@@ -33,6 +33,10 @@ pub(crate) struct Times {
     pub(crate) handshake: Duration,
     /// How long an idle one that is to end may still bring a request.
     pub(crate) linger: Duration,
+    /// Bytes a second that a client brings or takes of a body, at the least; 0: as slowly as it likes.
+    pub(crate) min_rate: u64,
+    /// How long it may be slower.
+    pub(crate) min_rate_grace: Duration,
 }
 
 impl Times {
@@ -46,6 +50,8 @@ impl Times {
             body: server.body_timeout,
             write: server.write_timeout,
             handshake: server.tls_handshake_timeout,
+            min_rate: server.min_rate.0,
+            min_rate_grace: server.min_rate_grace,
         }
     }
 }

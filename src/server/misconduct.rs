@@ -12,6 +12,8 @@ pub(crate) enum Misconduct {
     Head,
     /// It took no byte of a response.
     Stalled,
+    /// It was slower than it may be, with a body or a response.
+    Slow,
 }
 
 impl fmt::Display for Misconduct {
@@ -19,6 +21,7 @@ impl fmt::Display for Misconduct {
         f.write_str(match self {
             Self::Flood => "it sends too many frames that bring nothing",
             Self::Head => "it completed no request head within `server.client_request_timeout`",
+            Self::Slow => "it was slower than `server.min_rate`",
             Self::Stalled => "it took no byte of a response for `server.write_timeout`",
         })
     }

@@ -31,6 +31,7 @@ mod lent_port;
 mod listener;
 mod misconduct;
 mod origin;
+mod pace;
 mod passage;
 mod probes;
 mod publish;

@@ -79,6 +79,18 @@ pub struct Server {
     #[serde(with = "units::positive_duration")]
     #[schemars(with = "String")]
     pub write_timeout: Duration,
+    /// How many bytes a second a client must bring of a request's body and take of a response, while it
+    /// is waited for, once `min_rate_grace` is over; default `"64B"`; `"0B"`: as few as it likes.
+    #[serde(
+        serialize_with = "units::write_size",
+        deserialize_with = "units::body_size"
+    )]
+    #[schemars(with = "String")]
+    pub min_rate: ByteSize,
+    /// How long a client may be slower than `min_rate` with one body; default `"60s"`.
+    #[serde(with = "units::positive_duration")]
+    #[schemars(with = "String")]
+    pub min_rate_grace: Duration,
     /// For a handshake of TLS, from accept to end; default `"5s"`.
     #[serde(with = "units::positive_duration")]
     #[schemars(with = "String")]
@@ -258,6 +270,8 @@ impl Default for Server {
             client_request_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
+            min_rate: ByteSize::b(64),
+            min_rate_grace: Duration::from_secs(60),
             tls_handshake_timeout: Duration::from_secs(5),
             max_connections: 25_600,
             max_body: ByteSize::mib(1),

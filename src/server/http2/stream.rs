@@ -25,9 +25,10 @@ use super::{
     session::{Entry, Session},
 };
 use crate::server::{
-    body,
+    body::{self, BodyError, Limits},
     clock::Allowance,
     misconduct::Misconduct,
+    pace::{Pace, Wait},
     request::{Handled, Handling},
 };
 
@@ -81,13 +82,14 @@ where
         };
         body::limit(&mut request, conn.hub(), most)
     });
-    let handling = server.track.handle(request, conn, &pin, limits);
+    let handling = server.track.handle(request, conn, &pin, limits.clone());
     let hub = conn.hub().clone();
     let answering = Answering {
         entry,
         is_head,
         date: server.date.clone(),
         upload: upload.clone(),
+        limits,
     };
     Some(async move {
         // What panics here is a response's body: it costs its own stream.
@@ -112,6 +114,8 @@ enum Lost {
     Reset,
     /// The client let no byte of it through for `server.write_timeout`.
     Stalled,
+    /// The client was slower than `server.min_rate`.
+    Slow,
     /// The body failed, or is not as long as it said.
     Body(Box<dyn std::error::Error>),
     /// A response that HTTP/2 does not have, such as one with status 1xx.
@@ -123,6 +127,7 @@ impl std::fmt::Display for Lost {
         match self {
             Self::Reset => f.write_str("reset"),
             Self::Stalled => f.write_str("the client takes nothing"),
+            Self::Slow => f.write_str("the client is too slow"),
             Self::Body(error) => write!(f, "the response's body failed: {error}"),
             Self::Unspeakable(None) => f.write_str("HTTP/2 has no final response of status 1xx"),
             Self::Unspeakable(Some(error)) => write!(f, "the head cannot be sent: {error}"),
@@ -142,6 +147,7 @@ struct Answering {
     is_head: bool,
     date: Rc<Date>,
     upload: Option<Rc<Upload>>,
+    limits: Option<Rc<Limits>>,
 }
 
 impl Answering {
@@ -173,6 +179,9 @@ impl Answering {
             };
             poll_fn(handled).await?
         };
+        if let Some(BodyError::Slow) = self.limits.as_ref().and_then(|limits| limits.broken()) {
+            self.entry.session().conn().blame(Misconduct::Slow);
+        }
         if response.status().is_informational() {
             respond.send_reset(Reason::HTTP_1_1_REQUIRED);
             return Err(Lost::Unspeakable(None));
@@ -219,8 +228,11 @@ impl Answering {
             if let Err(why) = poured {
                 match why {
                     Lost::Body(_) => send.send_reset(Reason::INTERNAL_ERROR),
-                    Lost::Stalled => {
-                        self.entry.expel(Misconduct::Stalled);
+                    Lost::Stalled | Lost::Slow => {
+                        self.entry.expel(match why {
+                            Lost::Slow => Misconduct::Slow,
+                            _ => Misconduct::Stalled,
+                        });
                         send.send_reset(Reason::CANCEL);
                     }
                     Lost::Reset | Lost::Unspeakable(_) => {}
@@ -241,6 +253,7 @@ impl Answering {
             BodySize::Sized(length) => Some(length),
             BodySize::None | BodySize::Stream => None,
         };
+        let mut pace = Pace::default();
         loop {
             self.may_take(send).await?;
             let next = |cx: &mut Context<'_>| match body.as_mut().poll_next(cx) {
@@ -256,7 +269,7 @@ impl Answering {
                 self.entry.takes(piece.len());
             }
             while !piece.is_empty() {
-                let room = self.room(send, piece.len()).await?;
+                let room = self.room(send, piece.len(), &mut pace).await?;
                 let part = piece.split_to(room.min(piece.len()));
                 if let Some(left) = &mut left {
                     let rest = left.checked_sub(part.len() as u64);
@@ -264,6 +277,7 @@ impl Answering {
                 }
                 // The last frame says so, where it is known to be the last.
                 let is_last = left == Some(0) && piece.is_empty();
+                pace.goes_on(part.len());
                 self.entry.goes_on(part.len(), !piece.is_empty());
                 send.send_data(part, is_last)?;
                 self.entry.session().gives();
@@ -300,13 +314,20 @@ impl Answering {
     }
 
     /// How many bytes the client has room for; waits for some.
-    async fn room(&self, send: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, Lost> {
+    async fn room(
+        &self,
+        send: &mut SendStream<Bytes>,
+        wanted: usize,
+        pace: &mut Pace,
+    ) -> Result<usize, Lost> {
         send.reserve_capacity(wanted.min(PIECE));
         if send.capacity() > 0 {
             return Ok(send.capacity());
         }
         let hub = self.entry.session().conn().hub();
-        let mut allowance = Allowance::new(hub, hub.times().write);
+        let times = hub.times();
+        let wait = pace.wait(&times, times.write);
+        let mut allowance = Allowance::new(hub, wait.time());
         let room = |cx: &mut Context<'_>| {
             loop {
                 return Poll::Ready(match send.poll_capacity(cx) {
@@ -315,11 +336,16 @@ impl Answering {
                     Poll::Ready(Some(Err(_)) | None) => Err(Lost::Reset),
                     Poll::Pending => {
                         ready!(allowance.poll_over(cx));
-                        Err(Lost::Stalled)
+                        Err(match wait {
+                            Wait::Silent(_) => Lost::Stalled,
+                            Wait::Slow(_) => Lost::Slow,
+                        })
                     }
                 });
             }
         };
-        poll_fn(room).await
+        let room = poll_fn(room).await;
+        pace.waited(allowance.used());
+        room
     }
 }

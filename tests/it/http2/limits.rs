@@ -205,6 +205,55 @@ fn a_client_with_small_windows_is_served() {
 }
 
 #[test]
+fn who_takes_a_response_too_slowly_is_ended() {
+    let shop = Shop::open(&[
+        ("server.min_rate", "1TiB"),
+        ("server.min_rate_grace", "100ms"),
+    ]);
+    let mut raw = RawH2::dial(&shop.address());
+    let window = [0, 4, 0, 0, 4, 0];
+    raw.write(&[PREFACE, &frame(SETTINGS, 0, 0, &window)].concat());
+    raw.get(1, "/endless");
+    let reset = loop {
+        let next = raw.until("DATA", |frame| {
+            frame.kind == DATA || frame.kind == RST_STREAM
+        });
+        if next.kind == RST_STREAM {
+            break next;
+        }
+        let opens = u32::try_from(next.payload.len()).expect("it is short");
+        for stream in [0, 1] {
+            raw.frame(WINDOW_UPDATE, 0, stream, &opens.to_be_bytes());
+        }
+    };
+    assert_eq!(reset.stream, 1);
+    let books = shop.settled();
+    assert_eq!((books.aborted, books.aborted_by_server), (1, 1));
+}
+
+#[test]
+fn who_sends_a_body_too_slowly_is_answered_408() {
+    let shop = Shop::open(&[
+        ("server.min_rate", "1TiB"),
+        ("server.min_rate_grace", "100ms"),
+    ]);
+    let mut raw = shop.raw();
+    raw.frame(HEADERS, END_HEADERS, 1, &post("/echo"));
+    let answer = loop {
+        raw.frame(DATA, 0, 1, b"x");
+        raw.frame(PING, 0, 0, b"and now?");
+        let next = raw.until("PING or answer", |frame| {
+            frame.kind == HEADERS || frame.payload == b"and now?"
+        });
+        if next.kind == HEADERS {
+            break next;
+        }
+    };
+    assert_eq!(answer.stream, 1);
+    assert_eq!(shop.settled().answered, 1);
+}
+
+#[test]
 fn who_is_ended_for_a_flood_is_told_of_once_and_the_books_do_not_call_it_the_clients_doing() {
     let program = program("", "[app.routes.\"/slow\"]\nrespond = { delay = \"60s\" }");
     let mut raw = RawH2::open(program.public());

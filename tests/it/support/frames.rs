@@ -1,6 +1,7 @@
 //! HTTP/2 over a raw socket, frame by frame: what a well-behaved client library would never send.
 use super::{Address, CEILING};
 use std::{
+    collections::BTreeSet,
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
 };
@@ -117,7 +118,11 @@ impl Frame {
 }
 
 /// A connection on which every frame is the test's.
-pub struct RawH2(TcpStream);
+pub struct RawH2 {
+    socket: TcpStream,
+    /// Streams whose responses have ended, in whatever order.
+    ended: BTreeSet<u32>,
+}
 
 impl RawH2 {
     /// A connection on which nothing has been said.
@@ -130,7 +135,10 @@ impl RawH2 {
         for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
             set(&socket, Some(CEILING)).expect("a fresh socket");
         }
-        Self(socket)
+        Self {
+            socket,
+            ended: BTreeSet::new(),
+        }
     }
 
     /// A connection with the preface and empty settings sent.
@@ -146,7 +154,7 @@ impl RawH2 {
 
     /// Fails where the program has closed the connection.
     pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.0.write_all(bytes)
+        self.socket.write_all(bytes)
     }
 
     pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
@@ -169,12 +177,16 @@ impl RawH2 {
         let length = u32::from_be_bytes([0, a, b, c]);
         let mut payload = vec![0; usize::try_from(length).expect("24 bits")];
         self.fill(&mut payload)?;
-        Some(Frame {
+        let frame = Frame {
             kind,
             flags,
             stream: u32::from_be_bytes(stream),
             payload,
-        })
+        };
+        if frame.ends_stream() {
+            self.ended.insert(frame.stream);
+        }
+        Some(frame)
     }
 
     /// The next frame that `is` accepts; others are read over.
@@ -189,11 +201,13 @@ impl RawH2 {
         panic!("the connection ended, and no {what} came: {over:?}")
     }
 
-    /// Waits for the end of this stream's response, and says whether that was whole.
+    /// Waits for the end of this stream's response, which may have come before that of another.
     pub fn answered(&mut self, stream: u32) {
-        self.until("end of the response", |frame| {
-            frame.stream == stream && frame.ends_stream()
-        });
+        if !self.ended.contains(&stream) {
+            self.until("end of the response", |frame| {
+                frame.stream == stream && frame.ends_stream()
+            });
+        }
     }
 
     /// Waits for the frames of a goodbye: GOAWAY for any stream, then a PING; returns its payload.
@@ -210,19 +224,19 @@ impl RawH2 {
 
     /// Closes this end for sending; the other one may go on.
     pub fn hang_up(&mut self) {
-        self.0.shutdown(Shutdown::Write).expect("it is open");
+        self.socket.shutdown(Shutdown::Write).expect("it is open");
     }
 
     /// All frames to the end of the connection; then this end is closed too.
     pub fn rest(&mut self) -> Vec<Frame> {
         let frames = std::iter::from_fn(|| self.read()).collect();
         // Gone already is as good.
-        let _gone = self.0.shutdown(Shutdown::Both);
+        let _gone = self.socket.shutdown(Shutdown::Both);
         frames
     }
 
     fn fill(&mut self, buf: &mut [u8]) -> Option<()> {
-        match self.0.read_exact(buf) {
+        match self.socket.read_exact(buf) {
             Ok(()) => Some(()),
             Err(error)
                 if matches!(
