@@ -97,8 +97,8 @@ impl Control {
         self.ask(Errand::default(), trigger).await
     }
 
-    /// Serves the settings of the generation of this number, as a new generation, until the next reload.
-    /// Its state is built anew, from files and certificates as they are now. `reload.history` says how
+    /// Serves the settings of the generation of this number, as a new generation, until the settings
+    /// change in content or a reload is forced. Its state is built anew, from files and certificates as they are now. `reload.history` says how
     /// many generations are kept.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ mod upgrade;
 mod watch;
 
 pub use config::{
-    Attempt, Confirmations, NotUpgraded, Outcome, Refused, Trigger, TriggerKind, Upgraded,
+    Attempt, Confirmations, NotUpgraded, Outcome, Refused, Rollback, Trigger, TriggerKind, Upgraded,
 };
 pub use control::{Control, Status, StopMode, Stopped};
 pub use server::{

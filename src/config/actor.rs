@@ -21,8 +21,9 @@ use super::{
     generation::Reaper,
     handover::Upgrading,
     history::History,
-    messages::{Consult, Consulted, End, Recall, Recalled, Reload, ReopenLogs, Review},
+    messages::{End, Reload, ReopenLogs},
     prepare::{Author, Candidate, Current, Job, Prepared, Rejected, prepare},
+    rollback::{Rollback, RolledBack},
     trigger::Trigger,
     watch::Watched,
 };
@@ -66,7 +67,7 @@ pub(crate) struct ConfigActor {
     /// The attempt whose thread has not come back, and since when.
     stuck: Option<(u64, Instant)>,
     /// The newest attempt that says how what is served stands to the settings.
-    last: Option<Arc<Attempt>>,
+    pub(super) last: Option<Arc<Attempt>>,
     pub(super) history: History,
     loader: Loader,
     builder: Loader,
@@ -87,6 +88,8 @@ struct Verdict {
     errors: Vec<Diagnostic>,
     workers: Confirmations,
     refused: Option<Refused>,
+    /// The rollback to this generation is over, or would be.
+    undoes: Option<u64>,
 }
 
 impl Verdict {
@@ -113,6 +116,7 @@ impl Verdict {
             errors: Vec::new(),
             workers: Confirmations::default(),
             refused: None,
+            undoes: None,
         }
     }
 }
@@ -197,7 +201,10 @@ impl ConfigActor {
                 return Err(Verdict::of(Outcome::Unchanged).into());
             }
             Basis::Kept(number) => match self.history.kept(number) {
-                Some(settings) => Task::TakeUp(settings.clone()),
+                Some(settings) => Task::TakeUp {
+                    number,
+                    settings: settings.clone(),
+                },
                 None => return Err(Verdict::refused(Refused::NotKept(number)).into()),
             },
             Basis::Sources => Task::Read {
@@ -220,6 +227,7 @@ impl ConfigActor {
         match prepared {
             Prepared::Ready(candidate) if is_dry_run => {
                 let verdict = Verdict {
+                    undoes: RolledBack::ended(self.current.as_ref(), &candidate.current),
                     changes: candidate.changes,
                     shadowed: candidate.shadowed,
                     ..Verdict::of(Outcome::WouldApply)
@@ -231,6 +239,8 @@ impl ConfigActor {
                 if let Some(current) = self.current.as_mut().filter(|_| !is_dry_run) {
                     current.facts = settings.facts.clone();
                     current.content.shown = settings;
+                    // The sources say the same.
+                    current.rollback = None;
                 }
                 let verdict = Verdict {
                     shadowed,
@@ -238,6 +248,9 @@ impl ConfigActor {
                 };
                 self.conclude(verdict, took, ctx);
                 self.log_warnings();
+            }
+            Prepared::RolledBack => {
+                self.conclude(Verdict::of(Outcome::Unchanged), took, ctx);
             }
             Prepared::Rejected(Rejected { errors, stuck, .. }) => {
                 if let Some(stuck) = stuck {
@@ -268,6 +281,7 @@ impl ConfigActor {
             };
             let kept = current.content.settings.tables.reload.history;
             this.new.watched.send_replace(current.watching.clone());
+            let undoes = RolledBack::ended(this.current.as_ref(), &current);
             let before = this.current.replace(current);
             // Before the next attempt begins: it may be a rollback to just this one.
             if let Some(Current {
@@ -282,6 +296,7 @@ impl ConfigActor {
                 changes,
                 shadowed,
                 workers,
+                undoes,
                 ..Verdict::of(Outcome::Applied)
             };
             this.conclude(verdict, took, ctx);
@@ -361,6 +376,7 @@ impl ConfigActor {
             refused: verdict.refused,
             is_dry_run: order.errand.is_dry_run,
             is_repeated: false,
+            rollback: Rollback::after(verdict.undoes, self.current.as_ref()),
         };
         let mut attempt = attempt.took(took);
         let last = self.last.as_deref();
@@ -390,7 +406,7 @@ impl ConfigActor {
         self.answer(number, Timestamp::now(), order, verdict, Took::default());
     }
 
-    fn warnings(&self) -> Vec<Diagnostic> {
+    pub(super) fn warnings(&self) -> Vec<Diagnostic> {
         let current = self.current.as_ref();
         current.map_or_else(Vec::new, |current| current.content.warnings())
     }
@@ -401,13 +417,13 @@ impl ConfigActor {
         }
     }
 
-    fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         self.current
             .as_ref()
             .map_or(0, |current| current.snapshot.generation.number)
     }
 
-    fn digest(&self) -> Arc<str> {
+    pub(super) fn digest(&self) -> Arc<str> {
         self.current
             .as_ref()
             .map_or_else(|| "".into(), |current| current.content.digest.clone())
@@ -462,38 +478,5 @@ impl Handler<ReopenLogs> for ConfigActor {
 
     fn handle(&mut self, reopen: ReopenLogs, _: &mut Context<Self>) {
         self.new.log.reopen(reopen.trigger.to_string());
-    }
-}
-
-impl Handler<Recall> for ConfigActor {
-    type Result = Recalled;
-
-    fn handle(&mut self, _: Recall, _: &mut Context<Self>) -> Recalled {
-        Recalled {
-            generation: self.generation(),
-            digest: self.digest(),
-            last_reload: self.last.clone(),
-            warnings: self.warnings(),
-        }
-    }
-}
-
-impl Handler<Review> for ConfigActor {
-    type Result = Vec<Arc<Attempt>>;
-
-    fn handle(&mut self, _: Review, _: &mut Context<Self>) -> Self::Result {
-        self.history.attempts()
-    }
-}
-
-impl Handler<Consult> for ConfigActor {
-    type Result = Option<Consulted>;
-
-    fn handle(&mut self, _: Consult, _: &mut Context<Self>) -> Self::Result {
-        let content = &self.current.as_ref()?.content;
-        Some(Consulted {
-            settings: content.shown.clone(),
-            digest: content.digest.clone(),
-        })
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     attempts,
+    rollback::Rollback,
     trigger::{Trigger, TriggerKind},
 };
 use crate::settings::{Change, Diagnostic, Fault, Place, Shadowed};
@@ -67,6 +68,9 @@ pub struct Attempt {
     pub load_ms: f64,
     pub prepare_ms: f64,
     pub publish_ms: f64,
+    /// A rollback that is in force, or that this attempt has undone.
+    #[serde(default)]
+    pub rollback: Option<Rollback>,
     /// When the attempt was asked for.
     #[serde(serialize_with = "to_the_millisecond")]
     pub at: Timestamp,
@@ -180,6 +184,7 @@ impl fmt::Display for Attempt {
         if self.is_dry_run {
             f.write_str(", a dry run")?;
         }
+        self.write_rollback(f)?;
         write!(f, ", by {}", self.trigger)?;
         for other in self.others.iter().take(SENDERS_NAMED - 1) {
             write!(f, ", {other}")?;
@@ -283,6 +288,27 @@ impl Attempt {
     /// refused for how it was asked.
     pub(super) fn is_telling(&self) -> bool {
         !self.is_dry_run && matches!(self.refused, None | Some(Refused::Stopping))
+    }
+
+    /// How it stands to a rollback, where that is news.
+    fn write_rollback(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(rollback) = self.rollback else {
+            return Ok(());
+        };
+        let to = format_args!("the rollback to generation {}", rollback.generation);
+        match (self.outcome, self.trigger.kind) {
+            (Outcome::WouldApply, _) if rollback.is_undone => write!(f, ", would undo {to}"),
+            _ if rollback.is_undone => write!(f, ", undoes {to}"),
+            (Outcome::Rejected, _) => Ok(()),
+            (Outcome::Applied, TriggerKind::Rollback) => {
+                let generation = rollback.generation;
+                write!(
+                    f,
+                    ", back to generation {generation} until the settings change"
+                )
+            }
+            _ => write!(f, ", {to} stays until the settings change"),
+        }
     }
 
     /// Whether it was rejected for reasons that are not the settings', so that the same may be applied

@@ -4,7 +4,6 @@
 use std::{io, path::Path, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
-use serde_json::Value as Json;
 use tokio::runtime::Handle;
 
 use super::{
@@ -12,16 +11,18 @@ use super::{
     attempt::Took,
     background::{Claim, Loader, bounded},
     certificates::Certificates,
+    comparison::compare,
     generation::{Insides, Reaped, Reaper},
     prepare::{
         AnySettings, AnyState, Author, Current, Failed, Job, Prepared, Rejected, START_TIMEOUT,
     },
+    rollback::RolledBack,
     watch::named,
 };
 use crate::server::Deadline;
 use crate::settings::{
     Baseline, Build, Changes, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources,
-    changes, file_changes, first, found_by_build, shadowed, warned_by_build,
+    first, found_by_build, shadowed, warned_by_build,
 };
 
 /// everup's own tables as they were read, and all that is known of every setting.
@@ -65,7 +66,7 @@ pub(crate) enum Task {
     /// of them.
     Read { is_forced: bool },
     /// The settings of an earlier generation: its state and what its files hold are made anew.
-    TakeUp(Read),
+    TakeUp { number: u64, settings: Read },
 }
 
 /// The next generation's content, and how it stands to what is served.
@@ -74,6 +75,7 @@ pub(super) struct Made {
     pub(super) facts: Facts,
     pub(super) changes: Changes,
     pub(super) shadowed: Vec<Shadowed>,
+    pub(super) rollback: Option<RolledBack>,
 }
 
 /// What the sources hold, or held: everup's own tables, and the author's.
@@ -104,6 +106,14 @@ enum Found {
     Same {
         settings: SharedSettings,
         shadowed: Vec<Shadowed>,
+    },
+    /// The sources have not changed since a rollback, and no file has that its settings name.
+    RolledBack,
+    /// The sources have not changed since a rollback to this generation, but a file that its settings
+    /// name has.
+    Renewed {
+        to: u64,
+        settings: Read,
     },
 }
 
@@ -140,8 +150,8 @@ pub(super) async fn make(
     took: &mut Took,
 ) -> Result<Made, Prepared> {
     loop {
-        let read = match &job.task {
-            Task::TakeUp(kept) => kept.clone(),
+        let (read, rolled_back_to) = match &job.task {
+            Task::TakeUp { number, settings } => (settings.clone(), Some(*number)),
             &Task::Read { is_forced } => {
                 let loading = job.loader.run(
                     Claim::beside(job.current.as_ref()),
@@ -150,7 +160,9 @@ pub(super) async fn make(
                 let loaded = bounded(deadline, "reading the settings", loading).await;
                 took.load = job.begun.elapsed().saturating_sub(took.prepare);
                 match loaded.map_err(Rejected::from)?? {
-                    Found::New(read) => read,
+                    Found::New(read) => (read, None),
+                    Found::Renewed { to, settings } => (settings, Some(to)),
+                    Found::RolledBack => return Err(Prepared::RolledBack),
                     Found::Same { settings, shadowed } => {
                         return Err(Prepared::Unchanged { settings, shadowed });
                     }
@@ -159,7 +171,7 @@ pub(super) async fn make(
         };
         let begun = Instant::now();
         let deadline = deadline.after(read.settings.tables.reload.timeout);
-        let made = finish(job, read, &deadline).await;
+        let made = finish(job, read, rolled_back_to, &deadline).await;
         took.prepare += begun.elapsed();
         // P3: otherwise what was read is not what is there any more.
         if let Some(made) = made? {
@@ -222,7 +234,10 @@ fn load(
         let (settings, app) = author.load(&sources, baseline, deadline)?;
         let read = Read::new(settings, app, &reaper);
         let Some(Current {
-            content, snapshot, ..
+            content,
+            snapshot,
+            rollback,
+            ..
         }) = current
         else {
             return Ok(Found::New(read));
@@ -244,22 +259,35 @@ fn load(
             };
             return Ok(Found::Same { settings, shadowed });
         }
-        Ok(Found::New(read))
+        let rollback = rollback.filter(|rollback| !is_forced && rollback.stays(&read.settings));
+        Ok(match rollback {
+            None => Found::New(read),
+            Some(_) if content.files.unchanged() && !lacks_file() => Found::RolledBack,
+            Some(RolledBack { to, .. }) => Found::Renewed {
+                to,
+                settings: content.to_settings(),
+            },
+        })
     }
 }
 
 /// Builds what the settings ask for, and compares it with what is served. `None` where the settings
-/// have changed meanwhile.
-async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Made>, Rejected> {
+/// have changed meanwhile, unless they are those of an earlier generation.
+async fn finish(
+    job: &Job,
+    read: Read,
+    rolled_back_to: Option<u64>,
+    deadline: &Deadline,
+) -> Result<Option<Made>, Rejected> {
     let current = job.current.as_ref();
-    let reads_sources = job.reads_sources();
+    let is_kept = rolled_back_to.is_some();
     let building = Building {
         author: job.author.clone(),
         sources: job.sources.clone(),
         reaper: job.reaper.clone(),
         builder: job.builder.clone(),
         served: current.map_or_else(Arc::default, |it| it.content.certificates.clone()),
-        is_kept: !reads_sources,
+        is_kept,
     };
     let Some(built) = building.build(read, deadline).await? else {
         return Ok(None);
@@ -272,11 +300,15 @@ async fn finish(job: &Job, read: Read, deadline: &Deadline) -> Result<Option<Mad
         Made {
             changes: compare(current.as_ref(), &content),
             // An earlier generation's settings say nothing of what the files say now.
-            shadowed: match current.as_ref().filter(|_| reads_sources) {
+            shadowed: match current.as_ref().filter(|_| !is_kept) {
                 None => Vec::new(),
                 Some(current) => shadowed(&current.content.settings.effective, is),
             },
-            facts: match current.filter(|_| !reads_sources) {
+            rollback: current
+                .as_ref()
+                .zip(rolled_back_to)
+                .and_then(|(current, to)| RolledBack::after(current, to, &content.settings)),
+            facts: match current.filter(|_| is_kept) {
                 None => content.settings.facts.clone(),
                 Some(current) => current.facts,
             },
@@ -422,69 +454,4 @@ fn token(settings: &Loaded<()>, with: &Build) -> Result<Option<Token>, Vec<Diagn
     let content = content.map_err(|error| wrong(Fault::of(&error), &error.to_string()))?;
     let token = Token::of(&content).map_err(|why| wrong(Fault::Settings, &why))?;
     Ok(Some(token))
-}
-
-/// What differs from what is served.
-fn compare(current: Option<&Current>, next: &Content) -> Changes {
-    let Some(Current {
-        content: served, ..
-    }) = current
-    else {
-        return Changes::default();
-    };
-    let (from, to) = (&served.settings.effective, &next.settings.effective);
-    let mut changes = changes(from, to);
-    for change in &mut changes.told {
-        shorten(&mut change.from);
-        shorten(&mut change.to);
-    }
-    let mut files = file_changes(&served.files, &next.files, to);
-    for change in &mut files {
-        served.certificates.describe(&change.key, &mut change.from);
-        next.certificates.describe(&change.key, &mut change.to);
-    }
-    changes.with_files(files)
-}
-
-/// Bytes that a value has at the most where a change is told: every status repeats it.
-const VALUE: usize = 1024;
-
-/// A value that is too long becomes the beginning of its text, and says how long it was.
-fn shorten(value: &mut Json) {
-    let text = match &*value {
-        Json::String(text) if text.len() <= VALUE => return,
-        Json::String(text) => text.clone(),
-        Json::Null | Json::Bool(_) | Json::Number(_) => return,
-        other => other.to_string(),
-    };
-    if text.len() > VALUE {
-        let beginning = &text[..text.floor_char_boundary(VALUE)];
-        *value = format!("{beginning}… ({} bytes)", text.len()).into();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_values_are_told_by_their_beginning() {
-        let mut short = Json::from("a".repeat(VALUE));
-        let before = short.clone();
-        shorten(&mut short);
-        assert_eq!(short, before);
-
-        let mut long = Json::from("ä".repeat(VALUE));
-        shorten(&mut long);
-        let text = long.as_str().expect("a text");
-        assert!(text.ends_with("ä… (2048 bytes)"), "{text}");
-
-        let mut list = Json::from(vec!["abc"; 1000]);
-        shorten(&mut list);
-        let text = list.as_str().expect("a text");
-        assert!(text.starts_with(r#"["abc","#) && text.ends_with("… (6001 bytes)"));
-        let mut few = Json::from(vec![1, 2]);
-        shorten(&mut few);
-        assert_eq!(few, Json::from(vec![1, 2]));
-    }
 }

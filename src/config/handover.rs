@@ -160,6 +160,10 @@ impl ConfigActor {
             ready_ms: millis(handed.took),
         };
         emit(&Event::Upgraded(&upgraded));
+        let rollback = self.current.as_ref().and_then(|it| it.rollback.as_ref());
+        if let Some(rollback) = rollback {
+            emit(&Event::RollbackEnds(rollback.to));
+        }
         let waiting = self.attempts.end().into_iter();
         // What was to be compared with this process's generations means nothing there.
         let (passed, kept): (Vec<_>, Vec<_>) = waiting.partition(|order| order.errand.folds());

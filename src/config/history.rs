@@ -110,6 +110,7 @@ mod tests {
             refused: None,
             is_dry_run: false,
             is_repeated: false,
+            rollback: None,
         })
     }
 

@@ -11,11 +11,13 @@ mod attempts;
 mod background;
 mod binding;
 mod certificates;
+mod comparison;
 mod content;
 mod descriptors;
 mod generation;
 mod handover;
 mod history;
+mod inquiries;
 mod logging;
 mod messages;
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod model;
 mod open;
 mod pem;
 mod prepare;
+mod rollback;
 mod trigger;
 mod watch;
 
@@ -38,5 +41,6 @@ pub(crate) use handover::Upgrade;
 pub use handover::{NotUpgraded, Upgraded};
 pub(crate) use messages::{Consult, Consulted, End, Recall, Reload, ReopenLogs, Review};
 pub(crate) use prepare::{AdminServer, AnySettings, Author, Failed, Snapshot};
+pub use rollback::Rollback;
 pub use trigger::{Trigger, TriggerKind};
 pub(crate) use watch::Watched;

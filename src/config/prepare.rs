@@ -22,6 +22,7 @@ use super::{
     generation::{Generation, Reaper},
     logging::open_log,
     open::{Opened, open},
+    rollback::RolledBack,
     watch::{Watched, Watching, open_watch, watch_too},
 };
 use crate::{
@@ -121,6 +122,8 @@ pub(crate) struct Current {
     /// Of the newest reading of the sources, also where a rollback was made since.
     pub(crate) facts: Facts,
     pub(crate) watching: Watched,
+    /// Where it is not what the sources say.
+    pub(crate) rollback: Option<RolledBack>,
 }
 
 /// What an attempt works with.
@@ -180,6 +183,8 @@ pub(crate) enum Prepared {
         settings: SharedSettings,
         shadowed: Vec<Shadowed>,
     },
+    /// A rollback stays: nothing has changed since.
+    RolledBack,
     Rejected(Rejected),
 }
 
@@ -196,7 +201,7 @@ impl Prepared {
     /// The files that were looked for, where no candidate tells of them.
     fn named(&self) -> BTreeSet<PathBuf> {
         match self {
-            Self::Ready(_) => BTreeSet::new(),
+            Self::Ready(_) | Self::RolledBack => BTreeSet::new(),
             Self::Unchanged { settings, .. } => {
                 let secrets = settings.effective.secret_files();
                 secrets.map(Path::to_owned).collect()
@@ -281,7 +286,7 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let opened = async {
         process_before_lets_go(&job, &deadline).await?;
         let log = open_log(&job.log, &job.builder, &job.sources, &settings, &deadline).await?;
-        let watching = open_watch(&job, &made.content, &deadline).await?;
+        let watching = open_watch(&job, &made.content, made.rollback.as_ref(), &deadline).await?;
         let opened = deadline.bound(candidate(&job, made, log, watching)).await;
         // An App that is never made is dropped, with the workers that waited for it.
         let late = "the App was not made within `reload.timeout`";
@@ -321,6 +326,7 @@ async fn candidate(
         facts,
         mut changes,
         shadowed,
+        rollback,
     } = made;
     let tables = &content.settings.tables;
     let generation = Arc::new(Generation::new(
@@ -344,6 +350,7 @@ async fn candidate(
             content,
             facts,
             watching,
+            rollback,
         },
         changes,
         shadowed,

@@ -107,6 +107,12 @@ impl Effective {
         text
     }
 
+    /// Whether all settings are the same, secrets included. What the files hold that they name is not
+    /// compared.
+    pub(crate) fn is_same_as(&self, other: &Effective) -> bool {
+        self.json == other.json && self.has_secrets_of(other)
+    }
+
     /// Whether the secrets are the same; the digest leaves them out.
     pub(crate) fn has_secrets_of(&self, other: &Effective) -> bool {
         self.secrets.len() == other.secrets.len() && self.other_secrets(other).next().is_none()

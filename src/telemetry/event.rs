@@ -35,6 +35,8 @@ pub(crate) enum Event<'a> {
     /// A new process of the program is being started.
     UpgradeAsked(&'a str),
     Upgraded(&'a Upgraded),
+    /// The new process does not carry on the rollback to this generation.
+    RollbackEnds(u64),
     NotUpgraded {
         by: &'a str,
         why: &'a NotUpgraded,
@@ -148,6 +150,7 @@ impl Event<'_> {
             Self::StopAsked { .. } | Self::Capped { .. } | Self::TerminalGone(_) => Level::Info,
             Self::Listening(_) | Self::Closing(_) | Self::Workers { .. } => Level::Info,
             Self::UpgradeAsked(_) | Self::Upgraded(_) | Self::TriedAgain(_) => Level::Info,
+            Self::RollbackEnds(_) => Level::Warn,
             Self::Cut(_) | Self::Stopped(_) | Self::Unhandled(_) | Self::StoodStill(_) => {
                 Level::Warn
             }
@@ -270,6 +273,11 @@ impl fmt::Display for Event<'_> {
                 f,
                 "upgraded: pid {} serves generation {}, ready after {:.2} ms",
                 upgraded.pid, upgraded.generation, upgraded.ready_ms
+            ),
+            Self::RollbackEnds(generation) => write!(
+                f,
+                "the upgrade undoes the rollback to generation {generation}: the new process has read \
+                 the settings"
             ),
             Self::NotUpgraded { by, why } => {
                 write!(f, "not upgraded: {why}; asked by {by}")

@@ -336,6 +336,59 @@ fn what_was_rejected_is_not_tried_again_after_a_rollback() {
 }
 
 #[test]
+fn a_rollback_stays_until_the_settings_change_in_content() {
+    let page = "[app.routes.\"/page\"]\nrespond = { body_file = \"page.html\" }\n";
+    let text = |message: &str| format!("{}{page}", self::message(message));
+    let program = Setup::new(&text("one")).file("page.html", "old").serve();
+    program.edit(&text("two"));
+    wait_message(&program, "two");
+    let back = program.post("/rollback?generation=1").json();
+    assert_eq!(back["outcome"], "applied", "{back:#}");
+    program.wait_log("back to generation 1 until the settings change");
+
+    // The same content, as `touch` or a deployment tool leaves it.
+    let mark = program.mark();
+    program.edit(&text("two"));
+    let attempt = program.wait_attempt(mark, "unchanged");
+    let stays = "the rollback to generation 1 stays until the settings change";
+    assert!(attempt.text.contains(stays), "{attempt:?}");
+    assert_eq!(program.get("/").text(), "one");
+
+    // A file that the settings of both name is taken up.
+    let mark = program.mark();
+    program.write("page.html", "new");
+    let attempt = program.wait_attempt(mark, "applied");
+    assert!(attempt.text.contains(stays), "{attempt:?}");
+    assert_eq!(program.get("/page").text(), "new");
+    assert_eq!(program.get("/").text(), "one");
+
+    let mark = program.mark();
+    program.edit(&text("three"));
+    let attempt = program.wait_attempt(mark, "applied");
+    let undoes = "undoes the rollback to generation 1";
+    assert!(attempt.text.contains(undoes), "{attempt:?}");
+    assert_eq!(program.get("/").text(), "three");
+}
+
+#[test]
+fn a_rollback_to_what_the_sources_say_again_ends_with_them() {
+    let program = Program::serve(&message("one"));
+    program.edit(&message("two"));
+    wait_message(&program, "two");
+    program.post("/rollback?generation=1");
+    let mark = program.mark();
+    program.edit(&message("one"));
+    program.wait_attempt(mark, "unchanged");
+    // What was rolled back is a change from here on.
+    program.edit(&message("two"));
+    wait_message(&program, "two");
+    assert_eq!(
+        program.status()["last_reload"]["rollback"],
+        serde_json::Value::Null
+    );
+}
+
+#[test]
 fn wrong_settings_are_not_tried_again() {
     let program = Program::serve(&message("one"));
     let mark = program.mark();

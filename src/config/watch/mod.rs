@@ -19,6 +19,7 @@ use super::{
     content::Content,
     generation::Reaped,
     prepare::Job,
+    rollback::RolledBack,
 };
 use crate::{
     server::Deadline,
@@ -74,6 +75,7 @@ pub(super) fn named(settings: &Effective, files: &ReadFiles) -> BTreeSet<PathBuf
 pub(super) async fn open_watch(
     job: &Job,
     content: &Content,
+    rollback: Option<&RolledBack>,
     deadline: &Deadline,
 ) -> Result<Watched, Undone> {
     let reload = &content.settings.tables.reload;
@@ -102,21 +104,20 @@ pub(super) async fn open_watch(
         debounce: reload.debounce,
         watcher,
     };
-    let is_read = job.reads_sources();
-    if served.is_some() && !is_read {
-        // A rollback lasts until the next reload: what that will read counts on.
-        return Ok(Some(watching));
-    }
-    let named = named(effective, &content.files);
+    let mut named = named(effective, &content.files);
+    // A change of what the sources name ends a rollback.
+    named.extend(rollback.into_iter().flat_map(|it| it.named.iter().cloned()));
     if watching.watcher.watches(&named) {
         return Ok(Some(watching));
     }
     let (watcher, sources) = (watching.watcher.clone(), job.sources.clone());
     let (settings, files) = (content.settings.clone(), content.files.clone());
+    let is_rollback = rollback.is_some();
     let opening = job.builder.run(Claim::Full, move || {
         watcher.watch(named)?;
-        // P4: what changed before it was watched; a rollback was not read from there at all.
-        if is_read && !(settings.stands_still(&sources) && files.unchanged()) {
+        // P4: what changed before it was watched. The settings of a rollback are not the sources'.
+        let stands_still = is_rollback || settings.stands_still(&sources);
+        if !(stands_still && files.unchanged()) {
             watcher.mark();
         }
         Ok(())
@@ -143,6 +144,8 @@ pub(super) async fn watch_too(
     }
     let content = &current.content;
     looked_for.extend(named(&content.settings.effective, &content.files));
+    let rollback = current.rollback.iter();
+    looked_for.extend(rollback.flat_map(|it| it.named.iter().cloned()));
     if watching.watcher.knows(&looked_for) {
         return Ok(false);
     }

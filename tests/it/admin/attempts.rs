@@ -57,6 +57,7 @@ fn every_answer_has_every_key() {
             "load_ms",
             "prepare_ms",
             "publish_ms",
+            "rollback",
             "at",
         ];
         assert_eq!(keys(attempt), expected.into(), "{attempt:#}");
@@ -182,7 +183,7 @@ fn of_two_who_saw_the_same_settings_one_is_told_that_they_changed() {
 }
 
 #[test]
-fn a_rollback_serves_what_was_and_lasts_until_the_next_reload() {
+fn a_rollback_serves_what_was_and_stays_until_the_settings_change_or_a_reload_is_forced() {
     let program = Program::serve(TEXT);
     let digest = tag(&program);
     edit(&program, "two");
@@ -195,12 +196,22 @@ fn a_rollback_serves_what_was_and_lasts_until_the_next_reload() {
     assert_eq!(program.get("/").text(), "here");
     let again = verdict(&program, "/rollback?generation=3", &[]);
     assert_eq!(again, (200, "unchanged".into(), 3), "it is what is served");
-    assert_eq!(
-        program.reload_applied()["generation"],
-        4,
-        "the files say otherwise"
-    );
+    assert_eq!(back["rollback"], json!({"generation": 1, "undone": false}));
+    let (_, same) = post(&program, "/reload", &[]);
+    let found = (&same["outcome"], &same["rollback"]);
+    assert_eq!(found, (&"unchanged".into(), &back["rollback"]));
+    assert_eq!(program.get("/").text(), "here");
+    let undone = json!({"generation": 1, "undone": true});
+    let (_, dry) = post(&program, "/reload?force=true&dry_run=true", &[]);
+    let found = (&dry["outcome"], &dry["rollback"]);
+    assert_eq!(found, (&"would_apply".into(), &undone));
+    let (_, forced) = post(&program, "/reload?force=true", &[]);
+    assert_eq!(forced["generation"], 4, "the files say otherwise");
+    assert_eq!(forced["rollback"], undone);
+    program.wait_log("undoes the rollback to generation 1");
     assert_eq!(program.get("/").text(), "two");
+    let (_, next) = post(&program, "/reload", &[]);
+    assert_eq!(next["rollback"], Value::Null, "it is over");
     assert_eq!(verdict(&program, "/reload", &[]).1, "unchanged");
     for (path, status) in [
         ("/rollback?generation=9", 404),
