@@ -316,7 +316,12 @@ impl ConfigActor {
         let (asked, given) = most(current);
         let is_new = before.is_none_or(|before| most(before) != (asked, given));
         if given < asked as usize && is_new {
-            emit(&Event::Capped { given, asked });
+            let limit = current.snapshot.budget.limit();
+            emit(&Event::Capped {
+                given,
+                asked,
+                limit,
+            });
         }
         self.log_warnings();
         if before.is_none() {

@@ -114,6 +114,7 @@ pub(super) async fn open(
         next_worker: staff.next,
         admin,
         max_connections: room.per_worker,
+        max_files: room.files,
         budget,
     };
     Ok(Opened {
@@ -213,6 +214,7 @@ async fn start_workers(
             times: Times::of,
             speaks: Speaks::on,
             max_connections: room.per_worker,
+            max_files: room.files,
             crowd: Crowd::Waits,
             readiness: job.readiness.clone(),
             pulse: job.pulse.clone(),
@@ -258,6 +260,7 @@ async fn start_admin(
         times: |_| ADMIN_TIMES,
         speaks: |_, _| Speaks::Http1,
         max_connections: room.admin,
+        max_files: 0,
         // Whoever keeps connections open must not keep the operator out.
         crowd: Crowd::MakesRoom,
         readiness: job.readiness.clone(),

@@ -93,7 +93,9 @@ pub(crate) struct Snapshot {
     /// The id of the next new worker: those of workers that are gone do not come again.
     pub(super) next_worker: usize,
     pub(crate) admin: Option<AdminServer>,
+    /// Connections of a worker, and files that its answers hold open.
     pub(crate) max_connections: usize,
+    pub(crate) max_files: usize,
     pub(super) budget: Budget,
 }
 

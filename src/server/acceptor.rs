@@ -102,12 +102,21 @@ impl Acceptor {
         loop {
             // The permit comes before the accept: what finds no room here stays in the queue that
             // all workers share.
-            self.hub.has_room().await;
+            let has_room = self.hub.has_room().await;
             turn += 1;
-            match poll_fn(|cx| self.poll_accept(turn, cx)).await {
+            let accepted = poll_fn(|cx| match self.poll_accept(turn, cx) {
+                // Only what waits already is taken then: another worker may have room.
+                Poll::Pending if !has_room => Poll::Ready(None),
+                accepted => accepted.map(Some),
+            });
+            let Some(accepted) = accepted.await else {
+                continue;
+            };
+            match accepted {
                 Ok((origin, accepted)) => {
                     is_exhausted = false;
                     self.open(&origin, accepted, identity);
+                    self.hub.accepted();
                     // Let the next worker take the next one.
                     tokio::task::yield_now().await;
                 }

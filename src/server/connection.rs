@@ -88,6 +88,8 @@ pub(crate) struct Conn {
     shaking_since: Cell<Option<Instant>>,
     /// Set once the connection speaks HTTP/2: when its driver wants to look at it.
     look_at: Cell<Option<Instant>>,
+    /// Since when it has no stream, as its driver last said.
+    rests_since: Cell<Option<Instant>>,
     /// It ends here: nobody else took it, or can.
     stays: Cell<bool>,
 }
@@ -139,6 +141,7 @@ impl Conn {
             verdict: Cell::default(),
             shaking_since: Cell::new(is_tls.then_some(now)),
             look_at: Cell::default(),
+            rests_since: Cell::default(),
             stays: Cell::new(is_tls),
         })
     }
@@ -174,12 +177,24 @@ impl Conn {
         self.origin.at(generation).name()
     }
 
-    /// Since when it has had nothing to do; `None` where it has, is about to end, or speaks HTTP/2,
-    /// whose driver knows.
+    /// Since when it has had nothing to do; `None` where it has, or is about to end.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
-        let is_http1 = self.look_at.get().is_none();
-        let is_idle = is_http1 && self.awaits_head() && !self.leaving.get();
-        is_idle.then(|| self.idle_since.get())
+        let since = match self.look_at.get() {
+            // HTTP/2.
+            Some(_) => self.rests_since.get(),
+            None => self.awaits_head().then(|| self.idle_since.get()),
+        };
+        since.filter(|_| !self.leaving.get())
+    }
+
+    /// Whether nothing of a head or a handshake has arrived either.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.head_since.get().is_none() && self.shaking_since.get().is_none()
+    }
+
+    /// Another needs its place.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get()
     }
 
     /// Gives its place to another, unless something has arrived.
@@ -375,6 +390,8 @@ impl Conn {
     /// The first byte of a head has arrived.
     pub(crate) fn head_begins(&self) {
         if self.head_since.get().is_none() {
+            // It was not idle after all.
+            self.leaving.set(false);
             self.head_since.set(Some(self.now.get()));
         }
     }
@@ -401,9 +418,11 @@ impl Conn {
         }
     }
 
-    /// From now on the connection speaks HTTP/2: this is when its driver wants to look at it.
-    pub(crate) fn look_at(&self, at: Instant) {
+    /// From now on the connection speaks HTTP/2: this is when its driver wants to look at it, and since when
+    /// it has nothing to do.
+    pub(crate) fn look_at(&self, at: Instant, rests_since: Option<Instant>) {
         self.look_at.set(Some(at));
+        self.rests_since.set(rests_since);
     }
 
     pub(crate) fn take_verdict(&self) -> Option<Verdict> {

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    cmp::Ordering,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,6 +15,7 @@ use super::{
     books::{Books, End, Ticket},
     connection::Conn,
     extract::Lifecycle,
+    open_files::OpenFiles,
     passage::Passage,
     pulse::Pulse,
     readiness::Readiness,
@@ -56,18 +58,23 @@ impl Times {
     }
 }
 
-/// What a worker does where connections wait and it has as many as it may have.
+/// What a worker does where connections wait and it has as many as it may have. Either way the connection
+/// that was idle for the longest is closed in the place of one more, after a last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Crowd {
-    /// They stay in the queue, where another worker may take them.
+    /// They stay in the queue, where another worker may take them, as long as no connection has been idle
+    /// for [`IDLE`].
     Waits,
-    /// One more is taken, and the connection that was idle for the longest is closed in its place,
-    /// after a last look.
+    /// One more is taken at once.
     MakesRoom,
 }
 
-/// How soon a worker looks again for a connection to close where none was idle.
+/// How soon a worker that has no room looks again what waits, and for a connection to close.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a connection has been idle before another takes its place at a [`Crowd::Waits`]: a client that
+/// asks all the time is not shut out between two requests.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Where a worker stands.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +104,9 @@ pub(crate) struct Hub {
     times: Cell<Times>,
     max_connections: Cell<usize>,
     crowd: Crowd,
+    /// A connection was taken beyond the limit: another is to leave for it.
+    owes_room: Cell<bool>,
+    files: OpenFiles,
     readiness: Readiness,
     standing: Cell<Standing>,
     connections: RefCell<Slab<Rc<Conn>>>,
@@ -130,6 +140,8 @@ impl Hub {
             times: Cell::new(times),
             max_connections: Cell::new(max_connections),
             crowd,
+            owes_room: Cell::default(),
+            files: OpenFiles::default(),
             readiness,
             standing: Cell::new(Standing::Serving),
             connections: RefCell::default(),
@@ -204,6 +216,11 @@ impl Hub {
         self.held.set(self.held.get() - bytes);
     }
 
+    /// What answers hold open beside the connections.
+    pub(crate) fn files(&self) -> OpenFiles {
+        self.files.clone()
+    }
+
     /// How long the process has stood still in all, as far as is known.
     pub(crate) fn stood(&self) -> Duration {
         self.stood.get()
@@ -229,8 +246,9 @@ impl Hub {
     }
 
     /// Takes up a generation's limits.
-    pub(crate) fn limit(&self, times: Times, max_connections: usize) {
+    pub(crate) fn limit(&self, times: Times, max_connections: usize, max_files: usize) {
         self.access.refresh();
+        self.files.limit(max_files);
         if self.times.replace(times) != times {
             self.wake_connections();
         }
@@ -239,32 +257,67 @@ impl Hub {
         }
     }
 
-    /// Waits until there is room for one connection more.
-    pub(crate) async fn has_room(&self) {
-        match self.crowd {
-            Crowd::Waits => {
-                while self.connections.borrow().len() >= self.max_connections.get() {
-                    self.room.notified().await;
+    /// Waits until there is room for one connection more. `false` where there is none, but another would leave
+    /// for one that waits to be accepted.
+    pub(crate) async fn has_room(&self) -> bool {
+        loop {
+            match self.to_limit() {
+                Ordering::Less => return true,
+                Ordering::Equal => {
+                    let was_owed = self.owes_room.replace(false);
+                    if self.crowd == Crowd::MakesRoom {
+                        return true;
+                    }
+                    // No other worker has taken what waited: nor will it the next.
+                    if was_owed && self.longest_idle().is_some() {
+                        return false;
+                    }
                 }
+                // Once more: what was idle may have received something.
+                Ordering::Greater if self.owes_room.get() => self.make_room(),
+                Ordering::Greater => {}
             }
-            Crowd::MakesRoom => {
-                while self.connections.borrow().len() > self.max_connections.get() {
-                    self.close_longest_idle();
-                    // Either way it is looked again: what was idle may have received something.
-                    let _ = tokio::time::timeout(LOOK_AGAIN, self.room.notified()).await;
-                }
+            let ended = tokio::time::timeout(LOOK_AGAIN, self.room.notified()).await;
+            let is_full = self.crowd == Crowd::Waits && self.to_limit() == Ordering::Equal;
+            if ended.is_err() && is_full && self.longest_idle().is_some() {
+                return false;
             }
         }
     }
 
-    fn close_longest_idle(&self) {
-        let connections = self.connections.borrow();
-        let idle = connections
-            .iter()
-            .filter_map(|(_, conn)| Some((conn.idle_since()?, conn)));
-        if let Some((_, conn)) = idle.min_by_key(|(since, _)| *since) {
+    /// A connection was accepted: where it is one too many, another is to leave for it.
+    pub(crate) fn accepted(&self) {
+        if self.to_limit() == Ordering::Greater {
+            self.owes_room.set(true);
+            self.make_room();
+        }
+    }
+
+    /// How many connections there are, to how many there may be.
+    fn to_limit(&self) -> Ordering {
+        let open = self.connections.borrow().len();
+        open.cmp(&self.max_connections.get())
+    }
+
+    fn make_room(&self) {
+        if let Some(conn) = self.longest_idle() {
             conn.make_room();
         }
+    }
+
+    fn longest_idle(&self) -> Option<Rc<Conn>> {
+        let now = Instant::now();
+        let may_leave = |since: Instant, conn: &Conn| match self.crowd {
+            Crowd::Waits => conn.is_silent() && now.saturating_duration_since(since) >= IDLE,
+            Crowd::MakesRoom => true,
+        };
+        let connections = self.connections.borrow();
+        let idle = connections.iter().filter_map(|(_, conn)| {
+            let since = conn.idle_since()?;
+            may_leave(since, conn).then_some((since, conn))
+        });
+        let (_, conn) = idle.min_by_key(|(since, _)| *since)?;
+        Some(conn.clone())
     }
 
     /// Waits until a connection has ended.

@@ -30,6 +30,7 @@ mod io;
 mod lent_port;
 mod listener;
 mod misconduct;
+mod open_files;
 mod origin;
 mod pace;
 mod passage;
@@ -66,6 +67,7 @@ pub use inspection::{CertificateStatus, Inspection, ListenerStatus, State, Worke
 pub(crate) use lent_port::LentPort;
 pub(crate) use listener::{Access, Bequest, Listener};
 pub(crate) use misconduct::Misconduct;
+pub(crate) use open_files::{Leave, OpenFiles};
 pub(crate) use origin::Origin;
 pub(crate) use passage::{Arrival, Passenger};
 pub(crate) use publish::{Intake, Move, Publish};

@@ -160,12 +160,14 @@ impl ServerActor {
             of.worker.address.do_send(Adopt {
                 shares: admin,
                 max_connections: of.max_connections,
+                max_files: 0,
             });
         }
-        let max_connections = snapshot.max_connections;
+        let (max_connections, max_files) = (snapshot.max_connections, snapshot.max_files);
         let adopt = |shares| Adopt {
             shares,
             max_connections,
+            max_files,
         };
         for worker in &self.retiring {
             worker.address.do_send(adopt(Vec::new()));

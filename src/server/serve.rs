@@ -102,7 +102,7 @@ where
     Arc::new(move |hub, slot, address| {
         // Whether it is secure is an App's own: one for either.
         let [plain, secure] = [false, true].map(|is_secure| {
-            let app = app().app_data(hub.lifecycle());
+            let app = app().app_data(hub.lifecycle()).app_data(hub.files());
             // The only way to tell an App served without `HttpServer` its true scheme and address.
             let config = AppConfig::__priv_test_new(is_secure, address.to_string(), address);
             let app = map_config(app, move |()| config.clone());

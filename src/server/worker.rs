@@ -41,6 +41,7 @@ use crate::{
 pub(crate) struct Adopt {
     pub(crate) shares: Vec<Share>,
     pub(crate) max_connections: usize,
+    pub(crate) max_files: usize,
 }
 
 /// A stop was asked for, with a delay: tell the connections of before to close. Cannot fail.
@@ -118,6 +119,8 @@ pub(crate) struct NewWorker {
     /// What the connections of the listener of this name may speak in each generation.
     pub(crate) speaks: fn(&Generation, &str) -> Speaks,
     pub(crate) max_connections: usize,
+    /// How many files its answers may hold open.
+    pub(crate) max_files: usize,
     pub(crate) crowd: Crowd,
     pub(crate) readiness: Readiness,
     pub(crate) pulse: Pulse,
@@ -189,6 +192,7 @@ impl WorkerActor {
             new.readiness,
             new.pulse,
         );
+        hub.limit(times, new.max_connections, new.max_files);
         let slot = Rc::new(RefCell::new(slot));
         let making = (new.new_serve)(hub.clone(), slot.clone(), new.address);
         let Some(serve) = making.await else {
@@ -218,7 +222,9 @@ impl Handler<Adopt> for WorkerActor {
 
     fn handle(&mut self, adopt: Adopt, _: &mut Self::Context) {
         let pin = self.slot.borrow_mut().pin();
-        self.hub.limit((self.times)(&pin), adopt.max_connections);
+        let times = (self.times)(&pin);
+        self.hub
+            .limit(times, adopt.max_connections, adopt.max_files);
         self.acceptor.add(adopt.shares);
         self.generation.store(pin.number, Ordering::Relaxed);
     }

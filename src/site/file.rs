@@ -21,7 +21,7 @@ use super::{
     by_extension,
     conditions::{Asked, Validators},
 };
-use crate::server;
+use crate::server::{self, Leave};
 
 /// A file that is open.
 pub(super) struct OpenFile {
@@ -84,7 +84,8 @@ impl OpenFile {
         })
     }
 
-    pub(super) fn response(self, request: &HttpRequest) -> HttpResponse {
+    /// The answer, which keeps `leave` as long as it holds the file open.
+    pub(super) fn response(self, request: &HttpRequest, leave: Option<Leave>) -> HttpResponse {
         let asked = self.validators.judge(request, self.length);
         let mut response = HttpResponse::build(match asked {
             Asked::Whole => StatusCode::OK,
@@ -123,7 +124,7 @@ impl OpenFile {
             Some(whole) if whole.len() as u64 == length => response.body(whole),
             first => {
                 let size = sent.end - sent.start;
-                let pieces = Box::pin(pieces(first, self.file, sent));
+                let pieces = Box::pin(pieces(first, (self.file, leave), sent));
                 response.body(SizedStream::new(size, pieces))
             }
         }
@@ -134,12 +135,13 @@ impl OpenFile {
 /// be read already.
 fn pieces(
     first: Option<Bytes>,
-    file: File,
+    (file, leave): (File, Option<Leave>),
     range: Range<u64>,
 ) -> impl Stream<Item = io::Result<Bytes>> {
     let read = first.as_ref().map_or(0, |first| first.len() as u64);
     let (at, end) = (range.start + read, range.end);
-    let rest = stream::try_unfold((Arc::new(file), at), move |(file, at)| async move {
+    let begin = (Arc::new(file), leave, at);
+    let rest = stream::try_unfold(begin, move |(file, leave, at)| async move {
         if at == end {
             return Ok(None);
         }
@@ -150,7 +152,7 @@ fn pieces(
             Err(_) => piece(&file, at, end - at)?,
         };
         let next = at + piece.len() as u64;
-        Ok(Some((piece, (file, next))))
+        Ok(Some((piece, (file, leave, next))))
     });
     let first = first.into_iter().map(|first| future::ready(Ok(first)));
     stream::iter(first).then(|first| first).chain(rest)

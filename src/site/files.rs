@@ -23,7 +23,7 @@ use super::{
     throttle::Throttle,
 };
 use crate::{
-    server,
+    server::{self, OpenFiles},
     settings::{Build, may_be_settings, reason},
 };
 
@@ -141,12 +141,18 @@ impl Files {
         if in_directory {
             name.push(INDEX);
         }
+        // Where it is served by everup at all.
+        let files = request.app_data::<OpenFiles>();
+        let leave = files.map(OpenFiles::open_one);
+        if matches!(leave, Some(None)) {
+            return plain(StatusCode::SERVICE_UNAVAILABLE);
+        }
         let (root, asked) = (Arc::clone(&self.root), name.clone());
         let reads = file::reads(request);
         // A disk may be slow, a network's file system may hang: not with the worker.
         let opened = server::block(move || beneath::look(&root, name, reads)).await;
         match opened.unwrap_or(Opened::Busy) {
-            Opened::File(file) => file.response(request),
+            Opened::File(file) => file.response(request, leave.flatten()),
             Opened::Directory if !in_directory => to_directory(request),
             Opened::Directory | Opened::Nothing => not_found(),
             Opened::Busy => plain(StatusCode::SERVICE_UNAVAILABLE),

@@ -45,6 +45,8 @@ pub(crate) enum Event<'a> {
     Capped {
         given: usize,
         asked: u32,
+        /// Of descriptors.
+        limit: u64,
     },
     /// Sockets that the service manager has passed, and no listener asks for.
     SocketsUnused(&'a [&'a str]),
@@ -282,10 +284,15 @@ impl fmt::Display for Event<'_> {
             Self::NotUpgraded { by, why } => {
                 write!(f, "not upgraded: {why}; asked by {by}")
             }
-            Self::Capped { given, asked } => write!(
+            Self::Capped {
+                given,
+                asked,
+                limit,
+            } => write!(
                 f,
-                "server.max_connections: {given} a worker instead of {asked}, for want of \
-                 descriptors (`ulimit -n`, `LimitNOFILE=`)"
+                "each worker takes {given} connections at most, not {asked} (`server.max_connections`): \
+                 the process may open {limit} files; for more, raise that limit (`LimitNOFILE=`, \
+                 `ulimit -Hn`)"
             ),
             Self::SocketsUnused(names) => write!(
                 f,

@@ -1,5 +1,9 @@
 //! Limits: connections beyond them wait, and nothing else suffers.
-use crate::support::{Kind, Load, Program, Quiet, Setup, eventually, request};
+use crate::support::{
+    Conn, Kind, Load, Program, Quiet, Setup, eventually,
+    frames::{HEADERS, RawH2},
+    request,
+};
 use std::{fs, time::Duration};
 
 #[test]
@@ -145,4 +149,104 @@ fn without_a_thread_to_be_had_each_request_for_a_change_gets_its_true_outcome() 
     program.reload_applied();
     assert_eq!(program.get("/").text(), "more");
     program.stop();
+}
+
+#[test]
+fn idle_connections_at_the_limit_of_descriptors_give_their_places_to_others() {
+    let settings = "[server]\nworkers = 1\nwrite_timeout = \"1s\"\n\
+                    [server.listeners.public]\naddress = \"127.0.0.1:0\"\nh2c = true\n\
+                    [app]\nmessage = \"here\"\n";
+    let mut program = Setup::new(settings).shell("ulimit -n 64").serve();
+    let capped = program.wait_log("each worker takes ");
+    assert!(
+        capped.contains(" INFO ") && capped.contains("the process may open 64 files"),
+        "{capped}"
+    );
+    let mut busy = program.connect();
+    assert_eq!(busy.get("/").text(), "here");
+    // More than there is room for, of both kinds; these say no word on being told to go.
+    let idle: Vec<_> = (0..8)
+        .map(|_| {
+            (
+                program.connect(),
+                program.connect(),
+                RawH2::open(program.public()),
+            )
+        })
+        .collect();
+    let mut new = program.connect();
+    new.send(&request("GET", "/", &[], b""));
+    eventually("an answer to the new one", || {
+        // One that asks all the time keeps its place.
+        assert_eq!(busy.get("/").text(), "here");
+        (new.quiet(Duration::ZERO) == Quiet::Bytes).then_some(())
+    });
+    assert_eq!(new.answer().text(), "here");
+    drop(idle);
+    program.stop();
+}
+
+/// A program with few descriptors, and `/files/large`.
+fn with_few_descriptors() -> Program {
+    let setup = Setup::new(
+        "[server]\nworkers = 1\n[server.listeners.public]\naddress = \"127.0.0.1:0\"\nh2c = true\n\
+         [app]\nmessage = \"here\"\n[app.routes.\"/files/{path}*\"]\nfiles = \"public\"\n",
+    );
+    let public = setup.settings().join("public");
+    fs::create_dir(&public).expect("a folder");
+    let large = fs::File::create(public.join("large")).expect("a file");
+    large.set_len(64 << 20).expect("a sparse file");
+    setup.shell("ulimit -n 256").serve()
+}
+
+/// While clients take nothing of their downloads: others are served, and so is the admin API.
+fn assert_serves(program: &Program) {
+    program.wait_log("files open for clients that are slow to take them");
+    assert_eq!(program.get("/files/large").status, 503);
+    for _ in 0..20 {
+        assert_eq!(program.get("/").text(), "here");
+    }
+    assert_eq!(program.status()["state"], "serving");
+    program.edit("[server]\nworkers = 1\n[app]\nmessage = \"here\"\n");
+    assert_eq!(program.post("/reload?dry_run=true").status, 200);
+}
+
+#[test]
+fn streams_that_stall_in_large_files_leave_descriptors_for_others_and_the_admin_api() {
+    let program = with_few_descriptors();
+    let mut stalled: Vec<_> = (0..8).map(|_| RawH2::open(program.public())).collect();
+    for raw in &mut stalled {
+        for stream in 0..50 {
+            raw.get(2 * stream + 1, "/files/large");
+        }
+    }
+    for raw in &mut stalled {
+        for _ in 0..50 {
+            raw.until("an answer", |frame| frame.kind == HEADERS);
+        }
+    }
+    assert_serves(&program);
+    drop(stalled);
+    eventually("files to be served again", || {
+        let mut conn = program.connect();
+        conn.send(&request("GET", "/files/large", &[], b""));
+        (conn.bytes(12) == b"HTTP/1.1 200").then_some(())
+    });
+}
+
+#[test]
+fn http1_downloads_that_stall_leave_descriptors_for_others_and_the_admin_api() {
+    let program = with_few_descriptors();
+    let mut stalled: Vec<Conn> = (0..100).map(|_| program.connect()).collect();
+    for (number, conn) in stalled.iter_mut().enumerate() {
+        let range = [("range", "bytes=1-")];
+        let headers: &[_] = if number % 2 == 0 { &[] } else { &range };
+        conn.send(&request("GET", "/files/large", headers, b""));
+    }
+    let begun = stalled.iter_mut().map(|conn| conn.bytes(12));
+    let begun = begun
+        .filter(|line| line.starts_with(b"HTTP/1.1 20"))
+        .count();
+    assert!((10..60).contains(&begun), "{begun} downloads of 100");
+    assert_serves(&program);
 }

@@ -95,7 +95,8 @@ impl Driver {
                 break;
             }
         }
-        self.session.conn().look_at(self.due());
+        let rests_since = self.is_idle().then(|| self.session.idle_since());
+        self.session.conn().look_at(self.due(), rests_since);
         Poll::Pending
     }
 
@@ -240,8 +241,9 @@ impl Driver {
     }
 
     fn has_idled(&self, now: Instant) -> bool {
-        let keep_alive = self.session.conn().hub().times().keep_alive;
-        self.is_idle() && now >= self.session.idle_since() + keep_alive
+        let conn = self.session.conn();
+        let until = self.session.idle_since() + conn.hub().times().keep_alive;
+        self.is_idle() && (conn.is_leaving() || now >= until)
     }
 
     /// When an idle client that was told to go is left.
