@@ -37,7 +37,7 @@ pub(super) struct OpenFile {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reads {
     Whole,
-    /// A part, or a head, or nothing: its conditions say.
+    /// A part, or a head, or nothing: its conditions say. Or the client has to make room first.
     Unclear,
 }
 
@@ -56,7 +56,8 @@ const CONDITIONS: [header::HeaderName; 5] = [
 /// What a request for a file reads of it.
 pub(super) fn reads(request: &HttpRequest) -> Reads {
     let is_conditional = |name| request.headers().contains_key(name);
-    if request.method() == Method::GET && !CONDITIONS.iter().any(is_conditional) {
+    let is_whole = request.method() == Method::GET && !CONDITIONS.iter().any(is_conditional);
+    if is_whole && server::may_read_ahead(request, PIECE as usize) {
         Reads::Whole
     } else {
         Reads::Unclear

@@ -2,9 +2,10 @@
 //!
 //! [`Server::serve`] takes a connection whose first bytes were the preface. `driver` keeps its times
 //! and says goodbye, `stream` answers one request, `head` translates heads, `body` is a request's
-//! body, `wire` is the byte stream, `frames` follows frames in it, `patience` bounds those that bring nothing, `session` is
+//! body, `ahead` lets handlers read ahead of their client, `wire` is the byte stream, `frames` follows frames in it, `patience` bounds those that bring nothing, `session` is
 //! what they share. What frames mean, windows and header compression are `h2`'s.
 
+mod ahead;
 mod body;
 mod driver;
 mod frames;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 
 use super::{io::Io, request::Track};
+pub(crate) use ahead::may_read_ahead;
 use driver::Driver;
 use head::Date;
 use session::{STREAMS, Session};

@@ -68,6 +68,10 @@ const HELD_LEAST: usize = 64 * 1024;
 /// Bytes of responses that a connection holds at the most, but for one piece more.
 const HELD_MOST: usize = 512 * 1024;
 
+/// The same for the sake of streams that the client has room for: they are not to wait for those that
+/// it has none for.
+const HELD_WITH_ROOM: usize = 2 * HELD_MOST;
+
 /// Bytes of responses that all connections of a worker hold: above, each has only its least.
 const HELD_BY_WORKER: usize = 64 * 1024 * 1024;
 
@@ -84,6 +88,8 @@ struct Open {
     head: usize,
     /// Bytes of the response that are held.
     held: usize,
+    /// Those of them that its body has not given yet.
+    ahead: usize,
 }
 
 impl Session {
@@ -137,6 +143,7 @@ impl Session {
             reader: None,
             head,
             held: 0,
+            ahead: 0,
         };
         self.open.borrow_mut().insert(stream, entered);
         self.heads.set(self.heads.get() + head);
@@ -316,10 +323,32 @@ impl Session {
     }
 
     /// Whether a stream may take more from the body of its response.
-    fn may_hold_more(&self) -> bool {
+    fn may_hold_more(&self, has_room: bool) -> bool {
         let held = self.held.get();
-        let is_rare = || self.conn.hub().held() < HELD_BY_WORKER;
-        held < HELD_LEAST || (held < HELD_MOST && is_rare())
+        let most = match has_room {
+            true => HELD_WITH_ROOM,
+            false => HELD_MOST,
+        };
+        let is_little_in_all = || self.conn.hub().held() < HELD_BY_WORKER;
+        held < HELD_LEAST || (held < most && is_little_in_all())
+    }
+
+    /// A handler reads so many bytes before its response's body gives them, where it may.
+    pub(super) fn takes_ahead(&self, stream: u32, bytes: usize) -> bool {
+        if !self.may_hold_more(false) {
+            return false;
+        }
+        if let Some(open) = self.open.borrow_mut().get_mut(&stream) {
+            open.held += bytes;
+            open.ahead += bytes;
+            self.holds_more(bytes);
+        }
+        true
+    }
+
+    fn holds_more(&self, bytes: usize) {
+        self.held.set(self.held.get() + bytes);
+        self.conn.hub().holds_more(bytes);
     }
 
     /// Takes a stream out of the open ones.
@@ -374,9 +403,12 @@ impl Entry {
 
     /// So many bytes have been taken from the body of its response.
     pub(super) fn takes(&self, bytes: usize) {
-        self.update(|open| open.held += bytes);
-        self.session.held.set(self.session.held.get() + bytes);
-        self.session.conn.hub().holds_more(bytes);
+        self.update(|open| {
+            let more = bytes.saturating_sub(open.ahead);
+            open.ahead -= bytes - more;
+            open.held += more;
+            self.session.holds_more(more);
+        });
     }
 
     /// So many bytes of its response's body have been handed over; `is_cut`: not more, because the
@@ -398,9 +430,9 @@ impl Entry {
         }
     }
 
-    /// Ready when more may be taken from the body of its response.
-    pub(super) fn poll_may_take(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.session.may_hold_more() {
+    /// Ready when more may be taken from the body of its response; whether the client has room for it.
+    pub(super) fn poll_may_take(&self, has_room: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if self.session.may_hold_more(has_room) {
             return Poll::Ready(());
         }
         let mut waiting = self.session.waiting.borrow_mut();

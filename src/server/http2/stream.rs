@@ -20,6 +20,7 @@ use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 
 use super::{
     Server,
+    ahead::Ahead,
     body::{Body, Upload},
     head::{self, Date, Malformed},
     session::{Entry, Session},
@@ -70,6 +71,8 @@ where
     let pin = server.track.pin();
     request.extensions_mut().insert(pin.clone());
     let stream = respond.stream_id().as_u32();
+    let ahead = Ahead::new(session, stream);
+    request.extensions_mut().insert(ahead);
     let named = (request.method().clone(), request.uri().clone());
     let is_head = request.method() == Method::HEAD;
     let entry = session.enter(stream, named, size, pin.number);
@@ -254,8 +257,12 @@ impl Answering {
             BodySize::None | BodySize::Stream => None,
         };
         let mut pace = Pace::default();
+        // It is one piece, most likely, and there already.
+        let is_small = matches!(size, BodySize::Sized(length) if length <= PIECE as u64);
         loop {
-            self.may_take(send).await?;
+            if !is_small {
+                self.may_take(send).await?;
+            }
             let next = |cx: &mut Context<'_>| match body.as_mut().poll_next(cx) {
                 Poll::Ready(piece) => Poll::Ready(Ok(piece)),
                 Poll::Pending => send.poll_reset(cx).map(|_| Err(Lost::Reset)),
@@ -296,21 +303,30 @@ impl Answering {
 
     /// Waits until the connection holds little enough of its responses.
     async fn may_take(&self, send: &mut SendStream<Bytes>) -> Result<(), Lost> {
-        if poll_fn(|cx| Poll::Ready(self.entry.poll_may_take(cx)))
-            .await
-            .is_ready()
-        {
-            return Ok(());
-        }
-        let hub = self.entry.session().conn().hub();
-        // Those that hold it are ended before, if they stand still.
-        let mut allowance = Allowance::new(hub, 2 * hub.times().write);
-        let taken = |cx: &mut Context<'_>| match self.entry.poll_may_take(cx) {
-            Poll::Ready(()) => Poll::Ready(Ok(())),
-            Poll::Pending if send.poll_reset(cx).is_ready() => Poll::Ready(Err(Lost::Reset)),
-            Poll::Pending => allowance.poll_over(cx).map(|()| Err(Lost::Stalled)),
+        let mut allowance = None;
+        let may_take = |cx: &mut Context<'_>| {
+            if self.entry.poll_may_take(false, cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            send.reserve_capacity(1);
+            loop {
+                let has_room = send.capacity() > 0;
+                if has_room && self.entry.poll_may_take(true, cx).is_ready() {
+                    return Poll::Ready(Ok(()));
+                }
+                match send.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Lost::Reset)),
+                    Poll::Pending => break,
+                }
+            }
+            let hub = self.entry.session().conn().hub();
+            // Those that hold it are ended before, if they stand still.
+            let allowance =
+                allowance.get_or_insert_with(|| Allowance::new(hub, 2 * hub.times().write));
+            allowance.poll_over(cx).map(|()| Err(Lost::Stalled))
         };
-        poll_fn(taken).await
+        poll_fn(may_take).await
     }
 
     /// How many bytes the client has room for; waits for some.

@@ -1,7 +1,7 @@
 //! What one client may make the program keep or do, and that nobody else notices.
-use super::{LARGE, PIECE, Shop, program};
+use super::{LARGE, PIECE, Shop, program, settings};
 use crate::support::{
-    Conn, H2, H2Load, Program,
+    Conn, H2, H2Load, Program, Setup,
     frames::{
         CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PADDED,
         PING, PREFACE, REFUSED_STREAM, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE, fields, frame,
@@ -177,6 +177,41 @@ fn responses_that_nobody_takes_are_not_made_without_bound() {
     // Half a megabyte, what the connection's window has let through, and a piece more.
     let most = 512 * 1024 / PIECE + 2;
     assert!(shop.taken() <= most, "{} pieces", shop.taken());
+}
+
+#[test]
+fn files_that_nobody_takes_are_not_read_without_bound() {
+    let route = "[app.routes.\"/files/{path}*\"]\nfiles = \"pages\"\n";
+    let setup = Setup::new(&settings("", "here", route));
+    std::fs::create_dir(setup.settings().join("pages")).expect("a fresh folder");
+    let program = setup.file("pages/large", "x".repeat(1_000_000)).serve();
+    let memory = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", program.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        size.expect("a size")
+    };
+    let mut open = Vec::new();
+    let before = memory();
+    for _ in 0..20 {
+        let mut raw = RawH2::dial(program.public());
+        let window = [0, 4, 0, 0, 0, 0];
+        raw.write(&[PREFACE, &frame(SETTINGS, 0, 0, &window)].concat());
+        for turn in 0..100 {
+            raw.get(turn * 2 + 1, "/files/large");
+        }
+        for _ in 0..100 {
+            raw.until("head of a response", |frame| frame.kind == HEADERS);
+        }
+        open.push(raw);
+    }
+    let each = (memory() - before) / 20;
+    assert!(each < 3 * 1024, "{each} KiB for each connection");
+    let mut raw = open.swap_remove(0);
+    raw.frame(WINDOW_UPDATE, 0, 199, &1_000_000_u32.to_be_bytes());
+    raw.frame(WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes());
+    raw.answered(199);
 }
 
 #[test]

@@ -339,7 +339,7 @@ fn connect_is_answered_on_both_protocols() {
     let mut one = program.connect();
     one.send(b"CONNECT example.com:80 HTTP/1.1\r\nHost: example.com\r\n\r\n");
     let answer = one.answer();
-    assert_eq!((answer.status, answer.closes()), (404, true));
+    assert_eq!((answer.status, answer.closes()), (501, true));
     one.closed();
     assert_eq!(program.books().received, 2);
 }
