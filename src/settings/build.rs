@@ -123,6 +123,9 @@ impl Build {
     /// The digest covers what is read here, and a change of it is a change of the settings: with
     /// `reload.watch` it asks for a reload.
     ///
+    /// The reload that applies a change shows the SHA-256 of the content, in its answer and in the
+    /// history. A secret, which could be guessed from that, belongs in a [`Secret`](crate::Secret).
+    ///
     /// # Errors
     /// The file cannot be read, is no regular file, or has more than 16 MiB. The error names the file
     /// by its absolute path. A build that fails with it, or with an error that has it as a source,
@@ -207,6 +210,12 @@ impl ReadFiles {
     /// The absolute path that a path as it was asked for stands for.
     pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         absolute(&self.base.join(path))
+    }
+
+    /// Whether the build asked for this path, be it in vain.
+    pub(super) fn includes(&self, path: &Path) -> bool {
+        let read = self.files.contains_key(path) || self.secrets.contains_key(path);
+        read || self.directories.contains_key(path)
     }
 
     /// Where all of it is.

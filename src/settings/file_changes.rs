@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 type Keys<'j> = HashMap<&'j Path, Vec<Vec<String>>>;
 
 /// The files that a build read and whose content differs, and directories in whose place another has
-/// come: one change for each setting that names it, else one for the author's table.
+/// come: one change for each setting that names it, else one for the author's table. A file that is not
+/// read any more and that no setting names is left out: the setting that named it differs itself.
 pub(crate) fn file_changes(from: &ReadFiles, to: &ReadFiles, settings: &Effective) -> Vec<Change> {
     let secret = |_: &Sum| REDACTED.to_owned();
     let mut differing = differing(&from.files, &to.files, fingerprint);
@@ -22,8 +23,11 @@ pub(crate) fn file_changes(from: &ReadFiles, to: &ReadFiles, settings: &Effectiv
     differing.extend(self::differing(&from.directories, &to.directories, inode));
     let keys = keys_naming(settings, differing.iter().map(|(path, _)| *path));
     let changes = differing.iter().flat_map(|(path, prints)| {
-        let named = nearest(path, &keys);
-        let named = named.map_or_else(|| vec![vec!["app".to_owned()]], <[_]>::to_vec);
+        let named = match nearest(path, &keys) {
+            Some(keys) => keys.to_vec(),
+            None if to.includes(path) => vec![vec!["app".to_owned()]],
+            None => Vec::new(),
+        };
         named.into_iter().map(|key| {
             let shown = |print: &Option<String>| match print {
                 Some(print) => json!({ "path": to.resolve(path), "fingerprint": print }),

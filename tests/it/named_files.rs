@@ -125,6 +125,38 @@ fn a_file_whose_content_changed_is_listed_in_changes_with_both_fingerprints() {
 }
 
 #[test]
+fn a_file_that_no_setting_names_any_more_is_no_change_of_its_own() {
+    let identity = Identity::new();
+    let text = |certificate: &str, more: &str| {
+        format!(
+            "[admin]\naddress = \"127.0.0.1:0\"\n\
+             [server.listeners.public]\naddress = \"127.0.0.1:0\"\n\
+             tls = {{ certificate = \"{certificate}\", key = \"key.pem\" }}\n{more}"
+        )
+    };
+    let route = "[app.routes.\"/page\"]\nrespond.body_file = \"page.txt\"\n";
+    let program = Setup::new(&text("one.pem", route))
+        .file("one.pem", &identity.certificate)
+        .file("two.pem", &identity.certificate)
+        .file("key.pem", &identity.key)
+        .file("page.txt", "page")
+        .serve();
+    program.write("default.toml", text("two.pem", ""));
+    let attempt = program.reload_applied();
+    let changes = attempt["changes"].as_array().expect("a list");
+    let keys: Vec<_> = changes
+        .iter()
+        .map(|change| change["key"].as_str().unwrap_or(""))
+        .collect();
+    let of_the_author = |key: &&str| *key == "app";
+    assert!(!keys.iter().any(of_the_author), "{changes:#?}");
+    assert!(
+        keys.contains(&"server.listeners.public.tls.certificate"),
+        "{keys:?}"
+    );
+}
+
+#[test]
 fn a_renewed_certificate_is_listed_with_subject_serial_and_expiry_and_its_key_without_a_trace() {
     let (before, after) = (Identity::new(), Identity::new());
     let program = Setup::new(
