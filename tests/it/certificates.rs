@@ -236,3 +236,21 @@ fn check_warns_of_an_expired_certificate_and_passes() {
         &["warning: settings/default.toml:3:23", "has expired at"],
     );
 }
+
+#[test]
+fn a_key_under_a_directory_that_is_served_is_rejected_and_one_beside_h2c_too() {
+    let keys = "[app.routes.\"/{path}*\"]\nfiles = \"public\"\n[server.listeners.public]\n\
+                address = \"127.0.0.1:0\"\n\
+                tls = { certificate = \"cert.pem\", key = \"public/key.pem\" }\n";
+    let identity = Identity::new();
+    let setup = Setup::new(keys).file("cert.pem", &identity.certificate);
+    std::fs::create_dir(setup.settings().join("public")).expect("a folder");
+    let setup = setup.file("public/key.pem", &identity.key);
+    let (code, log) = setup.run();
+    assert_ne!(code, 0);
+    assert!(log.contains("holds the secret"), "{log}");
+    let both = TLS.replace("tls =", "h2c = true\ntls =");
+    let (code, log) = Setup::new(&both).run();
+    assert_eq!(code, 78, "{log}");
+    assert!(log.contains("`h2c` is HTTP/2 without TLS"), "{log}");
+}

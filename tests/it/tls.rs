@@ -276,24 +276,6 @@ fn what_cannot_be_served_is_rejected_at_its_key_and_changes_nothing() {
 }
 
 #[test]
-fn a_key_under_a_directory_that_is_served_is_rejected_and_one_beside_h2c_too() {
-    let keys = "[app.routes.\"/{path}*\"]\nfiles = \"public\"\n[server.listeners.public]\n\
-                address = \"127.0.0.1:0\"\n\
-                tls = { certificate = \"cert.pem\", key = \"public/key.pem\" }\n";
-    let identity = Identity::new();
-    let setup = Setup::new(keys).file("cert.pem", &identity.certificate);
-    std::fs::create_dir(setup.settings().join("public")).expect("a folder");
-    let setup = setup.file("public/key.pem", &identity.key);
-    let (code, log) = setup.run();
-    assert_ne!(code, 0);
-    assert!(log.contains("holds the secret"), "{log}");
-    let both = settings("").replace("tls =", "h2c = true\ntls =");
-    let (code, log) = Setup::new(&both).run();
-    assert_eq!(code, 78, "{log}");
-    assert!(log.contains("`h2c` is HTTP/2 without TLS"), "{log}");
-}
-
-#[test]
 fn a_certificate_and_its_key_may_be_in_one_file_that_no_digest_shows() {
     let identity = Identity::new();
     let one = settings("").replace("cert.pem", "key.pem");

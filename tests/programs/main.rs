@@ -6,13 +6,14 @@ mod roles;
 #[allow(dead_code, unused_imports, reason = "the tests of `it` use the rest")]
 mod support;
 
+use rustix::process::Signal;
 use std::{env, process::ExitCode};
 use support::{Program, Setup};
 
 const SETTINGS: &str = "[server]\nworkers = 2\n[app]\nmessage = \"here\"\n";
 
 /// What the text of all tests begins with, and each of them.
-const TESTS: [(&str, fn()); 5] = [
+const TESTS: [(&str, fn()); 6] = [
     (
         "a_logger_and_a_panic_hook_that_an_author_has_set_stay",
         own_logger,
@@ -29,6 +30,10 @@ const TESTS: [(&str, fn()); 5] = [
     (
         "a_handler_that_stops_the_system_or_its_arbiter_ends_the_process_as_failed",
         stopped_by_a_handler,
+    ),
+    (
+        "an_upgrade_that_would_cut_another_service_of_the_process_is_refused_with_that_reason",
+        two_services,
     ),
 ];
 
@@ -128,4 +133,15 @@ fn stopped_by_a_handler() {
         assert_eq!(program.count_log(says), 1, "{}", program.log());
         program.report().in_all.assert_balanced();
     }
+}
+
+fn two_services() {
+    let mut program = serve("two");
+    program.signal(Signal::USR2);
+    program.wait_log("not upgraded: another service of this process");
+    let answer = program.post("/upgrade?wait=true");
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert!(answer.text().contains("another service of this process"));
+    assert_eq!(program.get("/").text(), "here");
+    program.stop();
 }

@@ -2,7 +2,7 @@
 
 use actix_rt::{Arbiter, System};
 use actix_web::{App, HttpResponse, web};
-use everup::{Build, Live, Service, Settings};
+use everup::{Build, Live, Service, Settings, Sources};
 use log::{LevelFilter, Log, Metadata, Record};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ pub fn run(role: &str) -> ExitCode {
         "logger" => logger(),
         "actix_main" => actix_main(),
         "tokio_main" => tokio_main(),
+        "two" => two(),
         other => panic!("no program is called {other}"),
     }
 }
@@ -97,5 +98,14 @@ async fn actix_main() -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn tokio_main() -> ExitCode {
+    service().main()
+}
+
+/// Two services in one process; the second one owns it.
+fn two() -> ExitCode {
+    let beside = Sources::builtin()
+        .set("server.listeners.public.address", "127.0.0.1:0")
+        .set("admin.address", "");
+    let _beside = service().start(beside).expect("it starts");
     service().main()
 }

@@ -3,7 +3,7 @@ use super::{reload, wait};
 use crate::support::{Address, Conn, Load, eventually, replace, request};
 use actix_rt::{Arbiter, System};
 use actix_web::{App, HttpResponse, web};
-use everup::{Build, Running, Service, Settings, Sources, StopMode};
+use everup::{Build, Lifecycle, Running, Service, Settings, Sources, StopMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -247,7 +247,7 @@ fn threads_that_a_worker_has_left_and_arbiters_of_handlers_end_with_an_embedded_
     });
 }
 
-/// Handlers that stop what they run on, and one that takes its time.
+/// Handlers that stop what they run on, and one that answers when the service stops.
 fn stopping() -> Service<Plain> {
     Service::new(|| {
         App::new()
@@ -268,8 +268,8 @@ fn stopping() -> Service<Plain> {
             )
             .route(
                 "/slow",
-                web::get().to(|| async {
-                    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+                web::get().to(|mut lifecycle: Lifecycle| async move {
+                    lifecycle.draining().await;
                     "slow"
                 }),
             )
