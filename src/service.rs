@@ -130,9 +130,9 @@ impl<S: Settings> Service<S> {
     }
 
     /// Starts the service on threads of its own, and waits until it serves. Touches nothing
-    /// global: neither signals nor the log facade nor limits. What it logs goes to the facade, and
-    /// of `[logging]` only `access` counts (others are reported once, at `warn`): each request is then a record of `everup::access`,
-    /// logged by the worker that served it.
+    /// global: neither signals nor the log facade nor limits. What it logs goes to the facade. Of
+    /// `[logging]` only `access` counts: each request is then a record of `everup::access`, logged by the
+    /// worker that served it. Other keys that are set have no effect, and are named once at `warn`.
     ///
     /// # Errors
     /// All that is wrong with the settings, or what could not be built or opened.

@@ -39,7 +39,7 @@ struct Wrong {
     fault: Fault,
 }
 
-/// Days before a certificate expires from which on there is a warning.
+/// There is a warning from so many days before a certificate expires.
 const SOON: i64 = 14;
 
 impl Certificates {
@@ -82,13 +82,12 @@ impl Certificates {
         Some(certified.config.clone())
     }
 
-    /// What is to be known of a listener's certificate.
+    /// The facts of a listener's certificate.
     pub(crate) fn facts(&self, listener: &str) -> Option<&Facts> {
         Some(&self.0.get(listener)?.facts)
     }
 
-    /// Adds what is to be known of a certificate to what a change says of its file, where the key is
-    /// that of a listener's certificate.
+    /// Adds a certificate's facts to a change of its file, where `key` names a listener's certificate.
     pub(super) fn describe(&self, key: &str, file: &mut Json) {
         let mut listeners = self.0.iter();
         let found = listeners.find(|(name, _)| key_of(name, CERTIFICATE) == key);
@@ -99,7 +98,7 @@ impl Certificates {
         }
     }
 
-    /// Warns of certificates that clients will not take for long, or do not take.
+    /// Warns of certificates that clients reject, or will soon.
     pub(super) fn warnings(&self, settings: &Loaded<()>, now: Timestamp) -> Vec<Diagnostic> {
         let warnings = self.0.iter().filter_map(|(name, Certified { facts, .. })| {
             let (subject, expires) = (&facts.subject, facts.expires);
@@ -217,7 +216,7 @@ fn config(chain: &Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, Wr
     let loaded = provider.key_provider.load_private_key(key.clone_key());
     let loaded = loaded.map_err(unsupported)?;
     if let Some(public_key) = loaded.public_key() {
-        belongs_to(chain, &public_key)?;
+        check_match(chain, &public_key)?;
     }
     let builder = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
@@ -242,8 +241,8 @@ const MISMATCH: &str = "the private key does not match the certificate";
 /// What is wrong most often where a key and a certificate do not match.
 const ORDER: &str = "check that the server's own certificate comes first in the file";
 
-/// Whether the private key is that of the first certificate.
-fn belongs_to(chain: &Chain, public_key: &[u8]) -> Result<(), Wrong> {
+/// Checks that the private key belongs to the first certificate.
+fn check_match(chain: &Chain, public_key: &[u8]) -> Result<(), Wrong> {
     let first = &chain.facts.subject;
     match chain.position(public_key) {
         Some(0) => Ok(()),

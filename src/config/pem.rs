@@ -15,7 +15,7 @@ use x509_parser::{
     time::ASN1Time,
 };
 
-/// Bytes that a certificate has at the most, with those that vouch for it: what clients take.
+/// Bytes of a certificate and its chain at the most: clients accept no more.
 const CHAIN: usize = 64 * 1024;
 
 /// Characters of a subject that are shown.
@@ -47,7 +47,7 @@ impl Chain {
     /// What is wrong, without a byte of the content.
     pub(super) fn read(pem: &[u8]) -> Result<Self, String> {
         let expected = "expected certificates in PEM";
-        is_plain_text(pem).map_err(|found| format!("{expected}, {found}"))?;
+        ensure_no_mark(pem).map_err(|found| format!("{expected}, {found}"))?;
         let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
         let certificates =
             certificates.map_err(|error| format!("{expected}: {}", malformed(&error)))?;
@@ -102,7 +102,7 @@ impl Chain {
 /// What is wrong, without a byte of the content.
 pub(super) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let expected = "expected a private key in PEM";
-    is_plain_text(pem).map_err(|found| format!("{expected}, {found}"))?;
+    ensure_no_mark(pem).map_err(|found| format!("{expected}, {found}"))?;
     if is_encrypted(pem) {
         return Err(format!(
             "{expected}, found an encrypted one: `openssl pkey` writes it without its passphrase"
@@ -215,7 +215,7 @@ enum Wanted {
 const CERTIFICATE: &str = "CERTIFICATE";
 const PRIVATE_KEY: &str = "PRIVATE KEY";
 
-/// Says what a file holds that has nothing of what was wanted.
+/// Names what a file holds instead of what was wanted.
 fn instead(content: &[u8], wanted: Wanted) -> String {
     let is_swapped = match wanted {
         Wanted::Certificate => has_private_key(content),
@@ -251,9 +251,9 @@ fn instead(content: &[u8], wanted: Wanted) -> String {
     found.to_owned()
 }
 
-/// A file's first section is overlooked where a mark stands before it: then the next one, an
-/// intermediate certificate, would pass for it.
-fn is_plain_text(content: &[u8]) -> Result<(), &'static str> {
+/// Fails where a byte order mark precedes the first section. The parser would skip that section, and
+/// take the next one, an intermediate certificate, for the server's own.
+fn ensure_no_mark(content: &[u8]) -> Result<(), &'static str> {
     if content.starts_with(&[0xef, 0xbb, 0xbf]) {
         return Err("found a byte order mark (BOM) at the beginning: save it as UTF-8 without BOM");
     }

@@ -361,7 +361,7 @@ async fn candidate(
     })
 }
 
-/// What is told of a listener whose socket's file was gone: no setting differs.
+/// Reports a listener whose socket's file was gone, although no setting differs.
 fn made_anew(settings: &Loaded<()>, listener: &Listener) -> Change {
     let key = key_of(listener.name());
     let address = listener.address().to_string();

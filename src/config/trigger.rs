@@ -20,13 +20,13 @@ pub struct Trigger {
     /// The address of the admin API's client, or `unix`.
     #[serde(default)]
     pub peer: Option<String>,
-    /// What has changed, where that asked: the first three paths.
+    /// Of changed files, the first three paths.
     #[serde(default)]
     pub paths: Vec<String>,
     /// How many more there are.
     #[serde(default)]
     pub paths_omitted: usize,
-    /// It asks again for what was rejected.
+    /// The same was rejected before, and is tried again.
     #[serde(skip)]
     pub(crate) is_retry: bool,
 }
@@ -66,7 +66,7 @@ impl Trigger {
         }
     }
 
-    /// By the admin API.
+    /// A request to the admin API.
     pub(crate) fn of_client(kind: TriggerKind, client: &Client) -> Self {
         let peer = client.address.map(|address| address.to_string());
         Self {
@@ -78,7 +78,7 @@ impl Trigger {
         }
     }
 
-    /// By changed files.
+    /// Files that have changed.
     pub(crate) fn of_paths(paths: &BTreeSet<PathBuf>) -> Self {
         let named = paths.iter().take(PATHS_NAMED);
         Self {

@@ -82,7 +82,7 @@ impl Origin {
 
     /// From this generation on, another listener has the address, on a socket of its own: this one is
     /// about to close, and its connections are that one's.
-    pub(super) fn is_replaced(&self, generation: u64, by: &Arc<Self>) {
+    pub(super) fn mark_replaced(&self, generation: u64, by: &Arc<Self>) {
         let then = Then::Taken(by.clone());
         // Once at the most: it is no listener of the snapshot any more.
         let _ = self.after.set(After { generation, then });
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn connections_outlive_a_socket_that_is_replaced() {
         let [old, new] = ["one", "one"].map(|name| Origin::new(name, false));
-        old.is_replaced(5, &new);
+        old.mark_replaced(5, &new);
         assert!(old.is_closing() && !new.is_closing());
         assert!(!old.lives_on(), "its queue is emptied here");
         assert_eq!(old.closes_since(), None);

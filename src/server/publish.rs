@@ -119,7 +119,7 @@ fn foretell(before: &Snapshot, next: &Snapshot, moves: &[Move], replaced: &[Move
     }
     for Move { from, to } in replaced {
         emit(&Event::FileGone(from));
-        from.origin().is_replaced(generation, to.origin());
+        from.origin().mark_replaced(generation, to.origin());
     }
     for gone in without(before, next).filter(|it| !it.origin().has_passed()) {
         let speaks = Speaks::on(&before.generation, gone.name());

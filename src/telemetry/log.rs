@@ -50,8 +50,8 @@ pub(crate) struct LogHandle {
     /// `None`: the facade is another's.
     process: Option<Arc<Process>>,
     access: watch::Sender<Destination>,
-    /// It was said which settings have no effect, as the facade is another's.
-    is_told: Arc<AtomicBool>,
+    /// The settings that have no effect, because the facade is another's, were logged.
+    has_reported_ignored: Arc<AtomicBool>,
 }
 
 /// The log of a process that is ours.
@@ -103,7 +103,7 @@ impl LogHandle {
         Ok(Self {
             process: Some(Arc::new(Process { log, stderr, state })),
             access: watch::Sender::default(),
-            is_told: Arc::default(),
+            has_reported_ignored: Arc::default(),
         })
     }
 
@@ -112,7 +112,7 @@ impl LogHandle {
         Self {
             process: None,
             access: watch::Sender::default(),
-            is_told: Arc::default(),
+            has_reported_ignored: Arc::default(),
         }
     }
 
@@ -174,7 +174,7 @@ impl LogHandle {
                 Destination::Ours(sink.clone(), logging.format)
             }
             _ => {
-                self.tell_of_ignored(logging);
+                self.report_ignored(logging);
                 Destination::Facade
             }
         };
@@ -194,10 +194,10 @@ impl LogHandle {
         }
     }
 
-    /// Says once which settings have no effect, as the facade is another's.
-    fn tell_of_ignored(&self, logging: &Logging) {
+    /// Logs once which settings have no effect, because the facade is another's.
+    fn report_ignored(&self, logging: &Logging) {
         let keys = ignored(logging);
-        if !keys.is_empty() && !self.is_told.swap(true, Ordering::Relaxed) {
+        if !keys.is_empty() && !self.has_reported_ignored.swap(true, Ordering::Relaxed) {
             emit(&Event::LogSettingsIgnored(&keys));
         }
     }
