@@ -276,8 +276,11 @@ impl Inheritance {
             Ok(()) => arrivals,
             // It is gone, and they were the last of it.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => arrivals,
-            // It will not hear of it, so they stay there.
-            Err(_) => Vec::new(),
+            // It waits for this answer, and cannot get it. At the end of the talk it keeps them.
+            Err(_) => {
+                self.channel.end();
+                Vec::new()
+            }
         }
     }
 
@@ -383,6 +386,27 @@ mod tests {
         let received = inheritance.channel.receive::<Offer>();
         assert!(received.is_ok_and(|offer| offer.is_some()));
         (old, inheritance)
+    }
+
+    #[test]
+    fn connections_whose_taking_cannot_be_told_are_left_to_the_old_process_which_hears_of_the_end()
+    {
+        let (old, inheritance) = claimed();
+        let fills = || ToOld::Taken { places: Vec::new() };
+        while inheritance.channel.send(&fills(), &[]).is_ok() {}
+        let passed = PassedConnections {
+            arrivals: Vec::new(),
+            places: vec![0],
+        };
+        assert!(inheritance.accept(passed).is_empty());
+        let is_end = loop {
+            match old.receive::<ToOld>() {
+                Ok(Some(_)) => {}
+                Ok(None) => break true,
+                Err(_) => break false,
+            }
+        };
+        assert!(is_end, "it would wait for ever");
     }
 
     #[test]
