@@ -64,8 +64,8 @@ pub(crate) struct ConfigActor {
     pub(super) upgrading: Option<Upgrading>,
     /// The attempt under way, while it can still be given up.
     preparing: Option<SpawnHandle>,
-    /// The attempt whose thread has not come back, and since when.
-    stuck: Option<(u64, Instant)>,
+    /// The attempt whose thread has not come back, and when that began.
+    stuck: Option<(u64, Timestamp)>,
     /// The newest attempt that says how what is served stands to the settings.
     pub(super) last: Option<Arc<Attempt>>,
     pub(super) history: History,
@@ -214,9 +214,9 @@ impl ConfigActor {
         let Some((stuck, since)) = self.stuck else {
             return Ok(task);
         };
+        // The same for each try: one that fails as the one before is not logged again.
         let message = format!(
-            "attempt {stuck} has not returned for {:.1} s; until it does nothing can be reloaded",
-            since.elapsed().as_secs_f64()
+            "attempt {stuck} has not returned since {since:.3}; until it does nothing can be reloaded"
         );
         let stuck = Diagnostic::new(Fault::Build, "", message);
         Err(Verdict::rejected(vec![stuck]).into())
@@ -254,7 +254,7 @@ impl ConfigActor {
             }
             Prepared::Rejected(Rejected { errors, stuck, .. }) => {
                 if let Some(stuck) = stuck {
-                    self.stuck = Some((self.begun.number, Instant::now()));
+                    self.stuck = Some((self.begun.number, self.begun.at));
                     ctx.spawn(stuck.into_actor(self).map(|_, this, _| this.stuck = None));
                 }
                 self.conclude(Verdict::rejected(errors), took, ctx);

@@ -326,7 +326,7 @@ async fn candidate(
     let Made {
         content,
         facts,
-        mut changes,
+        changes,
         shadowed,
         rollback,
     } = made;
@@ -343,9 +343,9 @@ async fn candidate(
         intake,
         replaced,
     } = open(job, generation, &content.settings).await?;
-    for listener in &replaced {
-        changes.told.push(made_anew(&content.settings, listener));
-    }
+    let replaced = replaced.iter();
+    let replaced = replaced.map(|listener| made_anew(&content.settings, listener));
+    let changes = changes.with_files(replaced.collect());
     Ok(Candidate {
         current: Current {
             snapshot,

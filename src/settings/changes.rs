@@ -76,7 +76,7 @@ pub(crate) fn changes(from: &Effective, to: &Effective) -> Changes {
 }
 
 impl Changes {
-    /// With files whose content differs; those aside that a setting names which differs itself.
+    /// Adds changes of files, except where the setting that names the file differs itself.
     pub(crate) fn with_files(mut self, files: Vec<Change>) -> Self {
         let keys = self.told.iter().map(|change| change.key.clone());
         let keys: BTreeSet<String> = keys.collect();

@@ -105,7 +105,7 @@ pub(super) async fn open_watch(
         watcher,
     };
     let mut named = named(effective, &content.files);
-    // A change of what the sources name ends a rollback.
+    // A rollback ends when the sources say something else, a secret of theirs in a file included.
     named.extend(rollback.into_iter().flat_map(|it| it.named.iter().cloned()));
     if watching.watcher.watches(&named) {
         return Ok(Some(watching));
