@@ -61,9 +61,10 @@ impl Chain {
             ));
         }
         for (index, certificate) in certificates.iter().enumerate() {
-            parse(certificate).map_err(|error| {
+            // What the parser says of it is not for an operator.
+            parse(certificate).map_err(|_| {
                 format!(
-                    "certificate {} of the file cannot be read: {error}",
+                    "{expected}, found that certificate {} of the file is malformed",
                     index + 1
                 )
             })?;
@@ -235,10 +236,13 @@ fn instead(content: &[u8], wanted: Wanted) -> String {
     if content.first() == Some(&0x30) {
         let is_key = PrivateKeyDer::try_from(content).is_ok();
         let is_certificate = X509Certificate::from_der(content).is_ok();
+        if is_pkcs12(content) {
+            return "found a PKCS#12 file: `openssl pkcs12 -nodes` writes it in PEM".to_owned();
+        }
         return match (is_certificate, is_key) {
             (true, _) => "found a certificate in DER: `openssl x509 -inform DER` writes it in PEM",
             (_, true) => "found a private key in DER: `openssl pkey -inform DER` writes it in PEM",
-            _ => "found binary data, such as DER or PKCS#12",
+            _ => "found binary data, such as DER",
         }
         .to_owned();
     }
@@ -249,6 +253,16 @@ fn instead(content: &[u8], wanted: Wanted) -> String {
         "found none"
     };
     found.to_owned()
+}
+
+/// Whether a DER sequence begins with version 3, as PFX does (RFC 7292) and no private key.
+fn is_pkcs12(der: &[u8]) -> bool {
+    let length = match der.get(1) {
+        Some(long @ 0x81..) => usize::from(long & 0x7f),
+        _ => 0,
+    };
+    let content = der.get(2 + length..);
+    content.is_some_and(|content| content.starts_with(&[0x02, 0x01, 0x03]))
 }
 
 /// Fails where a byte order mark precedes the first section. The parser would skip that section, and

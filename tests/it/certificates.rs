@@ -39,7 +39,18 @@ fn a_certificate_or_key_that_cannot_be_used_is_named_for_what_it_is() {
     let bom = |pem: &[u8]| [b"\xef\xbb\xbf", pem].concat();
     let at_certificate = "tls.certificate: expected certificates in PEM, found ";
     let at_key = "tls.key: expected a private key in PEM, found ";
-    let cases: [(&[u8], &[u8], &[&str]); 12] = [
+    // PFX of RFC 7292: version 3, then what it holds.
+    let pkcs12 = b"\x30\x82\x00\x05\x02\x01\x03\x30\x00";
+    let cases: [(&[u8], &[u8], &[&str]); 13] = [
+        (
+            pkcs12,
+            pkcs12,
+            &[
+                at_certificate,
+                at_key,
+                "found a PKCS#12 file: `openssl pkcs12 -nodes` writes it in PEM",
+            ],
+        ),
         (
             include_bytes!("certificates/rsa1024.pem"),
             include_bytes!("certificates/rsa1024.key"),

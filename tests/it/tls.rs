@@ -220,7 +220,7 @@ fn what_cannot_be_served_is_rejected_at_its_key_and_changes_nothing() {
             "cert.pem",
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             "certificate",
-            "certificate 1 of the file cannot be read",
+            "certificate 1 of the file is malformed",
         ),
         (
             "cert.pem",
