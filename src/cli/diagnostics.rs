@@ -99,7 +99,7 @@ mod tests {
           |
         3 | workers = "many"
           |           ^^^^^^
-        src/cli/wrong.toml:4:1: server.keepalive: unknown key (did you mean keep_alive?)
+        src/cli/wrong.toml:4:1: server.keepalive: unknown key (did you mean `keep_alive`?)
           |
         4 | keepalive = "75s"
           | ^^^^^^^^^
@@ -107,7 +107,7 @@ mod tests {
           |
         6 |  message = 5 # behind a tab
           |            ^
-        src/cli/wrong.toml:7:53: app.routes."/hello/{name}".respond.statu: unknown key (did you mean status?)
+        src/cli/wrong.toml:7:53: app.routes."/hello/{name}".respond.statu: unknown key (did you mean `status`?)
           |
         7 | routes."/hello/{name}" = { respond = { body = "你好", statu = 200 } }
           |                                                       ^^^^^
@@ -126,7 +126,7 @@ mod tests {
           ␛[1m␛[94m|␛[0m
         ␛[1m␛[94m3␛[0m ␛[1m␛[94m|␛[0m workers = "many"
           ␛[1m␛[94m|␛[0m           ␛[1m␛[91m^^^^^^␛[0m
-        ␛[1msrc/cli/wrong.toml:4:1: server.keepalive: unknown key (did you mean keep_alive?)␛[0m
+        ␛[1msrc/cli/wrong.toml:4:1: server.keepalive: unknown key (did you mean `keep_alive`?)␛[0m
           ␛[1m␛[94m|␛[0m
         ␛[1m␛[94m4␛[0m ␛[1m␛[94m|␛[0m keepalive = "75s"
           ␛[1m␛[94m|␛[0m ␛[1m␛[91m^^^^^^^^^␛[0m

@@ -9,7 +9,9 @@ use std::{io, sync::Arc};
 use super::prepare::Job;
 use crate::{
     server::{Access, Activation, LentPort, Listener},
-    settings::{Address, Admin, Diagnostic, Effective, Fault, Server, Sources, Written, first},
+    settings::{
+        Address, Admin, Diagnostic, Effective, Fault, Server, Sources, Written, first, reason,
+    },
     upgrade::Inheritance,
 };
 
@@ -166,7 +168,7 @@ impl<'a> Binding<'a> {
                 Address::Systemd(_) => Fault::of(&error),
                 Address::Tcp(_) | Address::Unix(_) => Fault::System,
             };
-            let message = format!("cannot listen on {address}: {error}");
+            let message = format!("cannot listen on {address}: {}", reason(&error));
             self.errors
                 .push(self.effective.diagnostic(fault, &key, &message));
         });

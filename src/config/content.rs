@@ -21,8 +21,8 @@ use super::{
 };
 use crate::server::Deadline;
 use crate::settings::{
-    Baseline, Build, Changes, Diagnostic, Facts, Fault, Loaded, ReadFiles, Shadowed, Sources,
-    first, found_by_build, shadowed, warned_by_build,
+    Baseline, Build, Changes, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles, Shadowed,
+    Sources, first, found_by_build, shadowed, warned_by_build,
 };
 
 /// everup's own tables as they were read, and all that is known of every setting.
@@ -400,19 +400,10 @@ impl Building {
                 .with_settings(settings.effective.files());
             // First, so that nothing that the author's build opens can show them.
             let secrets = secrets(&settings, &with, &served);
-            let made = secrets.and_then(|secrets| {
-                let state = author.build(&app, &with, &until);
-                let failed = |failed| match failed {
-                    Failed::Found(findings) => found_by_build(findings, &settings.effective),
-                    Failed::Unreadable { fault, path, why } => {
-                        let key = settings.effective.key_naming(&path);
-                        let key = key.as_deref().unwrap_or("app");
-                        vec![settings.effective.diagnostic(fault, key, &why)]
-                    }
-                    Failed::Otherwise(why) => vec![Diagnostic::new(Fault::Build, "app", why)],
-                };
-                Ok((secrets, Reaped::new(state.map_err(failed)?, &reaper)))
-            });
+            let state = author.build(&app, &with, &until);
+            let state = state.map(|state| Reaped::new(state, &reaper));
+            let state = state.map_err(|failed| errors_of(failed, &settings.effective));
+            let made = both(secrets, state);
             let files = with.files_read();
             Pass {
                 made,
@@ -425,6 +416,33 @@ impl Building {
     }
 }
 
+/// Both, or all that is wrong with either.
+fn both<A, B>(
+    one: Result<A, Vec<Diagnostic>>,
+    other: Result<B, Vec<Diagnostic>>,
+) -> Result<(A, B), Vec<Diagnostic>> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (one, other) => {
+            let errors = [one.err(), other.err()];
+            Err(errors.into_iter().flatten().flatten().collect())
+        }
+    }
+}
+
+/// What is wrong where an author's build has failed.
+fn errors_of(failed: Failed, effective: &Effective) -> Vec<Diagnostic> {
+    match failed {
+        Failed::Found(findings) => found_by_build(findings, effective),
+        Failed::Unreadable { fault, path, why } => {
+            let key = effective.key_naming(&path);
+            let key = key.as_deref().unwrap_or("app");
+            vec![effective.diagnostic(fault, key, &why)]
+        }
+        Failed::Otherwise(why) => vec![Diagnostic::new(Fault::Build, "app", why)],
+    }
+}
+
 /// What the settings' files hold that nobody is to see, or what is wrong with any of it.
 fn secrets(
     settings: &Loaded<()>,
@@ -432,13 +450,7 @@ fn secrets(
     served: &Certificates,
 ) -> Result<Secrets, Vec<Diagnostic>> {
     let certificates = Certificates::read(settings, with, served);
-    match (token(settings, with), certificates) {
-        (Ok(token), Ok(certificates)) => Ok((token, Arc::new(certificates))),
-        (token, certificates) => {
-            let errors = [token.err(), certificates.err()];
-            Err(errors.into_iter().flatten().flatten().collect())
-        }
-    }
+    both(token(settings, with), certificates.map(Arc::new))
 }
 
 /// The admin API's token, where the settings name one.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     server::{Crowd, Intake, Listener, Move, NewWorker, Share, Speaks, Times, Worker},
-    settings::{Diagnostic, Effective, Fault, Loaded, Server},
+    settings::{Diagnostic, Effective, Fault, Loaded, Server, reason},
     telemetry::AccessSource,
 };
 
@@ -273,7 +273,11 @@ async fn start_admin(
 
 fn cannot_listen(effective: &Effective, listener: &Listener, error: io::Error) -> Diagnostic {
     let key = key_of(listener.name());
-    let message = format!("cannot listen on {}: {error}", listener.address());
+    let message = format!(
+        "cannot listen on {}: {}",
+        listener.address(),
+        reason(&error)
+    );
     effective.diagnostic(Fault::System, &key, &message)
 }
 

@@ -1,5 +1,5 @@
 //! What no single value says: how settings stand to each other, and what the author's own check finds.
-//! Reads nothing; what is wrong is told at its place.
+//! Reads no file that settings name; what is wrong is told at its place.
 
 use super::author::{Finding, Findings, Probe, Settings, Warning, Wrong};
 use super::diagnostic::{Diagnostic, Fault, found_text, report};
@@ -7,6 +7,9 @@ use super::effective::Effective;
 use super::schema::{Admin, LIVEZ, READYZ, Server, Tables};
 use super::tree::At;
 use super::{Address, key};
+use std::fs;
+use std::net::IpAddr;
+use std::path::Component;
 
 /// Adds all that is wrong, and what the author's check warns of.
 pub(super) fn check<A: Settings>(
@@ -18,6 +21,7 @@ pub(super) fn check<A: Settings>(
     warnings.extend(check_app(tables, effective, diagnostics));
     check_admin(&tables.admin, effective, diagnostics);
     check_tls(&tables.server, effective, diagnostics);
+    check_socket_paths(&tables.server, &tables.admin, effective, diagnostics);
     // Where anything is wrong, defaults may stand in for what was meant.
     if diagnostics.is_empty() {
         check_addresses(&tables.server, &tables.admin, effective, diagnostics);
@@ -137,15 +141,7 @@ fn check_addresses(
     effective: &Effective,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let listeners = server.listeners.iter();
-    let mut wanted: Vec<(String, Address)> = listeners
-        .map(|(name, listener)| {
-            let key = format!("server.listeners.{name}.address");
-            (key, listener.address.clone())
-        })
-        .collect();
-    let admin = admin.address.listener();
-    wanted.extend(admin.map(|address| ("admin.address".to_owned(), address)));
+    let wanted = addresses(server, admin);
     for (index, (key, address)) in wanted.iter().enumerate() {
         let mut earlier = wanted[..index].iter();
         let Some((first, other)) = earlier.find(|(_, other)| clash(address, other)) else {
@@ -153,7 +149,7 @@ fn check_addresses(
         };
         let message = match address == other {
             true => format!("{address} is the address of {first} already"),
-            false => format!("{address} and {other}, the address of {first}, are one"),
+            false => format!("{address} overlaps with {other}, the address of {first}"),
         };
         let message = message + &effective.elsewhere(first, key);
         diagnostics.push(effective.diagnostic(Fault::Settings, key, &message));
@@ -162,14 +158,68 @@ fn check_addresses(
 
 /// Whether no two sockets can listen at these. Port 0 is another each time.
 fn clash(one: &Address, other: &Address) -> bool {
-    let (one, other) = match (one, other) {
-        (Address::Tcp(one), Address::Tcp(other)) => (one, other),
-        (one, other) => return one == other,
-    };
-    let is_one_ip = one.ip() == other.ip();
-    let is_within = one.is_ipv4() == other.is_ipv4()
-        && (one.ip().is_unspecified() || other.ip().is_unspecified());
-    one.port() != 0 && one.port() == other.port() && (is_one_ip || is_within)
+    match (one, other) {
+        (Address::Tcp(one), Address::Tcp(other)) => {
+            let is_within = is_part(one.ip(), other.ip()) || is_part(other.ip(), one.ip());
+            one.port() != 0 && one.port() == other.port() && is_within
+        }
+        // `unix:a` and `unix:./a` are one file.
+        (Address::Unix(one), Address::Unix(other)) => {
+            let [one, other] = [one, other].map(|path| {
+                let components = path.components();
+                components.filter(|component| !matches!(component, Component::CurDir))
+            });
+            one.eq(other)
+        }
+        (one, other) => one == other,
+    }
+}
+
+/// Whether a socket at `all` takes the connections to `ip` too.
+fn is_part(ip: IpAddr, all: IpAddr) -> bool {
+    ip == all || all.is_unspecified() && (ip.is_ipv4() == all.is_ipv4() || is_dual(all))
+}
+
+/// Whether a socket at this address takes IPv4 too: at `[::]`, unless the machine is set otherwise.
+fn is_dual(ip: IpAddr) -> bool {
+    let is_v6_only = || fs::read_to_string("/proc/sys/net/ipv6/bindv6only");
+    ip.is_ipv6() && is_v6_only().is_ok_and(|text| text.trim() == "0")
+}
+
+/// The bytes that a unix socket's path may have (unix(7): 108 with the NUL behind it).
+const SOCKET_PATH: usize = 107;
+
+/// A path that no socket can have is not a matter of trying again.
+fn check_socket_paths(
+    server: &Server,
+    admin: &Admin,
+    effective: &Effective,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    for (key, address) in addresses(server, admin) {
+        let Address::Unix(path) = address else {
+            continue;
+        };
+        let length = path.as_os_str().len();
+        if length > SOCKET_PATH {
+            let message = format!(
+                "expected a path of at most {SOCKET_PATH} bytes, which is what a unix socket may \
+                 have, found {length}"
+            );
+            diagnostics.push(effective.diagnostic(Fault::Settings, &key, &message));
+        }
+    }
+}
+
+/// Every address that is wanted, with its key.
+fn addresses(server: &Server, admin: &Admin) -> Vec<(String, Address)> {
+    let listeners = server.listeners.iter().map(|(name, listener)| {
+        let key = format!("server.listeners.{name}.address");
+        (key, listener.address.clone())
+    });
+    let admin = admin.address.listener();
+    let admin = admin.map(|address| ("admin.address".to_owned(), address));
+    listeners.chain(admin).collect()
 }
 
 /// HTTP/2 is spoken within TLS anyway; `h2c` beside it is a mistake about one of the two.

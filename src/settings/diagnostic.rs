@@ -174,7 +174,7 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
         .min();
     match nearest {
         Some((distance, name)) if distance <= key.len().max(3) / 3 => {
-            format!("unknown key (did you mean {name}?)")
+            format!("unknown key (did you mean `{name}`?)")
         }
         _ if known.is_empty() => "unknown key (there are none here)".to_owned(),
         _ => format!("unknown key (known are {})", known.join(", ")),
@@ -217,7 +217,7 @@ mod tests {
     fn a_near_key_is_named_and_a_far_one_lists_what_there_is() {
         let known = ["workers", "keep_alive"];
         let message = unknown_key("keepalive", &known);
-        assert_eq!(message, "unknown key (did you mean keep_alive?)");
+        assert_eq!(message, "unknown key (did you mean `keep_alive`?)");
         let message = unknown_key("zzz", &known);
         assert_eq!(message, "unknown key (known are workers, keep_alive)");
         assert!(unknown_key(&"w".repeat(1 << 20), &known).contains("known are"));

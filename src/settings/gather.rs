@@ -200,7 +200,8 @@ fn no_layers(folder: &Path, hint: &str) -> Diagnostic {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            format!("{}{more}, which are not recognized", shown.join(", "))
+            let are = if names.len() == 1 { "is" } else { "are" };
+            format!("{}{more}, which {are} not recognized", shown.join(", "))
         }
         Err(error) => file::reason(&error),
     };

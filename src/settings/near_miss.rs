@@ -25,7 +25,7 @@ pub(super) fn near_misses(environment: &Environment, schema: &LazyCell<Json>) ->
             true => format!("{prefix}_{PROFILE}"),
             false => format!("{prefix}__{}", segments(&rest, schema)?.join("__")),
         };
-        let message = format!("sets nothing (did you mean {meant}?)");
+        let message = format!("sets nothing (did you mean `{meant}`?)");
         Some(Diagnostic::source(name, message, Fault::Settings))
     });
     near.collect()

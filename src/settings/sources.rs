@@ -76,7 +76,12 @@ impl Sources {
                     Format::ENDINGS.into_iter().map(file)
                 });
                 let files = files.filter(|path| path.exists());
-                files.map(|path| path.display().to_string()).collect()
+                let mut files: Vec<_> = files.map(|path| path.display().to_string()).collect();
+                // The directory is what was asked for, though there is nothing in it.
+                if files.is_empty() {
+                    files.push(path.display().to_string());
+                }
+                files
             }
             Some(path) => vec![path.display().to_string()],
             None => Vec::new(),

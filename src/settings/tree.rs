@@ -18,7 +18,7 @@ pub(super) struct Layer {
 
 /// The key of a table that has it alone, with `true`: it removes what earlier layers set in its
 /// place, as `null` does.
-const UNSET: &str = "unset";
+pub(super) const UNSET: &str = "unset";
 
 /// Where a value stands: its source and the byte offsets of its key and of itself.
 ///

@@ -52,13 +52,13 @@ const BAD: &[Bad] = &[
         what: "an unknown key",
         text: "[server]\nworkers = 2\nkeepalive = \"5s\"\n[app]\nmessage = \"After\"\n",
         says: &[
-            "settings/default.toml:3:1: server.keepalive: unknown key (did you mean keep_alive?)",
+            "settings/default.toml:3:1: server.keepalive: unknown key (did you mean `keep_alive`?)",
         ],
     },
     Bad {
         what: "an unknown key of the service",
         text: "[server]\nworkers = 2\n[app]\nmesage = \"After\"\n",
-        says: &["settings/default.toml:4:1: app.mesage: unknown key (did you mean message?)"],
+        says: &["settings/default.toml:4:1: app.mesage: unknown key (did you mean `message`?)"],
     },
     Bad {
         what: "a text for a number",

@@ -42,7 +42,7 @@ fn a_mistyped_key_is_named_with_the_one_that_was_meant() {
     let log = refused(b"[server]\nkeepalive = \"75s\"\n");
     assert_says(
         &log,
-        &["settings/default.toml:2:1: server.keepalive: unknown key (did you mean keep_alive?)"],
+        &["settings/default.toml:2:1: server.keepalive: unknown key (did you mean `keep_alive`?)"],
     );
 }
 
@@ -54,7 +54,7 @@ fn several_errors_come_at_once() {
         &[
             "settings/default.toml:2:11: server.workers: expected a number from 0 to 512, found \"many\"",
             "settings/default.toml:3:1: server.keepalive: unknown key",
-            "settings/default.toml:5:1: app.mesage: unknown key (did you mean message?)",
+            "settings/default.toml:5:1: app.mesage: unknown key (did you mean `message`?)",
         ],
     );
 }
@@ -205,6 +205,7 @@ fn one_address_for_two_listeners_is_a_fault_of_the_settings() {
         format!("{one}{other}[admin]\naddress = \"{admin}\"\n")
     };
     let any = "127.0.0.1:0";
+    let unix = format!("unix:/{}", "a".repeat(107));
     for (text, place, message) in [
         (
             settings("127.0.0.1:1", "127.0.0.1:1", any),
@@ -219,7 +220,17 @@ fn one_address_for_two_listeners_is_a_fault_of_the_settings() {
         (
             settings("127.0.0.1:1", "0.0.0.0:1", any),
             "default.toml:4:11: server.listeners.b.address: ",
-            "0.0.0.0:1 and 127.0.0.1:1, the address of server.listeners.a.address, are one",
+            "0.0.0.0:1 overlaps with 127.0.0.1:1, the address of server.listeners.a.address",
+        ),
+        (
+            settings("unix:a.sock", any, "unix:./a.sock"),
+            "default.toml:6:11: admin.address: ",
+            "unix:./a.sock overlaps with unix:a.sock, the address of server.listeners.a.address",
+        ),
+        (
+            settings(&unix, any, any),
+            "default.toml:2:11: server.listeners.a.address: ",
+            "expected a path of at most 107 bytes, which is what a unix socket may have, found 108",
         ),
     ] {
         let told = format!("{place}{message}");
@@ -268,7 +279,7 @@ fn yaml_below_json_is_served_reloaded_and_rejected_with_its_place() {
             "settings/default.yaml:2:12",
             "settings/default.yaml:7:12",
             "settings/local.json:2:10",
-            "unknown key (did you mean message?)",
+            "unknown key (did you mean `message`?)",
         ],
     );
     assert_eq!(program.get("/").text(), "changed");
@@ -295,7 +306,7 @@ fn two_files_of_one_layer_are_refused_and_both_named() {
 
 #[test]
 fn a_variable_with_one_underscore_too_few_is_warned_of_and_hinders_nothing() {
-    let told = "EVERUP_SERVER_WORKERS: sets nothing (did you mean EVERUP__SERVER__WORKERS?)";
+    let told = "EVERUP_SERVER_WORKERS: sets nothing (did you mean `EVERUP__SERVER__WORKERS`?)";
     let setup = || {
         let setup = Setup::new("[app]\nmessage = \"here\"\n");
         setup
@@ -449,4 +460,84 @@ fn a_local_file_gives_a_route_another_action() {
     program.remove("local.toml");
     program.reload_applied();
     assert_eq!(program.get("/a").status, 201);
+}
+
+#[test]
+fn any_address_of_ipv6_takes_the_port_of_ipv4_too_and_check_says_so() {
+    let dual = std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only");
+    if dual.is_ok_and(|text| text.trim() != "0") {
+        return;
+    }
+    let text = "[server.listeners.a]\naddress = \"[::]:1\"\n[admin]\naddress = \"127.0.0.1:1\"\n";
+    let checked = Setup::raw(text.as_bytes()).ask(&["check"]);
+    assert_eq!(checked.code, 78, "{}", checked.err);
+    let says = "admin.address: 127.0.0.1:1 overlaps with [::]:1, the address of \
+                server.listeners.a.address";
+    assert_says(&checked.err, &[says]);
+}
+
+#[test]
+fn set_and_a_variable_take_away_what_files_set() {
+    let text = "[server.listeners.public]\naddress = \"127.0.0.1:0\"\n\
+                [server.listeners.more]\naddress = \"127.0.0.1:0\"\n\
+                [logging]\nlevel = \"debug\"\n[app.routes.\"/gone\"]\nrespond = {}\n";
+    let setup = Setup::raw(text.as_bytes())
+        .env("EVERUP__SERVER__LISTENERS__MORE__UNSET", "true")
+        .env("EVERUP__LOGGING__LEVEL__UNSET", "true");
+    let shown = setup.ask(&["show", "--json", "--set", "app.routes.\"/gone\".unset=true"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let shown: serde_json::Value = serde_json::from_str(&shown.out).expect("JSON");
+    let listeners = shown["server"]["listeners"].as_object().expect("a table");
+    assert_eq!(listeners.keys().collect::<Vec<_>>(), ["public"]);
+    assert_eq!(shown["app"]["routes"]["/gone"], serde_json::Value::Null);
+    assert_eq!(shown["logging"]["level"], "info");
+}
+
+#[test]
+fn a_line_that_is_wrong_is_told_once_and_a_missing_value_as_one() {
+    for (text, place, says) in [
+        (
+            "[app]\nmessage =\n",
+            "2:10: ",
+            "expected a value behind `=`",
+        ),
+        (
+            "server.workers == 3\n",
+            "1:17: ",
+            "extra `=`, expected nothing",
+        ),
+    ] {
+        let checked = Setup::raw(text.as_bytes()).ask(&["check"]);
+        assert_eq!(checked.code, 78, "{}", checked.err);
+        assert_says(&checked.err, &[&format!("default.toml:{place}{says}")]);
+        let told = checked.err.matches("default.toml:").count();
+        assert_eq!(told, 1, "{}", checked.err);
+    }
+}
+
+#[test]
+fn a_start_on_a_directory_without_settings_does_not_speak_of_the_defaults() {
+    let (code, log) = Setup::empty().file("defualt.toml", "").run();
+    assert_eq!(code, 78, "{log}");
+    assert!(!log.contains("built-in defaults"), "{log}");
+    assert_says(&log, &["found `defualt.toml`, which is not recognized"]);
+}
+
+#[test]
+fn a_wrong_token_hides_no_other_file_that_is_wrong() {
+    let text = "[server.listeners.public]\naddress = \"127.0.0.1:0\"\n\
+                tls = { certificate = \"gone.pem\", key = \"gone.pem\" }\n\
+                [admin]\naddress = \"127.0.0.1:0\"\ntoken_file = \"token\"\n\
+                [app.routes.\"/a\"]\nrespond.body_file = \"gone.html\"\n";
+    let setup = Setup::raw(text.as_bytes()).file("token", "short");
+    let checked = setup.ask(&["check"]);
+    assert_eq!(checked.code, 78, "{}", checked.err);
+    assert_says(
+        &checked.err,
+        &[
+            "admin.token_file: expected a token",
+            "server.listeners.public.tls.certificate: cannot read",
+            "app.routes.\"/a\".respond.body_file: cannot read",
+        ],
+    );
 }

@@ -6,7 +6,7 @@ use super::super::key::{self, DEPTH};
 use super::super::shape::Shape;
 use super::super::sources::Sources;
 use super::super::text::SourceText;
-use super::super::tree::{Layer, Origin, is_removal};
+use super::super::tree::{Layer, Origin, UNSET, is_removal};
 use super::toml;
 use config::{Map, ValueKind};
 use serde_json::Value as Json;
@@ -33,12 +33,14 @@ pub(in super::super) fn overrides(
     let mut known: BTreeMap<Vec<String>, &str> = BTreeMap::new();
     let variables: Vec<_> = sources.environment().settings().collect();
     for (name, rest, value) in &variables {
-        let read =
-            path(rest, Shape::new(schema)).and_then(|path| match (known.get(&path), value) {
-                (Some(other), _) => Err(format!("sets the same as {other}")),
-                (None, None) => Err("expected UTF-8".to_owned()),
-                (None, Some(value)) => fits(&path, value, schema).map(|()| (path, *value)),
-            });
+        let read = path(rest, Shape::new(schema)).and_then(|path| {
+            let value = value.ok_or("expected UTF-8")?;
+            let (path, value) = or_removal(path, value);
+            match known.get(&path) {
+                Some(other) => Err(format!("sets the same as {other}")),
+                None => fits(&path, value, schema).map(|()| (path, value)),
+            }
+        });
         match read {
             Ok((path, value)) => {
                 known.insert(path.clone(), name);
@@ -49,17 +51,30 @@ pub(in super::super) fn overrides(
     }
     for (key, value) in sources.sets() {
         let read = match key::split(key) {
-            Some(path) => fits(&path, value, schema).map(|()| path),
+            Some(path) => {
+                let (path, value) = or_removal(path, value);
+                fits(&path, value, schema).map(|()| (path, value))
+            }
             None => Err(key::shorten(&format!(
                 "expected a dotted key, found {key:?}"
             ))),
         };
         match read {
-            Ok(path) => made.push(one(first + made.len(), SET, path, value)),
+            Ok((path, value)) => made.push(one(first + made.len(), SET, path, value)),
             Err(message) => wrong.push(Diagnostic::source(SET, message, Fault::Settings)),
         }
     }
     (made, wrong)
+}
+
+/// A path and its text; `KEY.unset=true` removes what is at KEY, as a file's `KEY.unset = true` does.
+fn or_removal(mut path: Vec<String>, value: &str) -> (Vec<String>, &str) {
+    let is_removal = value == "true" && path.last().is_some_and(|key| key == UNSET);
+    if !is_removal || path.len() == 1 {
+        return (path, value);
+    }
+    path.pop();
+    (path, "{ unset = true }")
 }
 
 /// Whether a text may stand at a path. One that stands where a table must would take the table's

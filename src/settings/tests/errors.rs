@@ -21,7 +21,7 @@ fn all_errors_of_all_layers_come_at_once_in_the_order_of_the_sources() {
     assert_eq!(
         folder.errors(),
         [
-            "default.toml:3:1: server.keepalive: unknown key (did you mean keep_alive?)".to_owned(),
+            "default.toml:3:1: server.keepalive: unknown key (did you mean `keep_alive`?)".to_owned(),
             "default.toml:4:19: server.max_connections: expected a number from 1 to 4294967295, \
              found 0"
                 .to_owned(),
@@ -38,7 +38,7 @@ fn all_errors_of_all_layers_come_at_once_in_the_order_of_the_sources() {
             "default.toml:13:11: admin.address: other machines can reach this address, so it \
              needs `admin.token_file`"
                 .to_owned(),
-            "default.toml:14:2: servr: unknown key (did you mean server?)".to_owned(),
+            "default.toml:14:2: servr: unknown key (did you mean `server`?)".to_owned(),
             "local.toml:2:13: server.workers: expected a number from 0 to 512, found 513"
                 .to_owned(),
             "local.toml:4:17: app.friends.1: expected a text, found 2".to_owned(),
@@ -99,7 +99,7 @@ fn overrides_that_do_not_fit_name_their_source() {
     );
     assert_eq!(
         errors("server.wrokers", "1"),
-        ["--set: server.wrokers: unknown key (did you mean workers?)"]
+        ["--set: server.wrokers: unknown key (did you mean `workers`?)"]
     );
     assert_eq!(
         errors("a..b", "1"),

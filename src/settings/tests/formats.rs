@@ -63,12 +63,12 @@ fn errors_of_yaml_and_json_have_their_places() {
         "{\n\t\"server\": {\"workers\": -1, \"write_timeout\": \"soon\"},\n \"app\": {\"mesage\": null, \"ratio\": \"x\"}}",
     );
     insta::assert_snapshot!(folder.errors().join("\n"), @r#"
-    default.yaml:4:3: server.keepalive: unknown key (did you mean keep_alive?)
+    default.yaml:4:3: server.keepalive: unknown key (did you mean `keep_alive`?)
     default.yaml:6:8: server.listeners.x.address: missing, and there is no default
     default.yaml:8:16: app.friends.1: expected a text, found 2
     local.json:2:24: server.workers: expected a number from 0 to 512, found -1
     local.json:2:45: server.write_timeout: expected a duration above zero, of at most 365 days, such as "250ms", "30s" or "1h", found "soon"
-    local.json:3:10: app.mesage: unknown key (did you mean message?)
+    local.json:3:10: app.mesage: unknown key (did you mean `message`?)
     local.json:3:35: app.ratio: expected a number, found "x"
     "#);
 }

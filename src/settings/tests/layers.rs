@@ -141,10 +141,10 @@ fn what_is_wrong_with_a_variable_or_an_override_names_it() {
     DEMO__APP____X: expected keys with `__` between them
     DEMO__server__WORKERS: sets the same as DEMO__SERVER__WORKERS
     DEMO__APP__ROUTES: app.routes."/a".body: expected a text, found 1
-    DEMO__APP__ROUTES: app.routes."/a".bdy: unknown key (did you mean body?)
+    DEMO__APP__ROUTES: app.routes."/a".bdy: unknown key (did you mean `body`?)
     DEMO__SERVER__LISTENERS__A b__ADDRESS: server.listeners."A b": expected a listener's name of at most 64 characters from a-z, 0-9, - and _, found "A b"
     DEMO__SERVER__WORKERS: server.workers: expected a number from 0 to 512, found "many"
-    DEMO__SERVER__WROKERS: server.wrokers: unknown key (did you mean workers?)
+    DEMO__SERVER__WROKERS: server.wrokers: unknown key (did you mean `workers`?)
     --set: expected a dotted key, found "app..x"
     --set: app.friends.0: expected a text, found 1
     "#);
@@ -195,7 +195,7 @@ fn near_misses_of_own_variables_are_warnings_and_those_of_others_are_not_looked_
         ("DEMO_PRFOILE", "DEMO_PROFILE"),
     ];
     for (name, meant) in near {
-        let told = format!("{name}: sets nothing (did you mean {meant}?)");
+        let told = format!("{name}: sets nothing (did you mean `{meant}`?)");
         assert_eq!(warned(&[name]), [told]);
     }
     let others = [

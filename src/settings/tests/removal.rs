@@ -156,7 +156,7 @@ fn what_is_required_and_removed_is_missing_and_what_is_unknown_stays_so() {
         folder.errors(),
         [
             "local.yaml:3:9: server.listeners.a.address: removed, and there is no default",
-            "local.yaml:3:24: server.listeners.a.adress: unknown key (did you mean address?)",
+            "local.yaml:3:24: server.listeners.a.adress: unknown key (did you mean `address`?)",
         ]
     );
 }

@@ -204,7 +204,7 @@ fn errors_name_the_place_and_quote_nothing() {
     insta::assert_snapshot!(lines.join("\n").replace(&path, ""), @r#"
     default.toml:2:1: app.password: the variable `NOBODY` is not set
     default.toml:3:1: app.strict: expected eight characters at least
-    default.toml:4:1: app.passwrod: unknown key (did you mean password?)
+    default.toml:4:1: app.passwrod: unknown key (did you mean `password`?)
     default.toml:6:1: app.tokens.a: expected a secret: a text, `{ env = "NAME" }` or `{ file = "PATH" }`
     default.toml:7:1: app.tokens.x: cannot read `nowhere`: no such file or directory
     default.toml:8:1: app.tokens.c: cannot read `/`: not a regular file

@@ -15,10 +15,13 @@ use toml_parser::{ParseError, Source};
 /// What the parser says of a key that is there twice.
 const DUPLICATE: &str = "duplicate key";
 
+/// How the parser says that a string has no quotes, also where there is nothing at all.
+const NO_QUOTES: &str = "string values must be quoted";
+
 /// How the parser's errors begin that the text may explain.
 const EXPLAINED: [&str; 9] = [
     DUPLICATE,
-    "string values must be quoted",
+    NO_QUOTES,
     "invalid boolean",
     "invalid date-time",
     "invalid exponent",
@@ -48,21 +51,36 @@ pub(super) fn explain(text: &str, errors: Vec<Error>) -> Vec<Wrong> {
         let message = without_quotes(&text[scalar.clone()]);
         wrong.push(Wrong::new(scalar.start, message));
     }
+    let mut last = None;
     for error in errors {
         let span = error.span().unwrap_or(text.len()..text.len());
-        if walk.has_explained(span.start) {
+        // What follows an error in its line comes of it.
+        let follows = last.is_some_and(|last| is_one_line(text, last, span.start));
+        if follows || walk.has_explained(span.start) {
             continue;
+        }
+        if error.message() != DUPLICATE {
+            last = Some(span.start);
         }
         wrong.push(match (error.message(), text.get(span.clone())) {
             (DUPLICATE, Some(key)) => {
                 let first = walk.duplicates.get(&span.start);
                 Wrong::duplicate(span.start, key, first.copied())
             }
+            (message, _) if message.starts_with(NO_QUOTES) => {
+                Wrong::new(span.start, "expected a value behind `=`".to_owned())
+            }
             (message, _) => Wrong::new(span.start, message.to_owned()),
         });
     }
     wrong.sort_by_key(|wrong| wrong.offset);
     wrong
+}
+
+/// Whether the second offset is in the line of the first, and not before it.
+fn is_one_line(text: &str, first: usize, second: usize) -> bool {
+    let between = text.get(first..second);
+    between.is_some_and(|between| !between.contains('\n'))
 }
 
 fn without_quotes(scalar: &str) -> String {
@@ -136,10 +154,7 @@ impl<'t> Walk<'t> {
     /// its line.
     fn has_explained(&self, offset: usize) -> bool {
         let mut scalars = self.unquoted.iter();
-        scalars.any(|scalar| {
-            let between = self.text.get(scalar.start..offset);
-            between.is_some_and(|between| !between.contains('\n'))
-        })
+        scalars.any(|scalar| is_one_line(self.text, scalar.start, offset))
     }
 
     fn take(&mut self, event: &Event) {
