@@ -171,7 +171,7 @@ impl Sources {
             Some((_, Err(error))) if is_forced && is_absent(&error) => {}
             Some((path, Err(error))) if is_absent(&error) => {
                 let message = format!("{}{}", file::reason(&error), baseline.hint());
-                let name = path.display().to_string();
+                let name = file::absolute(path).display().to_string();
                 let gone = Diagnostic::source(name, message, Fault::Settings);
                 pass.missing.push(gone);
             }
@@ -206,7 +206,8 @@ fn no_layers(folder: &Path, hint: &str) -> Diagnostic {
         Err(error) => file::reason(&error),
     };
     let message = format!("{expected}, found {found}{hint}");
-    Diagnostic::source(folder.display().to_string(), message, Fault::Settings)
+    let name = file::absolute(folder).display().to_string();
+    Diagnostic::source(name, message, Fault::Settings)
 }
 
 fn quoted(name: &str) -> String {
@@ -365,7 +366,7 @@ impl Gathered {
     }
 
     fn fail(&mut self, path: &Path, message: impl Into<String>, kind: Fault) {
-        let name = path.display().to_string();
+        let name = file::absolute(path).display().to_string();
         self.diagnostics
             .push(Diagnostic::source(name, message, kind));
     }

@@ -163,6 +163,20 @@ fn a_settings_path_that_is_missing_is_an_error_of_every_command() {
 }
 
 #[test]
+fn settings_that_cannot_be_read_are_named_by_their_absolute_path() {
+    let setup = Setup::empty();
+    let nowhere = setup.home().join("nowhere").display().to_string();
+    let gone = setup.ask(&["check", "--settings", "nowhere"]);
+    assert_eq!(gone.err, format!("{nowhere}: no such file or directory\n"));
+    let setup = Setup::empty();
+    std::os::unix::fs::symlink("nowhere", setup.settings().join("local.toml")).expect("linked");
+    let link = setup.settings().join("local.toml").display().to_string();
+    let dangling = setup.ask(&["check"]);
+    let says = format!("{link}: no such file or directory\n");
+    assert_eq!(dangling.err, says);
+}
+
+#[test]
 fn serve_says_which_settings_it_serves_and_where_it_looked() {
     let mut program = Setup::new(SOUND).unnamed().serve();
     let line = program.wait_log("settings: settings/default.toml");
