@@ -20,9 +20,11 @@ pub struct Answer<'a> {
     pub body: &'a [u8],
 }
 
-/// What has come of an answer.
+/// The answers that have come and were not taken yet.
 pub struct Buffer {
     bytes: Vec<u8>,
+    /// Where the first of them starts.
+    start: usize,
     filled: usize,
 }
 
@@ -30,6 +32,7 @@ impl Buffer {
     pub fn new() -> Self {
         Self {
             bytes: vec![0; 4096],
+            start: 0,
             filled: 0,
         }
     }
@@ -48,23 +51,37 @@ impl Buffer {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.filled += count;
+        self.has_answer()
+    }
+
+    /// Whether an answer is whole.
+    pub fn has_answer(&self) -> io::Result<bool> {
         Ok(self.parse()?.is_some())
     }
 
-    /// The answer, which must be whole; the next bytes begin another.
+    /// Whether every byte that has come was taken with an answer.
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// The next answer, which must be whole.
     pub fn answer(&mut self) -> io::Result<Answer<'_>> {
-        let (status, is_last, body) = self.parse()?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let filled = std::mem::take(&mut self.filled);
+        let parsed = self.parse()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let (from, to) = (self.start + parsed.body, self.start + parsed.end);
+        self.start = to;
+        if self.start == self.filled {
+            (self.start, self.filled) = (0, 0);
+        }
         Ok(Answer {
-            status,
-            is_last,
-            body: &self.bytes[body..filled],
+            status: parsed.status,
+            is_last: parsed.is_last,
+            body: &self.bytes[from..to],
         })
     }
 
-    /// Status, whether it is the last, and where the body starts, once the answer is whole.
-    fn parse(&self) -> io::Result<Option<(u16, bool, usize)>> {
-        let bytes = &self.bytes[..self.filled];
+    /// The next answer's parts, once it is whole.
+    fn parse(&self) -> io::Result<Option<Parsed>> {
+        let bytes = &self.bytes[self.start..self.filled];
         let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
             return Ok(None);
         };
@@ -80,16 +97,26 @@ impl Buffer {
                 is_last = value.eq_ignore_ascii_case("close");
             }
         }
+        let (Some(status), Some(length)) = (status, length) else {
+            return Err(invalid());
+        };
         let body = end + 4;
-        // One request is under way at a time, so more than its answer is nobody's.
-        match (status, length.map(|length| body + length)) {
-            (Some(status), Some(whole)) if whole == self.filled => {
-                Ok(Some((status, is_last, body)))
-            }
-            (Some(_), Some(whole)) if whole > self.filled => Ok(None),
-            _ => Err(invalid()),
-        }
+        let parsed = Parsed {
+            status,
+            is_last,
+            body,
+            end: body + length,
+        };
+        Ok((parsed.end <= bytes.len()).then_some(parsed))
     }
+}
+
+/// Where the parts of an answer are, from its first byte.
+struct Parsed {
+    status: u16,
+    is_last: bool,
+    body: usize,
+    end: usize,
 }
 
 /// A client that waits for each answer, on a connection that is kept alive.

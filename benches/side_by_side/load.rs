@@ -19,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use clap::Args;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
@@ -72,11 +73,21 @@ impl Load {
         clients: usize,
         rate: Option<f64>,
     ) -> anyhow::Result<Self> {
+        Self::exchange(server.address, &Exchange::get(path), clients, rate)
+    }
+
+    /// Starts it with this exchange, again and again.
+    pub fn exchange(
+        address: SocketAddr,
+        exchange: &Exchange,
+        clients: usize,
+        rate: Option<f64>,
+    ) -> anyhow::Result<Self> {
         let role = Role::Load {
-            address: server.address,
+            address,
             clients,
             rate,
-            path: path.to_owned(),
+            exchange: exchange.clone(),
         };
         let mut process = Process::start(role.command()?.stdout(Stdio::piped()))?;
         let stdout = process.child().stdout.take().context("piped")?;
@@ -101,6 +112,41 @@ impl Load {
     }
 }
 
+/// What a client writes at once, and how many answers it waits for.
+#[derive(Args, Clone)]
+pub struct Exchange {
+    #[arg(long)]
+    pub path: String,
+    /// POSTs with a body of so many bytes; without it, GETs.
+    #[arg(long)]
+    pub body: Option<usize>,
+    /// So many requests in one write.
+    #[arg(long, default_value_t = 1)]
+    pub pipelined: usize,
+}
+
+impl Exchange {
+    pub fn get(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            body: None,
+            pipelined: 1,
+        }
+    }
+
+    fn bytes(&self) -> String {
+        let path = &self.path;
+        let request = match self.body {
+            None => format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+            Some(length) => format!(
+                "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{}",
+                "x".repeat(length)
+            ),
+        };
+        request.repeat(self.pipelined)
+    }
+}
+
 /// What all clients go by.
 struct Shared {
     phase: AtomicU8,
@@ -120,12 +166,12 @@ struct Answered(AtomicU64);
 /// Runs the load in this process: says so, goes on until standard input ends, prints the report.
 pub fn run(
     address: SocketAddr,
-    path: &str,
+    exchange: &Exchange,
     clients: usize,
     rate: Option<f64>,
 ) -> anyhow::Result<()> {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    let request: Arc<str> = request.into();
+    let requests: Arc<str> = exchange.bytes().into();
+    let pipelined = exchange.pipelined;
     let shared = Arc::new(Shared {
         phase: AtomicU8::new(WARMING),
         ready: AtomicUsize::new(0),
@@ -135,7 +181,7 @@ pub fn run(
     let threads: Vec<_> = (0..THREADS)
         .map(|thread| {
             let (shared, answered) = (shared.clone(), answered[thread].clone());
-            let request = request.clone();
+            let requests = requests.clone();
             let mine: Vec<_> = (thread..clients).step_by(THREADS).collect();
             thread::spawn(move || -> io::Result<Tally> {
                 let tally = Rc::new(RefCell::new(Tally::new()));
@@ -143,7 +189,8 @@ pub fn run(
                 let runtime = { runtime }.enable_all().build()?;
                 let all = mine.into_iter().map(|client| Client {
                     address,
-                    request: request.clone(),
+                    requests: requests.clone(),
+                    pipelined,
                     shared: shared.clone(),
                     answered: answered.clone(),
                     tally: tally.clone(),
@@ -216,7 +263,9 @@ impl Tally {
 
 struct Client {
     address: SocketAddr,
-    request: Arc<str>,
+    requests: Arc<str>,
+    /// How many those are.
+    pipelined: usize,
     shared: Arc<Shared>,
     answered: Arc<Answered>,
     tally: Rc<RefCell<Tally>>,
@@ -255,23 +304,31 @@ impl Client {
             if phase == ENDING {
                 return Ok(());
             }
-            stream.write_all(self.request.as_bytes()).await?;
-            loop {
-                let count = stream.read(buffer.space()).await?;
-                if buffer.take(count)? {
-                    break;
+            stream.write_all(self.requests.as_bytes()).await?;
+            let mut is_last = false;
+            for _ in 0..self.pipelined {
+                while !buffer.has_answer()? {
+                    let count = stream.read(buffer.space()).await?;
+                    buffer.take(count)?;
                 }
+                let answer = buffer.answer()?;
+                if answer.status != 200 {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                is_last = answer.is_last;
             }
-            let answer = buffer.answer()?;
-            if answer.status != 200 {
+            // More than was asked for is nobody's answer.
+            if !buffer.is_empty() {
                 return Err(io::ErrorKind::InvalidData.into());
             }
-            self.answered.0.fetch_add(1, Ordering::Relaxed);
+            self.answered
+                .0
+                .fetch_add(self.pipelined as u64, Ordering::Relaxed);
             if !*is_ready {
                 *is_ready = true;
                 self.shared.ready.fetch_add(1, Ordering::Relaxed);
             }
-            if answer.is_last {
+            if is_last {
                 return Ok(());
             }
             let now = Instant::now();

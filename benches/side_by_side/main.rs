@@ -2,7 +2,8 @@
 //!
 //! - `-- --quick`: fewer and shorter rounds, to see within a minute that it all works; its figures
 //!   are rough.
-//! - `-- NAME`: one section only: stop, throughput, h2c, log, files, latency, storm, memory or routes.
+//! - `-- NAME`: one section only: stop, throughput, requests, idle, h2c, log, files, latency, storm,
+//!   memory or routes.
 //!
 //! Needs nothing but the toolchain; `h2c` also needs h2load of nghttp2, and is left out without it.
 //! Servers and the load generator are processes of their own: this
@@ -18,12 +19,15 @@ mod figure;
 mod files;
 mod h2c;
 mod http;
+mod idle;
 mod latency;
 mod load;
 mod log;
 mod memory;
+mod nginx;
 mod process;
 mod program;
+mod requests;
 mod roles;
 mod routes;
 mod stop;
@@ -53,6 +57,8 @@ struct Flags {
 enum Name {
     Stop,
     Throughput,
+    Requests,
+    Idle,
     Log,
     Files,
     H2c,
@@ -119,10 +125,16 @@ fn measure(flags: &Flags) -> ExitCode {
     }
     let pace = if flags.quick { &QUICK } else { &FULL };
     type Measure = fn(&Pace) -> anyhow::Result<Section>;
-    let sections: [(Name, &str, Measure); 9] = [
+    let sections: [(Name, &str, Measure); 11] = [
         // First: what the others leave in the machine's table of sockets slows a stop.
         (Name::Stop, "idle stop, memory at start", stop::measure),
         (Name::Throughput, "throughput", throughput::measure),
+        (
+            Name::Requests,
+            "bodies, pipelines, large answers",
+            requests::measure,
+        ),
+        (Name::Idle, "idle connections", idle::measure),
         (Name::H2c, "throughput of HTTP/2", h2c::measure),
         (Name::Log, "a line per request", log::measure),
         (Name::Files, "files beside actix-files", files::measure),

@@ -41,15 +41,16 @@ impl Process {
 
     /// The CPU time that it has used.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = self.proc("stat")?;
-        // Its name, in brackets, may hold spaces; behind it the state is field 3 of proc(5).
-        let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(str::parse::<u64>).sum::<Result<_, _>>()?;
-        let seconds = ticks as f64 / clock_ticks_per_second() as f64;
-        Ok(Duration::from_secs_f64(seconds))
+        cpu_of(self.child.id())
     }
 
+    /// The CPU time that its children have used, as long as they live.
+    pub fn cpu_of_children(&self) -> anyhow::Result<Duration> {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let children = children.split_whitespace();
+        children.map(|child| cpu_of(child.parse()?)).sum()
+    }
     /// Its resident memory in MiB.
     pub fn memory(&self) -> anyhow::Result<f64> {
         let status = self.proc("status")?;
@@ -77,6 +78,18 @@ impl Process {
         let path = format!("/proc/{}/{file}", self.child.id());
         fs::read_to_string(&path).context(path)
     }
+}
+
+/// The CPU time that a process has used.
+fn cpu_of(pid: u32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).context(path)?;
+    // Its name, in brackets, may hold spaces; behind it the state is field 3 of proc(5).
+    let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(str::parse::<u64>).sum::<Result<_, _>>()?;
+    let seconds = ticks as f64 / clock_ticks_per_second() as f64;
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 impl Drop for Process {

@@ -16,14 +16,18 @@ use std::{
 };
 
 use actix_files::Files;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpResponse, HttpServer, body::SizedStream, web};
 use anyhow::Context as _;
+use bytes::Bytes;
 use clap::Parser;
 use everup::{Build, Diagnostic, Service, Settings, Sources, StopMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{bare, load};
+use crate::{
+    bare,
+    load::{self, Exchange},
+};
 
 /// The first argument of a process in a role.
 const ROLE: &str = "role";
@@ -57,8 +61,8 @@ pub enum Role {
         /// Requests per second, of all clients; without it, as many as they can.
         #[arg(long)]
         rate: Option<f64>,
-        #[arg(long)]
-        path: String,
+        #[command(flatten)]
+        exchange: Exchange,
     },
 }
 
@@ -91,10 +95,12 @@ impl Role {
                 address,
                 clients,
                 rate,
-                path,
+                exchange,
             } => {
                 command.args(["load", &address.to_string(), &clients.to_string()]);
-                command.args(["--path", path]);
+                command.args(["--path", &exchange.path]);
+                command.args(["--pipelined", &exchange.pipelined.to_string()]);
+                command.args(exchange.body.map(|length| format!("--body={length}")));
                 command.args(rate.map(|rate| format!("--rate={rate}")))
             }
         };
@@ -113,18 +119,44 @@ impl Role {
                 address,
                 clients,
                 rate,
-                path,
-            } => load::run(address, &path, clients, rate),
+                exchange,
+            } => load::run(address, &exchange, clients, rate),
         }
     }
 }
 
 pub fn routes(app: &mut web::ServiceConfig) {
-    app.route("/", web::get().to(answer));
+    app.route("/", web::get().to(answer))
+        .route("/", web::post().to(answer))
+        .route("/read", web::post().to(read))
+        .route("/large", web::get().to(large))
+        .route("/stream", web::get().to(stream));
 }
 
+/// Reads nothing of the request's body.
 async fn answer() -> &'static str {
     "Before hot reload"
+}
+
+async fn read(body: Bytes) -> String {
+    body.len().to_string()
+}
+
+/// 100 KiB at once.
+async fn large() -> &'static [u8] {
+    &[b'x'; 100 * 1024]
+}
+
+/// 1 MiB, 16 KiB at a time.
+async fn stream() -> HttpResponse {
+    const PIECE: &[u8] = &[b'x'; 16 * 1024];
+    const PIECES: usize = 64;
+    let pieces = (0..PIECES).map(|_| Ok::<_, io::Error>(Bytes::from_static(PIECE)));
+    let body = SizedStream::new(
+        (PIECES * PIECE.len()) as u64,
+        futures_util::stream::iter(pieces),
+    );
+    HttpResponse::Ok().body(body)
 }
 
 /// A service that has nothing to set.
