@@ -30,7 +30,6 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
                 },
                 Side::Other => Role::Stock {
                     workers: WORKERS,
-                    h2c: false,
                     files: None,
                 },
             };

@@ -85,7 +85,6 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
     for kind in &KINDS {
         let stock = Role::Stock {
             workers: WORKERS,
-            h2c: false,
             files: None,
         };
         compare(&mut section, pace, kind, "stock", kind.goal, || {

@@ -108,8 +108,12 @@ impl Sources {
     pub(crate) fn base(&self) -> PathBuf {
         match &self.path {
             Some(path) if path.is_dir() => path.clone(),
-            Some(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
-            None => PathBuf::new(),
+            Some(path) => match path.parent() {
+                // The parent of a bare file name is empty, and that opens nothing.
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+                Some(_) | None => PathBuf::from("."),
+            },
+            None => PathBuf::from("."),
         }
     }
 

@@ -106,6 +106,18 @@ fn one_file_can_be_named_in_place_of_a_folder() {
 }
 
 #[test]
+fn paths_start_where_a_file_is_that_is_named_alone() {
+    let settings = "server.listeners.public.address = '127.0.0.1:0'\nadmin.address = ''\n\
+                    [app.routes.'/pages/{path}*']\nfiles = 'pages'\n";
+    let setup = Setup::empty().unnamed().arg("--settings").arg("s.toml");
+    std::fs::write(setup.home().join("s.toml"), settings).expect("a settings file");
+    std::fs::create_dir(setup.home().join("pages")).expect("a folder");
+    std::fs::write(setup.home().join("pages/a.txt"), "a page").expect("a page");
+    let program = setup.serve();
+    assert_eq!(program.get("/pages/a.txt").text(), "a page");
+}
+
+#[test]
 fn settings_is_the_folder_where_none_is_named() {
     let program = Setup::new("[app]\nmessage = \"found\"\n").unnamed().serve();
     assert_eq!(program.get("/").text(), "found");

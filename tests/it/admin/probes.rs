@@ -53,7 +53,7 @@ fn probes_come_and_go_by_reload() {
     program.edit(&LISTENERS.replace("probes = \"/-/\"\n", "probes = \"/health/\"\n"));
     program.reload_applied();
     assert_eq!(conn.get("/health/readyz").text(), "{\"ok\":true}");
-    for wrong in ["", "health", "/health", "health/", "/he alth/"] {
+    for wrong in ["health", "/health", "health/", "/he alth/"] {
         program.edit(&LISTENERS.replace("/-/\"\n[", &format!("{wrong}\"\n[")));
         let (status, attempt) = program.reload();
         assert_eq!(status, 422, "{wrong:?}");
@@ -62,6 +62,13 @@ fn probes_come_and_go_by_reload() {
             "server.listeners.public.probes"
         );
     }
+    program.edit(&LISTENERS.replace("/-/\"\n[", "\"\n["));
+    program.reload_applied();
+    assert_eq!(
+        conn.get("/-/livez").text(),
+        "app livez",
+        "`\"\"` means none"
+    );
 }
 
 #[test]
