@@ -36,8 +36,8 @@ pub use config::{
 };
 pub use control::{Control, Status, StopMode, Stopped};
 pub use server::{
-    CertificateStatus, DrainReport, Inspection, Lifecycle, ListenerStatus, Live, Requests, Shared,
-    State, WorkerStatus,
+    CertificateStatus, DrainReport, Inspection, Lifecycle, ListenerStatus, Live, RefusedRequests,
+    Requests, Shared, State, WorkerStatus,
 };
 pub use service::{Running, Service};
 pub use settings::{

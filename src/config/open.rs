@@ -5,14 +5,7 @@
 //! is seen: where one of several new unix sockets cannot take its path in the end, those that could
 //! have been there for a moment.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    num::NonZero,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{io, num::NonZero, sync::Arc, thread, time::Duration};
 
 use tokio::sync::watch;
 
@@ -23,7 +16,7 @@ use super::{
     prepare::{AdminServer, Job, Snapshot},
 };
 use crate::{
-    server::{Crowd, Intake, Listener, Move, NewWorker, Share, Speaks, Times, Worker},
+    server::{Crowd, Intake, Listener, Move, NOWHERE, NewWorker, Share, Speaks, Times, Worker},
     settings::{Diagnostic, Effective, Fault, Loaded, Server, reason},
     telemetry::AccessSource,
 };
@@ -226,9 +219,6 @@ async fn start_workers(
     let workers: io::Result<_> = workers.into_iter().collect();
     workers.map_err(|error| system(format!("cannot start {count} workers: {error}")))
 }
-
-/// What an App is told of its address where it listens at none.
-const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The id of the admin listener's worker, which no worker of the service has.
 const ADMIN_ID: usize = usize::MAX;

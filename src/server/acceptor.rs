@@ -167,7 +167,7 @@ impl Acceptor {
         let known = origins.find(|origin| **origin.name() == *listener);
         // The listener is gone meanwhile: its last connections are served all the same.
         known.cloned().unwrap_or_else(|| {
-            let gone = Origin::new(listener, false);
+            let gone = Origin::new(listener, None, false);
             gone.closes();
             gone
         })

@@ -62,7 +62,7 @@ impl Limits {
         }
     }
 
-    fn breaks(&self, error: BodyError) {
+    pub(crate) fn breaks(&self, error: BodyError) {
         self.broken.set(Some(error));
         if let Some(waker) = self.waker.take() {
             waker.wake();

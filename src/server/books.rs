@@ -14,6 +14,7 @@ use actix_http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use slab::Slab;
 
+use super::refused::{Refusal, RefusedRequests};
 use crate::telemetry::Sent;
 
 /// What became of requests: `received = answered + aborted + cut + in_flight`.
@@ -77,6 +78,7 @@ pub(crate) struct Account {
     pub(crate) listener: Arc<str>,
     pub(crate) connections: u64,
     pub(crate) requests: Requests,
+    pub(crate) refused: RefusedRequests,
 }
 
 /// A request in flight.
@@ -154,6 +156,7 @@ impl Books {
                 listener: listener.clone(),
                 connections: 0,
                 requests: Requests::default(),
+                refused: RefusedRequests::default(),
             });
             accounts.len() - 1
         }))
@@ -165,6 +168,11 @@ impl Books {
 
     pub(crate) fn disconnected(&self, account: AccountId) {
         self.ledger().accounts[account.0].connections -= 1;
+    }
+
+    /// Something was refused that is no request.
+    pub(crate) fn refuse(&self, account: AccountId, refusal: Refusal) {
+        self.ledger().accounts[account.0].refused.count(refusal);
     }
 
     /// A request's head is complete.
@@ -246,7 +254,10 @@ impl Books {
 pub(super) fn add(to: &mut Vec<Account>, accounts: Vec<Account>) {
     for account in accounts {
         match to.iter_mut().find(|it| it.listener == account.listener) {
-            Some(known) => known.requests += account.requests,
+            Some(known) => {
+                known.requests += account.requests;
+                known.refused += account.refused;
+            }
             None => to.push(account),
         }
     }

@@ -1,10 +1,10 @@
 //! Who has sent a request: an address, and the process behind it, as far as the kernel tells.
 
-use std::{fs, net::SocketAddr, rc::Rc};
+use std::{fs, net::SocketAddr};
 
-use actix_web::HttpRequest;
+use actix_web::{HttpMessage as _, HttpRequest};
 
-use super::{connection::Conn, sock_diag, socket::Socket};
+use super::{connection::Conn, request::RequestInfo, sock_diag, socket::Socket};
 
 /// The client of a connection.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +18,10 @@ pub(crate) struct Client {
 /// The client of a request's connection: over a unix socket whoever connected it, over TCP whoever made
 /// the other socket, where that is one of this machine. Asks the kernel.
 pub(crate) fn client(request: &HttpRequest) -> Client {
-    let conn = request.conn_data::<Rc<Conn>>();
-    conn.map_or_else(Client::default, |conn| Client::of(conn))
+    let extensions = request.extensions();
+    let info = extensions.get::<RequestInfo>();
+    let conn = info.and_then(|info| info.conn.upgrade());
+    conn.map_or_else(Client::default, |conn| Client::of(&conn))
 }
 
 impl Client {

@@ -5,7 +5,6 @@ use std::{
     future::{Ready, ready},
     marker::PhantomData,
     ops::Deref,
-    rc::Rc,
     sync::Arc,
     time::Instant,
 };
@@ -16,8 +15,7 @@ use actix_web::{
 };
 use tokio::sync::watch;
 
-use super::connection::Conn;
-
+use super::request::RequestInfo;
 use crate::config::{Generation, Pin};
 
 /// The settings or the state of the request's generation, as an extractor.
@@ -94,12 +92,11 @@ impl<T: 'static> Deref for Shared<T> {
     }
 }
 
-/// The request's generation: HTTP/1 keeps it in the connection, HTTP/2 in each request.
+/// The request's generation.
 pub(crate) fn pinned(request: &HttpRequest) -> Option<Pin> {
-    match request.conn_data::<Rc<Conn>>() {
-        Some(conn) => conn.pinned(),
-        None => request.extensions().get::<Pin>().cloned(),
-    }
+    let extensions = request.extensions();
+    let info = extensions.get::<RequestInfo>()?;
+    Some(info.pin.clone())
 }
 
 fn found<T: 'static>(generation: &Generation) -> &T {

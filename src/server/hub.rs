@@ -3,26 +3,29 @@
 use std::{
     cell::{Cell, RefCell},
     cmp::Ordering,
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use actix_http::StatusCode;
 use slab::Slab;
 use tokio::sync::{Notify, watch};
 
 use super::{
-    books::{Books, End, Ticket},
+    books::{AccountId, Books, End, Ticket},
     connection::Conn,
     extract::Lifecycle,
     open_files::OpenFiles,
     passage::Passage,
     pulse::Pulse,
     readiness::Readiness,
+    refused::Refusal,
 };
 use crate::{
     config::Generation,
-    telemetry::{Access, AccessEnd, AccessLog},
+    telemetry::{Access, AccessEnd, AccessLog, Asked, Sent},
 };
 
 /// The times that every connection keeps.
@@ -167,17 +170,38 @@ impl Hub {
                 continue;
             };
             self.access.record(&Access {
-                method: &closed.method,
-                path: closed.uri.path(),
+                asked: Some(Asked {
+                    method: &closed.method,
+                    path: closed.uri.path(),
+                    generation: closed.generation,
+                    took: closed.since.elapsed(),
+                }),
                 peer: closed.peer,
-                generation: closed.generation,
-                took: closed.since.elapsed(),
                 sent: ticket.sent(),
                 end: match end {
                     End::Answered => AccessEnd::Answered,
                     End::Aborted => AccessEnd::Aborted,
                     End::AbortedByServer => AccessEnd::AbortedByServer,
                 },
+            });
+        }
+    }
+
+    /// Something was refused that is no request: enters it in the books, and in the access log.
+    pub(crate) fn refuse(
+        &self,
+        account: AccountId,
+        peer: Option<SocketAddr>,
+        refusal: Refusal,
+        status: Option<StatusCode>,
+    ) {
+        self.books.refuse(account, refusal);
+        if self.access.is_on() {
+            self.access.record(&Access {
+                asked: None,
+                peer,
+                sent: status.map(|status| Sent { status, bytes: 0 }),
+                end: AccessEnd::Refused(refusal),
             });
         }
     }

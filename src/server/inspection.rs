@@ -10,6 +10,7 @@ use super::{
     actor::{ServerActor, sum, totals},
     books::Requests,
     drain::Phase,
+    refused::RefusedRequests,
 };
 
 /// Tell how the service fares.
@@ -56,6 +57,8 @@ pub struct ListenerStatus {
     pub certificates: Vec<CertificateStatus>,
     pub connections: u64,
     pub requests: Requests,
+    /// What was refused before it became a request.
+    pub refused: RefusedRequests,
 }
 
 /// A certificate that a listener shows.
@@ -114,6 +117,7 @@ impl Handler<Inspect> for ServerActor {
                 tls: !certificates.is_empty(),
                 certificates,
                 connections: of_it.iter().map(|account| account.connections).sum(),
+                refused: of_it.iter().map(|account| account.refused).sum(),
                 requests: sum(of_it),
             }
         });

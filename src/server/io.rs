@@ -1,28 +1,20 @@
-//! The byte stream of one connection, as actix-http reads and writes it; and which protocol its
-//! first bytes speak.
-//!
-//! [`Io`] tells its [`Conn`] what passes, and does to the stream what the connection's clock has
-//! decided. When anything is due is not decided here.
+//! The byte stream of one connection, as it is or beneath TLS; and which protocol its first bytes
+//! speak.
 
 use std::{
     io,
-    mem::MaybeUninit,
     os::fd::OwnedFd,
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::BytesMut;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{
-    connection::{Conn, Verdict},
-    socket::Socket,
-    tls::Tls,
-};
+use super::{connection::Conn, socket::Socket, tls::Tls};
 
 /// What is read and written: a socket, as it is or beneath TLS.
 pub(crate) enum Stream {
@@ -156,31 +148,17 @@ pub(crate) enum Protocol {
 /// What a client that speaks HTTP/2 sends first (RFC 9113 §3.4).
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What is sent to a client whose request head does not get complete in time (RFC 9110 §15.5.9).
-const REQUEST_TIMEOUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-
-/// One connection's stream, watched by its [`Conn`].
+/// A connection, and what has been read of it before it was known what it speaks.
 pub(crate) struct Io {
     conn: Rc<Conn>,
-    /// What has arrived and may not pass yet.
     held: BytesMut,
-    /// The client sends nothing more.
-    has_hung_up: bool,
 }
-
-/// Bytes held at the most, but for one read more.
-const AHEAD: usize = 64 * 1024;
-
-/// Bytes read at once while nothing may pass.
-const CHUNK: usize = 4 * 1024;
 
 impl Io {
     pub(crate) fn new(conn: Rc<Conn>) -> Self {
         Self {
             conn,
             held: BytesMut::new(),
-            has_hung_up: false,
         }
     }
 
@@ -188,157 +166,37 @@ impl Io {
         &self.conn
     }
 
-    /// Reads until the first bytes tell which protocol the client speaks. The bytes are kept.
+    /// What has been read.
+    pub(crate) fn into_held(self) -> BytesMut {
+        self.held
+    }
+
+    /// Reads until the first bytes tell which protocol the client speaks. The bytes are kept. Where
+    /// the connection fails, ends or is out of time, HTTP/1 finds the same when it reads on.
     pub(crate) fn poll_sniff(&mut self, cx: &mut Context<'_>) -> Poll<Protocol> {
         let mut scratch = [0_u8; PREFACE.len()];
         while self.held.len() < PREFACE.len() && PREFACE.starts_with(&self.held) {
             let mut buf = ReadBuf::new(&mut scratch[..PREFACE.len() - self.held.len()]);
-            let read = match self.conn.stream().poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) => Poll::Ready(()),
-                // The next read, of either protocol, tells of it again.
-                Poll::Ready(Err(_)) => return Poll::Ready(Protocol::Http1),
-                Poll::Pending => Poll::Pending,
-            };
-            if read.is_pending() {
-                // Failing is the stream's affair, not this one's.
-                let _ = ready!(self.idle_read(cx));
-                return Poll::Ready(Protocol::Http1);
+            let read = self.conn.stream().poll_read(cx, &mut buf);
+            match read {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    self.held.extend_from_slice(buf.filled());
+                    self.conn.awaits_head(true);
+                }
+                Poll::Ready(_) => return Poll::Ready(Protocol::Http1),
+                Poll::Pending => {
+                    let has_begun = !self.held.is_empty() || self.conn.stream().is_amid_record();
+                    self.conn.awaits_head(has_begun);
+                    match self.conn.is_out_of_time() {
+                        true => return Poll::Ready(Protocol::Http1),
+                        false => return Poll::Pending,
+                    }
+                }
             }
-            if buf.filled().is_empty() {
-                self.has_hung_up = true;
-                return Poll::Ready(Protocol::Http1);
-            }
-            self.conn.head_begins();
-            self.held.extend_from_slice(buf.filled());
         }
         Poll::Ready(match self.held == PREFACE[..] {
             true => Protocol::Http2,
             false => Protocol::Http1,
         })
-    }
-
-    /// What has been read and not passed on.
-    pub(crate) fn into_held(self) -> BytesMut {
-        self.held
-    }
-
-    /// Nothing has arrived: carries out what the connection's clock has decided, if anything.
-    fn idle_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.conn.stream().is_amid_record() {
-            self.conn.record_begins();
-        }
-        match self.conn.take_verdict() {
-            None => return Poll::Pending,
-            // P5: a request, or the rest of its head, may have arrived since the runtime last looked.
-            Some(_) if self.conn.stream().has_received() => {
-                self.conn.head_goes_on();
-                return Poll::Pending;
-            }
-            Some(Verdict::CloseIdle) => {}
-            Some(Verdict::HeadTimeout) => {
-                // Nothing else is in the socket's way: no response is under way. A client that
-                // takes no byte of it gets none.
-                let _ = self.conn.stream().poll_write(cx, REQUEST_TIMEOUT);
-            }
-        }
-        self.conn.ends();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Io {
-    /// Reads on while nothing may pass, to see a client that hangs up; not without bound.
-    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut scratch = [MaybeUninit::uninit(); CHUNK];
-        while !self.has_hung_up && self.held.len() < AHEAD {
-            let mut buf = ReadBuf::uninit(&mut scratch);
-            ready!(self.conn.stream().poll_read(cx, &mut buf))?;
-            self.has_hung_up = buf.filled().is_empty();
-            self.hold(buf.filled());
-        }
-        Poll::Pending
-    }
-
-    fn hold(&mut self, bytes: &[u8]) {
-        self.held.extend_from_slice(bytes);
-        self.tell_of_more();
-    }
-
-    /// The end of the stream is something to be passed on too.
-    fn tell_of_more(&self) {
-        self.conn
-            .has_more(self.has_hung_up || !self.held.is_empty());
-    }
-
-    /// Passes on what is held, as far as it may.
-    fn release(&mut self, buf: &mut ReadBuf<'_>) {
-        let offered = self.held.len().min(buf.remaining());
-        let passes = self.conn.admit(&self.held[..offered]);
-        buf.put_slice(&self.held.split_to(passes));
-        self.tell_of_more();
-    }
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.conn.has_ended() {
-            return Poll::Ready(Ok(()));
-        }
-        if self.conn.admits_nothing() {
-            return self.poll_ahead(cx);
-        }
-        if !self.held.is_empty() {
-            self.release(buf);
-            return Poll::Ready(Ok(()));
-        }
-        if self.has_hung_up {
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        let read = self.conn.stream().poll_read(cx, buf);
-        match read {
-            Poll::Pending => self.idle_read(cx),
-            Poll::Ready(Ok(())) => {
-                let arrived = &buf.filled()[before..];
-                if arrived.is_empty() {
-                    self.has_hung_up = true;
-                    return Poll::Ready(Ok(()));
-                }
-                let passes = self.conn.admit(arrived);
-                if passes < arrived.len() {
-                    let this = &mut *self;
-                    this.hold(&arrived[passes..]);
-                    buf.set_filled(before + passes);
-                }
-                Poll::Ready(Ok(()))
-            }
-            failed => failed,
-        }
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.conn.poll_write(cx, buf)
-    }
-
-    /// actix-http flushes when, and only when, its write buffer is empty: every response encoded
-    /// so far has been handed to the socket to its last byte.
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.conn.poll_flush(cx))?;
-        self.conn.flushed();
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.conn.poll_shutdown(cx)
     }
 }

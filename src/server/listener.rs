@@ -164,7 +164,7 @@ impl Listener {
         };
         socket.set_nonblocking(true)?;
         Ok(Self {
-            origin: Origin::new(name, false),
+            origin: Origin::new(name, address.tcp(), false),
             asked,
             address,
             socket,
@@ -187,7 +187,7 @@ impl Listener {
         }
         socket.set_nonblocking(true)?;
         Ok(Self {
-            origin: Origin::new(name, true),
+            origin: Origin::new(name, address.tcp(), true),
             asked: asked.clone(),
             address,
             socket,
@@ -215,7 +215,7 @@ impl Listener {
             Address::Unix(path) => bequest.file.map(|file| SocketFile::inherited(path, file)),
             Address::Tcp(_) | Address::Systemd(_) => None,
         };
-        let origin = Origin::new(name, bequest.is_managed);
+        let origin = Origin::new(name, bequest.address.tcp(), bequest.is_managed);
         origin.passes(true);
         Ok(Self {
             origin,

@@ -2,7 +2,7 @@
 //! connection and a request on the way.
 //!
 //! Taken from upstream: [`Publish`], [`Stop`], [`HandOver`], [`Receive`], [`Inspect`]. Reading order:
-//! `actor`, `worker`, `threads`, `hub`, `serve`, `connection`, `io`, `socket`, `tls`, `request`; `gate` and `http1`; `http2`;
+//! `actor`, `worker`, `threads`, `hub`, `serve`, `connection`, `io`, `socket`, `tls`, `request`; `http1`, `http2`;
 //! `stopping` does what `drain` decides, `books` counts, `listener` binds, `activation` knows
 //! what systemd passed; `handover` and `passage`
 //! are an upgrade's.
@@ -10,6 +10,7 @@
 mod acceptor;
 mod activation;
 mod actor;
+mod apps;
 mod blocking;
 mod body;
 mod books;
@@ -19,7 +20,6 @@ mod closing;
 mod connection;
 mod drain;
 mod extract;
-mod gate;
 mod handover;
 mod handshakes;
 mod http1;
@@ -38,6 +38,7 @@ mod probes;
 mod publish;
 mod pulse;
 mod readiness;
+mod refused;
 mod request;
 mod serve;
 mod share;
@@ -51,6 +52,7 @@ mod worker;
 
 pub(crate) use activation::Activation;
 pub(crate) use actor::{NewServer, ServerActor};
+pub(crate) use apps::NOWHERE;
 pub(crate) use blocking::block;
 pub use books::Requests;
 pub(crate) use books::Victim;
@@ -74,6 +76,8 @@ pub(crate) use passage::{Arrival, Passenger};
 pub(crate) use publish::{Intake, Move, Publish};
 pub(crate) use pulse::{Deadline, Pulse};
 pub(crate) use readiness::Readiness;
+pub(crate) use refused::Refusal;
+pub use refused::RefusedRequests;
 pub(crate) use serve::{NewServe, Speaks, new_serve};
 pub(crate) use share::Share;
 pub use stopping::DrainReport;

@@ -2,6 +2,7 @@
 //! of it. Written when listeners change, never on a request's way.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +16,8 @@ use crate::config::Generation;
 /// Shared by a listener, its shares and its connections.
 pub(crate) struct Origin {
     name: Arc<str>,
+    /// The real one; `None` for a path, and for a listener that is gone.
+    address: Option<SocketAddr>,
     /// The service manager holds the socket too.
     is_managed: bool,
     has_passed: AtomicBool,
@@ -37,9 +40,10 @@ enum Then {
 }
 
 impl Origin {
-    pub(super) fn new(name: &str, is_managed: bool) -> Arc<Self> {
+    pub(super) fn new(name: &str, address: Option<SocketAddr>, is_managed: bool) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
+            address,
             is_managed,
             has_passed: AtomicBool::new(false),
             closes_since: OnceLock::new(),
@@ -50,6 +54,11 @@ impl Origin {
     /// The listener's.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Where its socket listens, port 0 resolved; `None` where that is a path.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     pub(super) fn is_managed(&self) -> bool {
@@ -150,7 +159,7 @@ mod tests {
 
     #[test]
     fn connections_outlive_a_socket_that_is_replaced() {
-        let [old, new] = ["one", "one"].map(|name| Origin::new(name, false));
+        let [old, new] = ["one", "one"].map(|name| Origin::new(name, None, false));
         old.mark_replaced(5, &new);
         assert!(old.is_closing() && !new.is_closing());
         assert!(!old.lives_on(), "its queue is emptied here");
@@ -161,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_socket_is_that_of_whoever_has_it_in_a_generation() {
-        let [first, second, third] = ["one", "two", "three"].map(|name| Origin::new(name, false));
+        let [first, second, third] =
+            ["one", "two", "three"].map(|name| Origin::new(name, None, false));
         first.is_taken(5, &second);
         second.is_taken(7, &third);
         let at = |generation| first.at(generation).name().to_string();

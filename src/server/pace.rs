@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::hub::Times;
 
 /// How long a client was waited for, and what it brought or took.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Pace {
     waited: Duration,
     bytes: u64,

@@ -1,36 +1,33 @@
-//! Each request of a worker: pins its generation, survives its handler; and an HTTP/1 request's
-//! entry in the books.
-//!
-//! [`Track`] is the outermost service, around the author's App: whatever the App does, a request
-//! that was received ends in the books once. An HTTP/2 stream's entry is kept in `http2`.
+//! Each request of a worker, whatever its connection speaks: it is assigned its generation, answered by
+//! the App or in its place, and survives a handler that panics.
 
 use std::{
     cell::RefCell,
-    future::Future,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll, ready},
 };
 
 use actix_http::{
-    ConnectionType, Method, Payload, Request, Response, StatusCode,
-    body::{self as bodies, BodySize, BoxBody, EitherBody, MessageBody},
-    header,
+    HttpMessage as _, Request, Response, StatusCode,
+    body::{self as bodies, BoxBody, EitherBody, MessageBody},
 };
 use actix_service::Service;
 use actix_web::dev::ServiceResponse;
-use bytes::Bytes;
 use pin_project_lite::pin_project;
 
-use super::{
-    body::{self, Limits},
-    books::Ticket,
-    connection::Conn,
-    gate::Framing,
-    probes,
-};
+use super::{body::Limits, connection::Conn, probes};
 use crate::config::{Pin as GenerationPin, Slot, Stamp};
+
+/// What travels with each request, among its extensions.
+pub(crate) struct RequestInfo {
+    /// P1: its generation.
+    pub(crate) pin: GenerationPin,
+    /// Who keeps a request longer than its connection lasts keeps no socket open by that.
+    pub(crate) conn: Weak<Conn>,
+}
 
 /// The outermost service of a worker, whatever its connections speak.
 pub(crate) struct Track<S> {
@@ -49,17 +46,33 @@ impl<S> Track<S> {
         self.slot.borrow_mut().pin()
     }
 
+    /// Waits until the App is ready for requests: at once, but for an author's middleware that says
+    /// otherwise.
+    ///
+    /// # Errors
+    /// Those of that middleware.
+    pub(crate) async fn is_ready(&self) -> Result<(), S::Error>
+    where
+        S: Service<Request>,
+    {
+        poll_fn(|cx| self.inner.poll_ready(cx)).await
+    }
+
     /// Hands a received request to the App, or answers it where it is a probe.
     pub(crate) fn handle(
         &self,
         request: Request,
-        conn: &Conn,
+        conn: &Rc<Conn>,
         pin: &GenerationPin,
         limits: Option<Rc<Limits>>,
     ) -> Handling<S::Future>
     where
         S: Service<Request>,
     {
+        request.extensions_mut().insert(RequestInfo {
+            pin: pin.clone(),
+            conn: Rc::downgrade(conn),
+        });
         let asked = pin.probe(conn.listener(pin.number), request.path());
         let probe =
             asked.and_then(|asked| probes::answer(asked, request.method(), conn.hub().readiness()));
@@ -72,51 +85,6 @@ impl<S> Track<S> {
         };
         let stamp = pin.stamp();
         Handling { by, limits, stamp }
-    }
-}
-
-impl<S, B> Service<Request> for Track<S>
-where
-    S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
-    B: MessageBody + 'static,
-{
-    type Response = Response<Tracked<B>>;
-    type Error = actix_web::Error;
-    type Future = Answering<S::Future>;
-
-    actix_service::forward_ready!(inner);
-
-    fn call(&self, mut request: Request) -> Self::Future {
-        let conn = request
-            .conn_data::<Rc<Conn>>()
-            .expect("every connection carries its own, set as it connects")
-            .clone();
-        let framing = framing(&mut request);
-        let offers_upgrade = request.upgrade();
-        let is_head = request.method() == Method::HEAD;
-        let pin = self.pin();
-        let ticket = conn.receive(&request, framing, pin.clone());
-        let most = pin.server.max_body.0;
-        let limits = (framing != Framing::None && !offers_upgrade)
-            .then(|| body::limit(&mut request, conn.hub(), most));
-        Answering {
-            handling: self.handle(request, &conn, &pin, limits),
-            entry: Some(OpenEntry::new(conn, ticket, offers_upgrade, is_head)),
-        }
-    }
-}
-
-/// What actix-http has understood of the request's body.
-fn framing(request: &mut Request) -> Framing {
-    if matches!(request.payload(), Payload::None) {
-        return Framing::None;
-    }
-    let length = request.head().headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
-    match length {
-        _ if request.upgrade() => Framing::Open,
-        Some(length) => Framing::Length(length),
-        None => Framing::Chunked,
     }
 }
 
@@ -213,135 +181,7 @@ fn response<B: MessageBody + 'static>(
     }
 }
 
-pin_project! {
-    /// An HTTP/1 request on its way to a response.
-    pub(crate) struct Answering<F> {
-        entry: Option<OpenEntry>,
-        #[pin]
-        handling: Handling<F>,
-    }
-}
-
-impl<F, B> Future for Answering<F>
-where
-    F: Future<Output = Result<ServiceResponse<B>, actix_web::Error>>,
-    B: MessageBody + 'static,
-{
-    type Output = Result<Response<Tracked<B>>, actix_web::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let handled = ready!(this.handling.poll(cx));
-        let entry = this.entry.take().expect("polled again after its answer");
-        Poll::Ready(Ok(finish(handled, entry)))
-    }
-}
-
-/// The response, with its body entered in the books.
-fn finish<B: MessageBody + 'static>(
-    handled: Handled<B>,
-    mut entry: OpenEntry,
-) -> Response<Tracked<B>> {
-    let mut response = handled.response;
-    // actix-http takes every request that offers an upgrade for a stream without end: where the
-    // offer is not taken, the connection serves nothing more.
-    let is_spent = entry.offers_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS;
-    let closes = !response.upgrade() && entry.conn.closes_with_response();
-    if handled.is_broken || is_spent || closes {
-        response
-            .head_mut()
-            .set_connection_type(ConnectionType::Close);
-    }
-    if response.head().connection_type() == ConnectionType::Close {
-        entry.conn.answers_last();
-    }
-    entry.begins(response.status());
-    response.map_body(|_, body| Tracked::new(body, entry))
-}
-
 fn panicked() -> actix_web::Error {
     actix_web::error::InternalError::new("the handler panicked", StatusCode::INTERNAL_SERVER_ERROR)
         .into()
-}
-
-/// An HTTP/1 request's entry in the books, from its head to its last byte.
-struct OpenEntry {
-    conn: Rc<Conn>,
-    ticket: Option<Ticket>,
-    offers_upgrade: bool,
-    is_complete: bool,
-    /// Its response's body is measured and not sent.
-    is_head: bool,
-}
-
-impl OpenEntry {
-    fn new(conn: Rc<Conn>, ticket: Ticket, offers_upgrade: bool, is_head: bool) -> Self {
-        Self {
-            conn,
-            ticket: Some(ticket),
-            offers_upgrade,
-            is_complete: false,
-            is_head,
-        }
-    }
-
-    fn begins(&mut self, status: StatusCode) {
-        if let Some(ticket) = &mut self.ticket {
-            ticket.begins(status);
-        }
-    }
-
-    fn goes_on(&mut self, piece: &Bytes) {
-        if let Some(ticket) = self.ticket.as_mut().filter(|_| !self.is_head) {
-            ticket.goes_on(piece.len());
-        }
-    }
-}
-
-impl Drop for OpenEntry {
-    fn drop(&mut self) {
-        match self.ticket.take() {
-            Some(ticket) if self.is_complete => self.conn.encoded(ticket),
-            Some(ticket) => self.conn.aborted(ticket),
-            None => {}
-        }
-    }
-}
-
-pin_project! {
-    /// An HTTP/1 response's body. actix-http drops it when its last byte is in the write buffer, or when
-    /// the connection fails.
-    pub(crate) struct Tracked<B> {
-        #[pin]
-        body: EitherBody<B>,
-        entry: OpenEntry,
-    }
-}
-
-impl<B: MessageBody + 'static> Tracked<B> {
-    fn new(body: EitherBody<B>, mut entry: OpenEntry) -> Self {
-        entry.is_complete = matches!(body.size(), BodySize::None | BodySize::Sized(0));
-        Self { body, entry }
-    }
-}
-
-impl<B: MessageBody + 'static> MessageBody for Tracked<B> {
-    type Error = <EitherBody<B> as MessageBody>::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let this = self.project();
-        let next = ready!(this.body.poll_next(cx));
-        this.entry.is_complete = next.is_none();
-        if let Some(Ok(piece)) = &next {
-            this.entry.goes_on(piece);
-        }
-        Poll::Ready(next)
-    }
 }

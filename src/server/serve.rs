@@ -2,19 +2,19 @@
 
 use std::{cell::RefCell, future::poll_fn, net::SocketAddr, rc::Rc, sync::Arc};
 
-use actix_http::{Request, body::MessageBody, error::DispatchError};
-use actix_service::{Service, map_config};
+use actix_http::{ServiceConfig, body::MessageBody};
+use actix_service::map_config;
 use actix_web::{
     App,
     dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse},
 };
-use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use rustls::ServerConfig;
 
 use super::{
+    apps::{Apps, At},
     connection::Conn,
-    http1::{self, Call},
-    http2,
+    http1, http2,
     hub::Hub,
     io::{Io, Protocol, Stream},
     request::Track,
@@ -99,25 +99,43 @@ where
     T::Service: 'static,
     B: MessageBody + 'static,
 {
+    let app = Arc::new(app);
     Arc::new(move |hub, slot, address| {
-        // Whether it is secure is an App's own: one for either.
-        let [plain, secure] = [false, true].map(|is_secure| {
-            let app = app().app_data(hub.lifecycle()).app_data(hub.files());
+        let app = app.clone();
+        let make = move |at: At| {
             // The only way to tell an App served without `HttpServer` its true scheme and address.
-            let config = AppConfig::__priv_test_new(is_secure, address.to_string(), address);
-            let app = map_config(app, move |()| config.clone());
-            app.new_service(())
-        });
+            let config =
+                AppConfig::__priv_test_new(at.is_secure, at.address.to_string(), at.address);
+            let app = app().app_data(hub.lifecycle()).app_data(hub.files());
+            let making = map_config(app, move |()| config.clone()).new_service(());
+            let slot = slot.clone();
+            let making = async move {
+                let track = Rc::new(Track::new(making.await.ok()?, slot));
+                let http2 = http2::Server::new(track.clone());
+                Some(Protocols { track, http2 })
+            };
+            making.boxed_local()
+        };
+        let first = At {
+            is_secure: false,
+            address,
+        };
         Box::pin(async move {
-            let plain = Rc::new(protocols(plain.await.ok()?, slot.clone()).await?);
-            let secure = Rc::new(protocols(secure.await.ok()?, slot).await?);
+            let apps = Rc::new(Apps::new(make, first).await?);
+            // It knows the date, which a task of its own keeps.
+            let config = ServiceConfig::default();
             let serve = move |conn: Rc<Conn>, opening| -> LocalBoxFuture<'static, ()> {
-                let (plain, secure) = (plain.clone(), secure.clone());
-                match opening {
-                    Opening::Http1 => Box::pin(async move { plain.http1(Io::new(conn)).await }),
-                    Opening::Sniff => Box::pin(async move { plain.either(Io::new(conn)).await }),
-                    Opening::Handshake => Box::pin(async move { secure.agree(conn).await }),
-                }
+                let (apps, config) = (apps.clone(), config.clone());
+                Box::pin(async move {
+                    let Some((io, protocol)) = open(conn, opening).await else {
+                        return;
+                    };
+                    let app = apps.at(At::of(io.conn())).await;
+                    match protocol {
+                        Protocol::Http1 => http1::serve(&app.track, &config, io).await,
+                        Protocol::Http2 => app.http2.serve(io).await,
+                    }
+                })
             };
             Some(Rc::new(serve) as Rc<dyn Serve>)
         })
@@ -125,67 +143,37 @@ where
 }
 
 /// An App, and what it may be asked by.
-struct Protocols<H, S> {
-    http1: H,
+struct Protocols<S> {
+    track: Rc<Track<S>>,
     http2: http2::Server<S>,
 }
 
-/// `None` where an author's middleware fails.
-async fn protocols<S, B>(
-    app: S,
-    slot: Rc<RefCell<Slot>>,
-) -> Option<Protocols<impl Service<Call, Response = (), Error = DispatchError> + 'static, S>>
-where
-    S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
-    S::Future: 'static,
-    B: MessageBody + 'static,
-{
-    let track = Rc::new(Track::new(app, slot));
-    Some(Protocols {
-        http1: http1::service(track.clone()).await?,
-        http2: http2::Server::new(track),
-    })
-}
-
-impl<H, S, B> Protocols<H, S>
-where
-    H: Service<Call, Response = (), Error = DispatchError>,
-    S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
-    B: MessageBody + 'static,
-{
-    async fn http1(&self, io: Io) {
-        http1::serve(&self.http1, io).await;
-    }
-
-    /// Its first bytes tell.
-    async fn either(&self, mut io: Io) {
-        match poll_fn(|cx| io.poll_sniff(cx)).await {
-            Protocol::Http1 => self.http1(io).await,
-            Protocol::Http2 => self.http2.serve(io).await,
-        }
-    }
-
-    /// The handshake tells.
-    async fn agree(&self, conn: Rc<Conn>) {
-        match poll_fn(|cx| conn.poll_handshake(cx)).await {
-            Ok(Protocol::Http1) => self.http1(Io::new(conn)).await,
-            // What was agreed on is to be seen in the first bytes too, which may be long in coming.
-            Ok(Protocol::Http2) => {
-                let mut io = Io::new(conn.clone());
-                match poll_fn(|cx| io.poll_sniff(cx)).await {
-                    Protocol::Http2 => self.http2.serve(io).await,
-                    // It ends as one of HTTP/2 does that begins with anything else (RFC 9113 §3.4).
-                    Protocol::Http1 => {
-                        let closed = poll_fn(|cx| conn.poll_shutdown(cx)).await;
-                        if let Err(error) = closed {
-                            log::debug!(target: "everup::http", "connection ended: {error}");
-                        }
-                    }
-                }
+/// What a new connection speaks. `None` where it does not come to that.
+async fn open(conn: Rc<Conn>, opening: Opening) -> Option<(Io, Protocol)> {
+    let agreed = match opening {
+        Opening::Http1 => Some(Protocol::Http1),
+        Opening::Sniff => None,
+        Opening::Handshake => match poll_fn(|cx| conn.poll_handshake(cx)).await {
+            Ok(agreed) => Some(agreed),
+            Err(error) => {
+                log::debug!(target: "everup::tls", "handshake failed: {error}");
+                return None;
             }
-            Err(error) => log::debug!(target: "everup::tls", "handshake failed: {error}"),
-        }
+        },
+    };
+    let mut io = Io::new(conn.clone());
+    if agreed == Some(Protocol::Http1) {
+        return Some((io, Protocol::Http1));
     }
+    let seen = poll_fn(|cx| io.poll_sniff(cx)).await;
+    if agreed.is_some_and(|agreed| agreed != seen) {
+        // It ends as one of HTTP/2 does that begins with anything else (RFC 9113 §3.4).
+        if let Err(error) = poll_fn(|cx| conn.poll_shutdown(cx)).await {
+            log::debug!(target: "everup::http", "connection ended: {error}");
+        }
+        return None;
+    }
+    Some((io, seen))
 }
 
 impl<F> Serve for F

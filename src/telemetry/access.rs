@@ -23,7 +23,10 @@ use super::{
     line,
     sink::{CHUNK, Sink},
 };
-use crate::{server::Victim, settings::LogFormat};
+use crate::{
+    server::{Refusal, Victim},
+    settings::LogFormat,
+};
 
 /// The target of the lines, and their level.
 const TARGET: &str = "everup::access";
@@ -43,16 +46,22 @@ pub(super) enum Destination {
     Facade,
 }
 
-/// One request, at its end.
+/// One request, at its end; or what was refused before it became one.
 pub(crate) struct Access<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) path: &'a str,
+    /// `None` where it is no request.
+    pub(crate) asked: Option<Asked<'a>>,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) generation: u64,
-    pub(crate) took: Duration,
     /// `None` where its response had not begun, or where it was cut.
     pub(crate) sent: Option<Sent>,
     pub(crate) end: AccessEnd,
+}
+
+/// What a request was.
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) generation: u64,
+    pub(crate) took: Duration,
 }
 
 /// What the response was as far as it went.
@@ -64,9 +73,9 @@ pub(crate) struct Sent {
 }
 
 /// How a request ended in the books.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccessEnd {
+    Refused(Refusal),
     Answered,
     Aborted,
     AbortedByServer,
@@ -187,11 +196,13 @@ impl<'a> Access<'a> {
     /// What its response came to before it was cut is not known here.
     pub(crate) fn of_victim(victim: &'a Victim) -> Self {
         Self {
-            method: &victim.method,
-            path: &victim.path,
+            asked: Some(Asked {
+                method: &victim.method,
+                path: &victim.path,
+                generation: victim.generation,
+                took: victim.age,
+            }),
             peer: victim.peer,
-            generation: victim.generation,
-            took: victim.age,
             sent: None,
             end: AccessEnd::Cut,
         }
@@ -207,14 +218,18 @@ impl<'a> Access<'a> {
                     level: LEVEL.as_str(),
                     target: TARGET,
                     message: format_args!("{self}"),
-                    method: self.method.as_str(),
-                    path: self.path,
+                    method: self.asked.as_ref().map(|asked| asked.method.as_str()),
+                    path: self.asked.as_ref().map(|asked| asked.path),
                     status: self.sent.map(|sent| sent.status.as_u16()),
                     bytes: self.sent.map(|sent| sent.bytes),
-                    duration_ms: self.took.as_micros() as f64 / 1e3,
+                    duration_ms: self.asked.as_ref().map(|asked| millis(asked.took)),
                     peer: self.peer,
-                    generation: self.generation,
-                    end: self.end,
+                    generation: self.asked.as_ref().map(|asked| asked.generation),
+                    end: self.end.name(),
+                    reason: match self.end {
+                        AccessEnd::Refused(refusal) => Some(refusal),
+                        _ => None,
+                    },
                 };
                 serde_json::to_writer(&mut *lines, &object).map_err(io::Error::from)
             }
@@ -224,25 +239,52 @@ impl<'a> Access<'a> {
     }
 }
 
+fn millis(took: Duration) -> f64 {
+    took.as_micros() as f64 / 1e3
+}
+
+impl AccessEnd {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Answered => "answered",
+            Self::Aborted => "aborted",
+            Self::AbortedByServer => "aborted_by_server",
+            Self::Cut => "cut",
+        }
+    }
+}
+
 /// `GET /hello/you 200 11 0.084ms 127.0.0.1:50124 generation 3`: status and bytes behind the path;
-/// where it was not answered, that stands at the end.
+/// where it was not answered, that stands at the end. `- - 400 0 - 127.0.0.1:50124 refused bad_request`
+/// is no request.
 impl fmt::Display for Access<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { method, path, .. } = self;
-        write!(f, "{method} {path} ")?;
+        match &self.asked {
+            Some(Asked { method, path, .. }) => write!(f, "{method} {path} ")?,
+            None => f.write_str("- - ")?,
+        }
         match self.sent {
             Some(Sent { status, bytes }) => write!(f, "{} {bytes}", status.as_u16())?,
             None => f.write_str("- -")?,
         }
-        // Whole numbers are written several times as fast as a fraction.
-        let (millis, micros) = (self.took.as_millis(), self.took.subsec_micros() % 1000);
-        write!(f, " {millis}.{micros:03}ms ")?;
+        match &self.asked {
+            // Whole numbers are written several times as fast as a fraction.
+            Some(Asked { took, .. }) => {
+                let (millis, micros) = (took.as_millis(), took.subsec_micros() % 1000);
+                write!(f, " {millis}.{micros:03}ms ")?;
+            }
+            None => f.write_str(" - ")?,
+        }
         match self.peer {
             Some(peer) => write!(f, "{peer}")?,
             None => f.write_str("unix")?,
         }
-        write!(f, " generation {}", self.generation)?;
+        if let Some(Asked { generation, .. }) = &self.asked {
+            write!(f, " generation {generation}")?;
+        }
         match self.end {
+            AccessEnd::Refused(refusal) => write!(f, " refused {refusal}"),
             AccessEnd::Answered => Ok(()),
             AccessEnd::Aborted => f.write_str(" aborted"),
             AccessEnd::AbortedByServer => f.write_str(" aborted by the server"),
@@ -257,12 +299,15 @@ struct Object<'a> {
     level: &'static str,
     target: &'static str,
     message: fmt::Arguments<'a>,
-    method: &'a str,
-    path: &'a str,
+    method: Option<&'a str>,
+    path: Option<&'a str>,
     status: Option<u16>,
     bytes: Option<u64>,
-    duration_ms: f64,
+    duration_ms: Option<f64>,
     peer: Option<SocketAddr>,
-    generation: u64,
-    end: AccessEnd,
+    generation: Option<u64>,
+    end: &'static str,
+    /// Of what was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Refusal>,
 }

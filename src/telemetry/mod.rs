@@ -12,7 +12,7 @@ mod log;
 mod sink;
 
 pub(crate) use self::{
-    access::{Access, AccessEnd, AccessLog, AccessSource, Sent},
+    access::{Access, AccessEnd, AccessLog, AccessSource, Asked, Sent},
     event::{Event, emit},
     log::{LogHandle, OpenedLog},
 };

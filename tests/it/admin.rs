@@ -84,7 +84,6 @@ fn a_wrong_method_is_405_and_says_which_is_right() {
     let program = Program::serve(TEXT);
     for (path, wrong, right) in [
         ("/reload", "GET", "POST"),
-        ("/reload", "CONNECT", "POST"),
         ("/stop", "GET", "POST"),
         ("/status", "POST", "GET"),
         ("/livez", "DELETE", "GET"),
@@ -98,15 +97,18 @@ fn a_wrong_method_is_405_and_says_which_is_right() {
             "{wrong} {path}: Allow: {allow:?}"
         );
     }
+    // No listener is a tunnel to anywhere.
+    assert_eq!(program.admin_ask("CONNECT", "/reload", &[]).status, 501);
     assert_eq!(program.readyz(), 200, "GET /stop stops nothing");
 }
 
 #[test]
 fn another_protocol_is_not_waited_for() {
     let program = Program::serve(TEXT);
-    for headers in [
-        "Upgrade: websocket\r\n",
-        "Upgrade: websocket\r\nContent-Length: 3\r\n",
+    for (headers, answer) in [
+        ("Upgrade: websocket\r\n", (200, r#"{"ok":true}"#)),
+        // A body, and none: nobody can tell where the next request begins.
+        ("Upgrade: websocket\r\nContent-Length: 3\r\n", (400, "")),
     ] {
         let (status, text) = raw(
             &program,
@@ -114,7 +116,7 @@ fn another_protocol_is_not_waited_for() {
                 "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n{headers}\r\n"
             ),
         );
-        assert_eq!((status, text.as_str()), (200, r#"{"ok":true}"#));
+        assert_eq!((status, text.as_str()), answer);
     }
 }
 

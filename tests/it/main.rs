@@ -10,6 +10,7 @@ mod cli;
 mod dependencies;
 mod examples;
 mod framing;
+mod http1;
 mod http2;
 mod library;
 mod limits;

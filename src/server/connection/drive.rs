@@ -13,21 +13,21 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 use tokio::time::sleep_until;
 
-use super::{Conn, times::Due};
-use crate::server::{books::End, clock::Clock, misconduct::Misconduct};
+use super::{Conn, phase::Due};
+use crate::server::clock::Clock;
 
-/// Drives a connection to its end: actix-http's `dispatcher`, and the clock beside it. It counts as
-/// open from now on, not from its first poll: a drain that begins meanwhile waits for it.
+/// Drives a connection to its end: what serves it, and the clock beside that. It counts as open from
+/// now on, not from its first poll: a drain that begins meanwhile waits for it.
 pub(crate) fn drive(
     conn: Rc<Conn>,
-    mut dispatcher: LocalBoxFuture<'static, ()>,
+    mut serving: LocalBoxFuture<'static, ()>,
 ) -> impl Future<Output = ()> {
     let open = Open::new(conn);
     async move {
         let sleep = pin!(sleep_until(Instant::now().into()));
         let mut clock = Clock::new(sleep);
         let conn = &open.conn;
-        while let Turn::Moves = poll_fn(|cx| poll(conn, &mut dispatcher, &mut clock, cx)).await {
+        while let Turn::Moves = poll_fn(|cx| poll(conn, &mut serving, &mut clock, cx)).await {
             let mut passing = pin!(conn.pass_on());
             let passed = poll_fn(|cx| {
                 remember(&conn.waker, cx.waker());
@@ -53,22 +53,20 @@ enum Turn {
 
 fn poll(
     conn: &Conn,
-    dispatcher: &mut LocalBoxFuture<'static, ()>,
+    serving: &mut LocalBoxFuture<'static, ()>,
     clock: &mut Clock<'_>,
     cx: &mut Context<'_>,
 ) -> Poll<Turn> {
     remember(&conn.waker, cx.waker());
+    let mut looked_at = None;
     loop {
         if conn.cut.get() {
             return Poll::Ready(Turn::Over);
         }
         let now = Instant::now();
         conn.now.set(now);
-        if dispatcher.as_mut().poll(cx).is_ready() {
+        if serving.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Turn::Over);
-        }
-        if conn.mistook_a_head() {
-            cx.waker().wake_by_ref();
         }
         if conn.moves() {
             return Poll::Ready(Turn::Moves);
@@ -85,21 +83,16 @@ fn poll(
         if conn.hub.catch_up(now) {
             continue;
         }
-        match due {
-            Due::Drop => {
-                if conn.discarding.get().is_none() {
-                    conn.expel(Misconduct::Stalled);
-                }
-                return Poll::Ready(Turn::Over);
+        let is_over = match due {
+            // What is still due after a look will not be seen to: it waits for something else.
+            Due::Look => looked_at.replace(at) == Some(at),
+            Due::Drop => true,
+            Due::Expel(why) => {
+                conn.expel(why);
+                true
             }
-            Due::Look => continue,
-            Due::Give(verdict) => conn.verdict.set(Some(verdict)),
-        }
-        if dispatcher.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Turn::Over);
-        }
-        if conn.take_verdict().is_some() && conn.open.get() == 0 {
-            // actix-http does not read, and has nothing to write either: it stands still.
+        };
+        if is_over {
             return Poll::Ready(Turn::Over);
         }
     }
@@ -128,8 +121,6 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let unsent = self.conn.encoded.take();
-        self.conn.close_requests(unsent.len(), unsent, End::Aborted);
         self.conn.hub.books().disconnected(self.conn.account);
         self.conn.hub.closed(self.key);
     }

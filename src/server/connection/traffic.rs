@@ -1,16 +1,20 @@
 //! What passes through a connection's stream, and the times that are kept of it: the handshake, what
-//! is sent, the end. What is read is [`Io`](crate::server::io::Io)'s, or the HTTP/2 wire's.
+//! is sent, the end. What is read is for whoever serves the connection.
 
 use std::{
     io,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::io::ReadBuf;
 
-use super::Conn;
-use crate::server::io::{Protocol, Stream};
+use super::{Conn, Phase};
+use crate::server::{
+    io::{Protocol, Stream},
+    pace::Pace,
+    refused::Refusal,
+};
 
 /// How long a closed connection's late bytes are read away, at the most.
 const DISCARD: Duration = Duration::from_millis(500);
@@ -21,25 +25,41 @@ impl Conn {
     /// # Errors
     /// Where it fails, or is out of time.
     pub(crate) fn poll_handshake(&self, cx: &mut Context<'_>) -> Poll<io::Result<Protocol>> {
-        let mut stream = self.stream();
-        let ended = match stream.poll_handshake(cx) {
+        let has_begun = self.stream().has_begun();
+        let agreed = self.stream().poll_handshake(cx);
+        let ended = match agreed {
             Poll::Ready(agreed) => agreed,
-            Poll::Pending if self.verdict.take().is_none() => return Poll::Pending,
+            Poll::Pending if !self.is_out_of_time() => return Poll::Pending,
             // P5: more may have arrived since the runtime last looked.
-            Poll::Pending if stream.has_received() => {
-                self.shaking_since.set(Some(self.now.get()));
+            Poll::Pending if self.stream().has_received() => {
+                self.begins_anew();
                 return Poll::Pending;
             }
             Poll::Pending => Err(io::ErrorKind::TimedOut.into()),
         };
-        self.shaking_since.set(None);
-        self.idle_since.set(self.now.get());
+        if let Err(error) = &ended {
+            // Who comes and goes without a word has not begun one.
+            if has_begun || error.kind() == io::ErrorKind::InvalidData {
+                self.refuse(Refusal::Tls, None);
+            }
+        }
+        self.awaits_head(false);
         Poll::Ready(ended)
     }
 
     /// Writes, and keeps the time of a client that takes nothing.
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.sending(|stream| stream.poll_write(cx, bytes))
+        let written = self.sending(|stream| stream.poll_write(cx, bytes));
+        if let (Some(mut pace), Poll::Ready(Ok(count))) = (self.pace.get(), &written) {
+            pace.goes_on(*count);
+            self.pace.set(Some(pace));
+        }
+        written
+    }
+
+    /// An HTTP/1 response begins: how fast it is taken is measured from now on.
+    pub(crate) fn begins_response(&self) {
+        self.pace.set(Some(Pace::default()));
     }
 
     /// Hands what was written to the socket, if anything waits for that.
@@ -54,8 +74,12 @@ impl Conn {
         // Where it waits although the client has taken something, its time begins anew.
         let blocked = sent.is_pending();
         let known = self.write_blocked_since.get();
-        let since = known.filter(|_| stream.taken() == before);
-        let since = since.unwrap_or(self.now.get());
+        let still = known.filter(|_| blocked && stream.taken() == before);
+        if let (Some(since), None, Some(mut pace)) = (known, still, self.pace.get()) {
+            pace.waited(self.now.get().saturating_duration_since(since));
+            self.pace.set(Some(pace));
+        }
+        let since = still.unwrap_or(self.now.get());
         self.write_blocked_since.set(blocked.then_some(since));
         sent
     }
@@ -63,12 +87,12 @@ impl Conn {
     /// Says that nothing more will be sent, then reads away what is still under way: closing a
     /// socket with unread bytes resets it, and the client may lose the end of its last response.
     pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let until = match self.discarding.get() {
-            Some(until) => until,
-            None => {
+        let until = match self.phase.get() {
+            Phase::Closing(until) => until,
+            _ => {
                 ready!(self.sending(|stream| stream.poll_shutdown(cx)))?;
                 let until = self.now.get() + DISCARD;
-                self.discarding.set(Some(until));
+                self.phase.set(Phase::Closing(until));
                 until
             }
         };
@@ -83,17 +107,5 @@ impl Conn {
                 _ => return Poll::Ready(Ok(())),
             }
         }
-    }
-
-    /// P5: one under way has its time in a drain too; a client that has said nothing is idle.
-    pub(super) fn handshake_until(&self, since: Instant, limit: Duration) -> Instant {
-        let until = self.lingers_until(since, limit);
-        if until < since + limit {
-            let mut stream = self.stream();
-            if stream.has_begun() || stream.has_received() {
-                return since + limit;
-            }
-        }
-        until
     }
 }

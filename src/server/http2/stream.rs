@@ -30,6 +30,7 @@ use crate::server::{
     clock::Allowance,
     misconduct::Misconduct,
     pace::{Pace, Wait},
+    refused::Refusal,
     request::{Handled, Handling},
 };
 
@@ -62,6 +63,8 @@ where
         return None;
     }
     if let Some(status) = head::refusal(&parts) {
+        let told = actix_http::StatusCode::from_u16(status.as_u16()).ok();
+        conn.refuse(told.map_or(Refusal::BadRequest, Refusal::of), told);
         let refusal = head::bare(status, &server.date);
         if let Err(error) = respond.send_response(refusal, true) {
             log::debug!(target: "everup::http", "stream ended: {error}");
@@ -69,7 +72,6 @@ where
         return None;
     }
     let pin = server.track.pin();
-    request.extensions_mut().insert(pin.clone());
     let stream = respond.stream_id().as_u32();
     let ahead = Ahead::new(session, stream);
     request.extensions_mut().insert(ahead);

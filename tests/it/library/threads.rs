@@ -188,10 +188,10 @@ fn the_app_of_a_worker_that_goes_is_dropped_on_its_thread_and_all_end_with_the_s
     let of = apps.clone();
     let service = Service::<Plain>::new(move || App::new().app_data(OfAnApp::new(&of)));
     let stand = Stand::open(service, 4);
-    // One of each worker's is for TLS.
+    // Another is made for each address that connections are accepted at.
     let wait_apps = |workers: usize| {
         eventually("the Apps of workers that are gone to be dropped", || {
-            (apps.count.load(SeqCst) == 2 * workers).then_some(())
+            (apps.count.load(SeqCst) == workers).then_some(())
         });
     };
     for workers in [1, 4, 2] {
