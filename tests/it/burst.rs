@@ -166,7 +166,8 @@ fn a_hup_and_a_post_have_the_same_outcome() {
 #[test]
 fn a_client_that_hangs_up_on_its_post_does_not_cancel_the_reload() {
     // Over TCP without a token nobody could say any more whose request it was.
-    let settings = |text: &str| format!("admin.address = \"unix:admin.sock\"\n{}", message(text));
+    let admin = "[admin]\naddress = \"unix:admin.sock\"\n";
+    let settings = |text: &str| message(text) + admin;
     let program = Program::serve(&settings("0"));
     for number in 1..=20 {
         let text = number.to_string();

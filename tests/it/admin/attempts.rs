@@ -243,7 +243,8 @@ fn a_file_that_was_emptied_is_refused_after_a_rollback_too() {
     program.write("local.toml", "");
     let (status, attempt) = post(&program, "/reload", &[]);
     assert_eq!(status, 422, "{attempt:#}");
-    assert_eq!(attempt["errors"][0]["origin"], "settings/local.toml");
+    let file = program.settings().join("local.toml").display().to_string();
+    assert_eq!(attempt["errors"][0]["origin"], file);
 }
 
 #[test]
