@@ -111,7 +111,9 @@ impl Wire {
 
     /// Where what is to be written goes.
     pub(super) fn output(&mut self) -> &mut BytesMut {
+        // Where TLS holds what was written, the responses of these tickets are not with the socket yet.
         if self.output.bytes.capacity() == 0
+            && self.output.encoded.is_empty()
             && let Some(spare) = OUTPUTS.with_borrow_mut(Vec::pop)
         {
             self.output = spare;
