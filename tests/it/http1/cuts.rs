@@ -2,6 +2,19 @@
 //! refused, nothing hangs, and the books balance.
 use super::Stand;
 use crate::support::Conn;
+use std::time::{Duration, Instant};
+
+/// How many more seconds each test tries seeds that no test has tried, where this variable says so.
+const SECONDS: &str = "FUZZ_SECONDS";
+
+/// The seeds that are always tried, then others for [`SECONDS`].
+fn seeds(always: u64) -> impl Iterator<Item = u64> {
+    let seconds = std::env::var(SECONDS).map_or(0, |value| {
+        value.parse().expect("FUZZ_SECONDS is a number of seconds")
+    });
+    let end = Instant::now() + Duration::from_secs(seconds);
+    (1..).take_while(move |seed| *seed <= always || Instant::now() < end)
+}
 
 /// A generator that begins anew with each seed, so that what fails can be repeated.
 struct Random(u64);
@@ -71,7 +84,9 @@ fn send_cut(conn: &mut Conn, mut bytes: &[u8], random: &mut Random) -> std::io::
 fn requests_are_answered_in_their_order_however_they_are_cut() {
     let stand = Stand::open(&[]);
     let mut count = 0;
-    for seed in 1..=40 {
+    let mut rounds = 0;
+    for seed in seeds(40) {
+        rounds += 1;
         let mut random = Random::new(seed);
         let requests: Vec<_> = (0..1 + random.next(12)).map(|_| random.request()).collect();
         count += requests.len() as u64;
@@ -91,11 +106,12 @@ fn requests_are_answered_in_their_order_however_they_are_cut() {
         }
         assert_eq!(conn.get("/").text(), "here", "{seed}");
     }
+    println!("{rounds} rounds");
     stand.assert_nothing_smuggled();
     let books = stand.settled();
     assert_eq!(
         (books.received, books.answered),
-        (count + 40, count + 40),
+        (count + rounds, count + rounds),
         "{books:?}"
     );
 }
@@ -103,7 +119,9 @@ fn requests_are_answered_in_their_order_however_they_are_cut() {
 #[test]
 fn bytes_that_are_wrong_somewhere_end_their_connection_and_nothing_else() {
     let stand = Stand::open(&[]);
-    for seed in 1..=150 {
+    let mut rounds = 0;
+    for seed in seeds(150) {
+        rounds += 1;
         let mut random = Random::new(seed);
         let mut sent: Vec<u8> = Vec::new();
         for _ in 0..1 + random.next(4) {
@@ -150,6 +168,7 @@ fn bytes_that_are_wrong_somewhere_end_their_connection_and_nothing_else() {
             }
         }
     }
+    println!("{rounds} rounds");
     let mut conn = stand.connect();
     assert_eq!(conn.get("/").text(), "here");
     stand.settled();
