@@ -2,6 +2,7 @@
 //!
 //! Each test waits for an event, never for a time, and runs alone or beside others.
 mod activation;
+mod actors;
 mod admin;
 mod books;
 mod burst;
