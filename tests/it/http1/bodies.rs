@@ -140,6 +140,7 @@ fn a_client_that_sends_no_more_is_answered() {
         .concat(),
     );
     conn.half_close();
+    stand.answer_slow(1);
     assert_eq!(conn.answer().text(), "slow");
     assert_eq!(conn.answer().text(), "here");
     conn.closed();

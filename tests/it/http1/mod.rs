@@ -12,13 +12,11 @@ use everup::{Running, Service, Settings, Sources};
 use futures_util::{StreamExt as _, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
+use tokio::sync::Semaphore;
 
 #[derive(Serialize, Deserialize, JsonSchema, Default)]
 struct Nothing {}
@@ -32,19 +30,25 @@ impl Settings for Nothing {
     }
 }
 
+/// Bytes of the answer of `/large`.
+const LARGE: usize = 3_000_000;
+
 /// A service with one worker, in this process.
 struct Stand {
     running: Running,
     /// Requests that no client has made.
     smuggled: Arc<AtomicUsize>,
+    /// What `/slow` waits for.
+    gate: Arc<Semaphore>,
 }
 
 impl Stand {
     /// Starts it; each `more` is a setting.
     fn open(more: &[(&str, &str)]) -> Self {
         let smuggled = Arc::new(AtomicUsize::new(0));
-        let count = smuggled.clone();
-        let service = Service::<Nothing>::new(move || app(count.clone()));
+        let gate = Arc::new(Semaphore::new(0));
+        let (count, opens) = (smuggled.clone(), gate.clone());
+        let service = Service::<Nothing>::new(move || app(count.clone(), opens.clone()));
         let sources = Sources::builtin()
             .set("server.workers", "1")
             .set("server.listeners.public.address", "127.0.0.1:0")
@@ -54,11 +58,23 @@ impl Stand {
             .fold(sources, |sources, (key, value)| sources.set(key, value));
         let running = service.start(sources);
         let running = running.unwrap_or_else(|errors| panic!("it does not start: {errors:?}"));
-        Self { running, smuggled }
+        Self {
+            running,
+            smuggled,
+            gate,
+        }
     }
 
     fn connect(&self) -> Conn {
         Conn::open(&self.running.address("public").expect("it listens").into())
+    }
+
+    /// Lets one request for `/slow` be answered, once so many requests have been received.
+    fn answer_slow(&self, received: u64) {
+        eventually("the requests to be received", || {
+            (self.books().received >= received).then_some(())
+        });
+        self.gate.add_permits(1);
     }
 
     fn books(&self) -> Books {
@@ -81,6 +97,7 @@ impl Stand {
 
 fn app(
     smuggled: Arc<AtomicUsize>,
+    gate: Arc<Semaphore>,
 ) -> App<
     impl actix_web::dev::ServiceFactory<
         actix_web::dev::ServiceRequest,
@@ -94,7 +111,7 @@ fn app(
         .route("/", web::to(|| async { "here" }))
         .route("/last", web::to(|| async { "last" }))
         .route("/echo", web::to(|body: web::Bytes| async { body }))
-        .route("/slow", web::to(slow))
+        .route("/slow", web::to(move || slow(gate.clone())))
         .route("/stream", web::to(stream_back))
         .route("/flow", web::to(flow))
         .route("/endless", web::to(endless))
@@ -106,7 +123,8 @@ fn app(
             web::to(|| async { HttpResponse::Processing().finish() }),
         )
         .route("/where", web::to(tell_where))
-        .route("/large", web::to(|| async { "x".repeat(3_000_000) }))
+        .route("/large", web::to(|| async { "x".repeat(LARGE) }))
+        .route("/sized/{length}", web::to(sized))
         .route(
             "/smuggled",
             web::to(move || {
@@ -116,9 +134,14 @@ fn app(
         )
 }
 
-async fn slow() -> &'static str {
-    actix_web::rt::time::sleep(Duration::from_millis(100)).await;
+/// Waits until the test lets it answer.
+async fn slow(gate: Arc<Semaphore>) -> &'static str {
+    gate.acquire().await.expect("it stays open").forget();
     "slow"
+}
+
+async fn sized(length: web::Path<usize>) -> String {
+    "x".repeat(*length)
 }
 
 /// Sends the body back as it comes.

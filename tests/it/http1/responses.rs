@@ -1,5 +1,5 @@
 //! Responses: how they are framed for whom, and what becomes of those that fail.
-use super::Stand;
+use super::{LARGE, Stand};
 use crate::support::request;
 
 #[test]
@@ -58,6 +58,7 @@ fn a_get_before_a_head_keeps_its_body_whatever_ends_their_lines() {
     conn.send(
         b"GET /slow HTTP/1.1\nHost: a\n\nHEAD / HTTP/1.1\nHost: a\n\nGET / HTTP/1.1\nHost: a\n\n",
     );
+    stand.answer_slow(1);
     assert_eq!(conn.answer().text(), "slow");
     assert_eq!(conn.answer_to_head().header("content-length"), Some("4"));
     assert_eq!(conn.answer().text(), "here");
@@ -70,7 +71,7 @@ fn large_answers_come_whole_one_after_the_other() {
     conn.send(&request("GET", "/large", &[], b"").repeat(3));
     for _ in 0..3 {
         let answer = conn.answer();
-        assert_eq!(answer.body.len(), 3_000_000);
+        assert_eq!(answer.body.len(), LARGE);
         assert!(answer.body.iter().all(|byte| *byte == b'x'));
     }
     assert_eq!(conn.get("/").text(), "here");
