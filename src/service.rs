@@ -88,9 +88,9 @@ pub struct Service<S> {
 
 impl<S: Settings> Service<S> {
     /// A service whose workers each serve an App that `app` makes, as
-    /// [`HttpServer`](actix_web::HttpServer) would take it. The App lives as long as its worker:
-    /// its routes do not depend on settings, what they answer does. Each worker makes two: that which
-    /// listeners with TLS serve knows that it is secure.
+    /// [`HttpServer`](actix_web::HttpServer) would take it. Its routes do not depend on settings, what
+    /// they answer does. An App tells its requests at which address and by which scheme they came
+    /// (`app_config()`), so a worker makes one for each address and scheme that it serves.
     pub fn new<F, T, B>(app: F) -> Self
     where
         F: Fn() -> App<T> + Send + Sync + 'static,
