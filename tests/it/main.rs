@@ -9,6 +9,7 @@ mod burst;
 mod certificates;
 mod cli;
 mod dependencies;
+mod documentation;
 mod examples;
 mod framing;
 mod http1;
