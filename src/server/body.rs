@@ -34,6 +34,7 @@ pub(crate) fn limit(request: &mut Request, hub: &Rc<Hub>, most: u64) -> Rc<Limit
         pace: Pace::default(),
         left: most,
         limits: limits.clone(),
+        has_failed: false,
     };
     *request.payload() = Payload::Stream {
         payload: Box::pin(body),
@@ -110,12 +111,25 @@ struct LimitedBody {
     /// Bytes that may still come.
     left: u64,
     limits: Rc<Limits>,
+    has_failed: bool,
 }
 
 impl Stream for LimitedBody {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // An error is told once: who skips errors would never come to an end.
+        if self.has_failed {
+            return Poll::Ready(None);
+        }
+        let next = ready!(self.poll_piece(cx));
+        self.has_failed = matches!(next, Some(Err(_)));
+        Poll::Ready(next)
+    }
+}
+
+impl LimitedBody {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<<Self as Stream>::Item>> {
         if self.limits.broken() == Some(BodyError::TooLarge) {
             return Poll::Ready(Some(Err(PayloadError::Overflow)));
         }
@@ -135,7 +149,7 @@ impl Stream for LimitedBody {
         }
         let Self {
             hub, waiting, pace, ..
-        } = &mut *self;
+        } = self;
         let (allowance, wait) = waiting.get_or_insert_with(|| {
             let times = hub.times();
             let wait = pace.wait(&times, times.body);

@@ -123,7 +123,9 @@ impl Stream for Reader {
         if let Some(piece) = shared.piece.take() {
             return Poll::Ready(Some(Ok(piece)));
         }
+        // An error is told once: who skips errors would never come to an end.
         if let Some(end) = shared.end.get() {
+            shared.end.set(Some(End::Whole));
             return Poll::Ready(end.error().map(Err));
         }
         shared.is_wanted.set(true);
@@ -179,6 +181,18 @@ mod tests {
         feed.end(End::Whole);
         feed.end(End::Late);
         assert!(matches!(next(&mut their_cx), Poll::Ready(None)));
+    }
+
+    #[test]
+    fn an_error_is_told_once_and_is_the_end() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let feed = Feed::new();
+        let mut payload = feed.payload();
+        let mut next = || Pin::new(&mut payload).poll_next(&mut cx);
+        feed.end(End::Late);
+        assert!(matches!(next(), Poll::Ready(Some(Err(_)))));
+        feed.end(End::Incomplete);
+        assert!(matches!(next(), Poll::Ready(None)));
     }
 
     #[test]

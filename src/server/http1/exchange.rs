@@ -27,7 +27,7 @@ use super::{
 };
 use crate::server::{
     books::{End, Ticket},
-    connection::Conn,
+    connection::{Conn, Phase},
     request::{Handled, Handling, Track},
 };
 
@@ -276,6 +276,8 @@ impl Exchange<'_> {
         if matches!(self.inflow, Inflow::Done) {
             return Ok(Next::Request);
         }
+        // The time in which the rest has to come begins when the response has been taken.
+        self.wire.conn().enter_phase(Phase::Answer);
         poll_fn(|cx| self.wire.poll_flush(cx)).await?;
         let mut left = self.most.min(decide::DRAINED);
         let drained = poll_fn(|cx| self.inflow.poll_drain(self.wire, &mut left, cx));

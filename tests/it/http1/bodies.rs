@@ -1,6 +1,6 @@
 //! Requests' bodies: their limits, who asks for them, and what becomes of those that nobody reads.
 use super::Stand;
-use crate::support::{Conn, Quiet, request};
+use crate::support::{Address, Conn, Quiet, request};
 use std::time::Duration;
 
 #[test]
@@ -149,4 +149,56 @@ fn a_client_that_sends_no_more_is_answered() {
     amid.half_close();
     assert_eq!(amid.answer().status, 400);
     amid.closed();
+}
+
+#[test]
+fn a_response_may_be_taken_slowly_while_a_task_waits_for_the_request_s_body() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // What such a socket takes does not grow.
+    let path = folder.path().join("socket");
+    let listener = format!("unix:{}", path.display());
+    let stand = Stand::open(&[
+        ("server.body_timeout", "1s"),
+        ("server.listeners.local.address", &listener),
+    ]);
+    let keeps = b"POST /keeps HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+    let in_flight = || stand.books().in_flight;
+    let sized = |length: usize| request("GET", &format!("/sized/{length}"), &[], b"");
+    // Behind how many responses, each of which is written before the next is made, the socket is full: the
+    // system's buffers decide.
+    let is_held = |count: usize| {
+        let mut conn = Conn::open(&Address::Unix(path.clone()));
+        conn.send(&[&sized(33_000).repeat(count)[..], &sized(31_000), keeps].concat());
+        for _ in 0..3 {
+            assert_eq!(stand.connect().get("/").text(), "here");
+        }
+        let may_be_held = in_flight() == 2;
+        stand.gate.add_permits(1);
+        if may_be_held {
+            // When this is out of time, so would the body be that the task has waited for.
+            let mut other = stand.connect();
+            other.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+            assert_eq!(other.answer().status, 408);
+        }
+        let is_held = in_flight() == 2;
+        for _ in 0..count {
+            assert_eq!(conn.answer().body.len(), 33_000);
+        }
+        assert_eq!(conn.answer().body.len(), 31_000);
+        assert_eq!(conn.answer().text(), "kept");
+        is_held
+    };
+    let is_ever_held = (0..100).any(is_held);
+    assert!(is_ever_held, "all was with the socket at once");
+}
+
+#[test]
+fn a_handler_that_skips_errors_of_a_body_comes_to_its_end() {
+    let stand = Stand::open(&[]);
+    let mut conn = stand.connect();
+    conn.send(b"POST /skips HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabc");
+    conn.half_close();
+    assert_eq!(conn.answer().text(), "1");
+    conn.closed();
+    assert_eq!(stand.connect().get("/").text(), "here");
 }

@@ -38,7 +38,7 @@ struct Stand {
     running: Running,
     /// Requests that no client has made.
     smuggled: Arc<AtomicUsize>,
-    /// What `/slow` waits for.
+    /// What `/slow` and `/keeps` wait for.
     gate: Arc<Semaphore>,
 }
 
@@ -107,11 +107,13 @@ fn app(
         InitError = (),
     >,
 > {
+    let at_keeps = gate.clone();
     App::new()
         .route("/", web::to(|| async { "here" }))
         .route("/last", web::to(|| async { "last" }))
         .route("/echo", web::to(|body: web::Bytes| async { body }))
         .route("/slow", web::to(move || slow(gate.clone())))
+        .route("/keeps", web::to(move |body| keeps(body, at_keeps.clone())))
         .route("/stream", web::to(stream_back))
         .route("/flow", web::to(flow))
         .route("/endless", web::to(endless))
@@ -125,6 +127,7 @@ fn app(
         .route("/where", web::to(tell_where))
         .route("/large", web::to(|| async { "x".repeat(LARGE) }))
         .route("/sized/{length}", web::to(sized))
+        .route("/skips", web::to(skips))
         .route(
             "/smuggled",
             web::to(move || {
@@ -138,6 +141,19 @@ fn app(
 async fn slow(gate: Arc<Semaphore>) -> &'static str {
     gate.acquire().await.expect("it stays open").forget();
     "slow"
+}
+
+/// The same, while a task waits for the body.
+async fn keeps(mut body: web::Payload, gate: Arc<Semaphore>) -> &'static str {
+    actix_web::rt::spawn(async move { while body.next().await.is_some() {} });
+    slow(gate).await;
+    "kept"
+}
+
+/// Reads on whatever is wrong, and says how often something was.
+async fn skips(body: web::Payload) -> String {
+    let errors = body.filter(|piece| std::future::ready(piece.is_err()));
+    errors.count().await.to_string()
 }
 
 async fn sized(length: web::Path<usize>) -> String {

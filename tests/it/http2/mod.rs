@@ -10,7 +10,7 @@ use actix_http::body::{BodyStream, SizedStream};
 use actix_web::{App, HttpRequest, HttpResponse, dev::ConnectionInfo, web};
 use bytes::Bytes;
 use everup::{Build, Lifecycle, Live, Running, Service, Settings};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -70,6 +70,7 @@ impl Shop {
                 .route("/", web::route().to(say))
                 .route("/who", web::route().to(who))
                 .route("/echo", web::post().to(|body: Bytes| async { body }))
+                .route("/skips", web::post().to(skips))
                 .route("/early", web::post().to(|| async { "not read" }))
                 .route("/panic", web::get().to(fall))
                 .route("/drain", web::get().to(wait_for_the_drain))
@@ -131,6 +132,12 @@ impl Shop {
 }
 
 const LARGE: usize = 3_000_000;
+
+/// Reads on whatever is wrong with the body, and says how often something was.
+async fn skips(body: web::Payload) -> String {
+    let errors = body.filter(|piece| std::future::ready(piece.is_err()));
+    errors.count().await.to_string()
+}
 
 async fn say(sold: Live<Sold>) -> String {
     sold.message.clone()
