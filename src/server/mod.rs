@@ -63,7 +63,7 @@ pub(crate) use drain::{Step, Urge};
 pub(crate) use extract::pinned;
 pub use extract::{Lifecycle, Live, Shared};
 pub(crate) use handover::{HandOver, HandedOver, Receive, Upgrades};
-pub(crate) use http2::may_read_ahead;
+pub(crate) use http2::{Ahead, ahead, may_read_ahead};
 pub(crate) use hub::{Crowd, Times};
 pub(crate) use inspection::Inspect;
 pub use inspection::{CertificateStatus, Inspection, ListenerStatus, State, WorkerStatus};

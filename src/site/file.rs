@@ -21,7 +21,7 @@ use super::{
     by_extension,
     conditions::{Asked, Validators},
 };
-use crate::server::{self, Leave};
+use crate::server::{self, Ahead, Leave};
 
 /// A file that is open.
 pub(super) struct OpenFile {
@@ -125,7 +125,8 @@ impl OpenFile {
             Some(whole) if whole.len() as u64 == length => response.body(whole),
             first => {
                 let size = sent.end - sent.start;
-                let pieces = Box::pin(pieces(first, (self.file, leave), sent));
+                let ahead = server::ahead(request);
+                let pieces = Box::pin(pieces(first, (self.file, leave), sent, ahead));
                 response.body(SizedStream::new(size, pieces))
             }
         }
@@ -138,13 +139,17 @@ fn pieces(
     first: Option<Bytes>,
     (file, leave): (File, Option<Leave>),
     range: Range<u64>,
+    ahead: Option<Ahead>,
 ) -> impl Stream<Item = io::Result<Bytes>> {
     let read = first.as_ref().map_or(0, |first| first.len() as u64);
     let (at, end) = (range.start + read, range.end);
-    let begin = (Arc::new(file), leave, at);
-    let rest = stream::try_unfold(begin, move |(file, leave, at)| async move {
+    let begin = (Arc::new(file), leave, ahead, at);
+    let rest = stream::try_unfold(begin, move |(file, leave, ahead, at)| async move {
         if at == end {
             return Ok(None);
+        }
+        if let Some(ahead) = &ahead {
+            ahead.begins_to_read(PIECE.min(end - at) as usize);
         }
         let shared = file.clone();
         let piece = match server::block(move || piece(&shared, at, end - at)).await {
@@ -153,7 +158,7 @@ fn pieces(
             Err(_) => piece(&file, at, end - at)?,
         };
         let next = at + piece.len() as u64;
-        Ok(Some((piece, (file, leave, next))))
+        Ok(Some((piece, (file, leave, ahead, next))))
     });
     let first = first.into_iter().map(|first| future::ready(Ok(first)));
     stream::iter(first).then(|first| first).chain(rest)

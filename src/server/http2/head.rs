@@ -8,7 +8,7 @@ use std::{
 use actix_http::{
     Method, Request, ResponseHead, Uri, Version,
     body::BodySize,
-    header::{HeaderName, HeaderValue, HttpDate},
+    header::{HeaderMap, HeaderName, HeaderValue, HttpDate},
     uri::{Authority, PathAndQuery},
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -20,7 +20,13 @@ use crate::server::connection::Conn;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Translates the head of a request for actix-web. Its size, and the request.
+/// Fields that a request of actix-http has room for at its beginning.
+const FIELDS: usize = 28;
+
+/// Bytes that each field beyond those costs beside its value: a place in a map that doubles where it grows.
+const FIELD: usize = 448;
+
+/// Translates the head of a request for actix-web. What is kept of it in bytes, and the request.
 ///
 /// actix-web uses version 0.2 of `http`, `h2` uses version 1. All values are copied into one buffer,
 /// so that a request costs one allocation and not one for each value.
@@ -29,9 +35,14 @@ pub(super) fn request(
     conn: &Conn,
 ) -> Result<(usize, Request), Malformed> {
     let mut values = values(parts);
-    let size = values.len();
+    let fields = parts.headers.len();
+    let size = values.len() + FIELD * fields.saturating_sub(FIELDS);
     let mut request = Request::new();
     let head = request.head_mut();
+    // Room for fields that do not come would be kept for each of a connection's requests.
+    if head.headers.capacity() > 2 * fields.max(7) {
+        head.headers = HeaderMap::with_capacity(fields);
+    }
     head.method = Method::from_bytes(parts.method.as_str().as_bytes()).map_err(|_| Malformed)?;
     head.uri = uri(&parts.uri, &mut values, conn)?;
     head.version = Version::HTTP_2;

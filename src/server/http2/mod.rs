@@ -24,7 +24,7 @@ use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 
 use super::{io::Io, request::Track};
-pub(crate) use ahead::may_read_ahead;
+pub(crate) use ahead::{Ahead, ahead, may_read_ahead};
 use driver::Driver;
 use head::Date;
 use session::{STREAMS, Session};

@@ -66,11 +66,11 @@ const HEADS: usize = 512 * 1024;
 const HELD_LEAST: usize = 64 * 1024;
 
 /// Bytes of responses that a connection holds at the most, but for one piece more.
-const HELD_MOST: usize = 512 * 1024;
+const HELD_MOST: usize = 384 * 1024;
 
 /// The same for the sake of streams that the client has room for: they are not to wait for those that
 /// it has none for.
-const HELD_WITH_ROOM: usize = 2 * HELD_MOST;
+const HELD_WITH_ROOM: usize = HELD_MOST + 128 * 1024;
 
 /// Bytes of responses that all connections of a worker hold: above, each has only its least.
 const HELD_BY_WORKER: usize = 64 * 1024 * 1024;
@@ -335,15 +335,20 @@ impl Session {
 
     /// A handler reads so many bytes before its response's body gives them, where it may.
     pub(super) fn takes_ahead(&self, stream: u32, bytes: usize) -> bool {
-        if !self.may_hold_more(false) {
-            return false;
+        let may = self.may_hold_more(false);
+        if may {
+            self.holds_ahead(stream, bytes);
         }
+        may
+    }
+
+    /// A stream reads so many bytes, which its response's body gives later.
+    pub(super) fn holds_ahead(&self, stream: u32, bytes: usize) {
         if let Some(open) = self.open.borrow_mut().get_mut(&stream) {
             open.held += bytes;
             open.ahead += bytes;
             self.holds_more(bytes);
         }
-        true
     }
 
     fn holds_more(&self, bytes: usize) {

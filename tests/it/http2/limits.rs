@@ -179,25 +179,40 @@ fn responses_that_nobody_takes_are_not_made_without_bound() {
     assert!(shop.taken() <= most, "{} pieces", shop.taken());
 }
 
-#[test]
-fn files_that_nobody_takes_are_not_read_without_bound() {
+/// The program with a large file.
+fn with_large_file() -> Program {
     let route = "[app.routes.\"/files/{path}*\"]\nfiles = \"pages\"\n";
     let setup = Setup::new(&settings("", "here", route));
     std::fs::create_dir(setup.settings().join("pages")).expect("a fresh folder");
-    let program = setup.file("pages/large", "x".repeat(1_000_000)).serve();
-    let memory = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", program.id()));
-        let status = status.expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let size = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        size.expect("a size")
-    };
+    setup.file("pages/large", "x".repeat(1_000_000)).serve()
+}
+
+/// The program's memory in KiB.
+fn memory(program: &Program) -> u64 {
+    status_field(program, "VmRSS:")
+}
+
+/// The most that it was so far.
+fn peak(program: &Program) -> u64 {
+    status_field(program, "VmHWM:")
+}
+
+fn status_field(program: &Program, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id()));
+    let status = status.expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let size = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    size.expect("a size")
+}
+
+/// Twenty connections that begin thus ask for a hundred large files each, and read the heads alone. They,
+/// and what each costs in KiB.
+fn ask_for_files(program: &Program, begin: &[u8]) -> (Vec<RawH2>, u64) {
     let mut open = Vec::new();
-    let before = memory();
+    let before = memory(program);
     for _ in 0..20 {
         let mut raw = RawH2::dial(program.public());
-        let window = [0, 4, 0, 0, 0, 0];
-        raw.write(&[PREFACE, &frame(SETTINGS, 0, 0, &window)].concat());
+        raw.write(&[PREFACE, begin].concat());
         for turn in 0..100 {
             raw.get(turn * 2 + 1, "/files/large");
         }
@@ -206,12 +221,43 @@ fn files_that_nobody_takes_are_not_read_without_bound() {
         }
         open.push(raw);
     }
-    let each = (memory() - before) / 20;
+    let each = (memory(program) - before) / 20;
+    (open, each)
+}
+
+#[test]
+fn files_that_nobody_takes_are_not_read_without_bound() {
+    let program = with_large_file();
+    let (mut open, each) = ask_for_files(&program, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
     assert!(each < 3 * 1024, "{each} KiB for each connection");
     let mut raw = open.swap_remove(0);
     raw.frame(WINDOW_UPDATE, 0, 199, &1_000_000_u32.to_be_bytes());
     raw.frame(WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes());
     raw.answered(199);
+}
+
+#[test]
+fn files_that_there_is_room_for_are_not_read_all_at_once() {
+    let program = with_large_file();
+    let before = peak(&program);
+    let window = frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    let opened = frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
+    let stalled: Vec<_> = (0..20)
+        .map(|_| {
+            let mut raw = RawH2::dial(program.public());
+            raw.write(&[PREFACE, &window, &opened].concat());
+            for turn in 0..100 {
+                raw.get(turn * 2 + 1, "/files/large");
+            }
+            raw
+        })
+        .collect();
+    program.wait_in_flight(2000);
+    // What they have asked for before has been read when this one's is.
+    assert_eq!(program.get("/files/large").body.len(), 1_000_000);
+    let each = (peak(&program) - before) / 20;
+    drop(stalled);
+    assert!(each < 2560, "{each} KiB for each connection");
 }
 
 #[test]
@@ -327,4 +373,32 @@ fn busy_clients_use_up_no_patience() {
     load.wait_answered(20_000);
     let clients = load.end();
     assert_eq!((clients.lost, clients.redials), (0, 0), "{clients:?}");
+}
+
+#[test]
+fn heads_of_many_fields_are_refused_as_large_ones_are() {
+    let shop = Shop::open(&[]);
+    let mut raw = shop.raw();
+    let names: Vec<_> = (0..400).map(|number| format!("{number:04x}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
+    let block = [get("/wait"), fields(&many)].concat();
+    for turn in 0..10 {
+        raw.frame(HEADERS, END_HEADERS | END_STREAM, turn * 2 + 1, &block);
+    }
+    let refused = raw.until("refusal", |frame| frame.kind == RST_STREAM);
+    assert_eq!(refused.resets(), Some(REFUSED_STREAM));
+    // What each field costs is more than its bytes.
+    assert!(refused.stream < 10, "{refused:?}");
+}
+
+#[test]
+fn a_handler_that_skips_errors_of_a_body_comes_to_its_end() {
+    let shop = Shop::open(&[]);
+    let mut raw = shop.raw();
+    raw.frame(HEADERS, END_HEADERS, 1, &post("/skips"));
+    raw.frame(DATA, 0, 1, b"abc");
+    raw.hang_up();
+    let data = raw.until("the answer", |frame| frame.kind == DATA);
+    assert_eq!(data.payload, b"1");
+    assert_eq!(shop.connect().get("/").text(), "here");
 }
