@@ -152,6 +152,16 @@ pub(super) fn is_well_addressed(request: &Request) -> bool {
         }
 }
 
+/// Where the target names a host, the field `Host` is to be ignored (RFC 9112 §3.2.2): handlers that ask
+/// for the host, and caches before us, then mean the same one.
+pub(super) fn take_host_of_target(request: &mut Request) {
+    let head = request.head_mut();
+    let named = head.uri.authority().map(|named| named.as_str().parse());
+    if let Some(Ok(host)) = named {
+        head.headers.insert(header::HOST, host);
+    }
+}
+
 /// Whether this is a host, with a port or without (RFC 9110 §7.2); it may be empty.
 pub(crate) fn is_host(value: &[u8]) -> bool {
     let port = match value {

@@ -161,7 +161,7 @@ impl Receiver {
                 OtherVersion::Malformed => {}
             }
         }
-        let request = match decoded {
+        let mut request = match decoded {
             Ok(None) => return Ok(None),
             Ok(Some(Message::Item(request))) => request,
             Err(ParseError::TooLarge) => return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
@@ -177,6 +177,7 @@ impl Receiver {
         if !head::is_well_addressed(&request) {
             return Err(StatusCode::BAD_REQUEST);
         }
+        head::take_host_of_target(&mut request);
         let asked = Asked::of(&request, kind)?;
         Ok(Some((request, asked)))
     }

@@ -42,6 +42,18 @@ fn a_request_is_told_the_address_that_it_came_in_by() {
 }
 
 #[test]
+fn a_host_that_the_target_names_is_the_one_that_handlers_see() {
+    let stand = Stand::open(&[]);
+    let mut conn = stand.connect();
+    for version in ["1.1", "1.0"] {
+        let head = format!("GET http://b:81/where HTTP/{version}\r\nHost: a\r\n\r\n");
+        conn.send(head.as_bytes());
+        let told = conn.answer().text();
+        assert!(told.ends_with(" b:81"), "{told}");
+    }
+}
+
+#[test]
 fn a_response_that_tls_holds_is_answered_when_the_socket_has_it_whatever_follows() {
     // Of responses of some lengths, TLS holds the end where the client takes nothing, and nothing else is
     // to be written when the next one begins: of which, the system's buffers decide.

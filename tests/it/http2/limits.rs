@@ -174,7 +174,7 @@ fn responses_that_nobody_takes_are_not_made_without_bound() {
     for _ in 0..100 {
         raw.until("head of a response", |frame| frame.kind == HEADERS);
     }
-    // Half a megabyte, what the connection's window has let through, and a piece more.
+    // What is kept, what the connection's window has let through, and a piece more.
     let most = 512 * 1024 / PIECE + 2;
     assert!(shop.taken() <= most, "{} pieces", shop.taken());
 }
