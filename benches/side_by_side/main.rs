@@ -3,7 +3,7 @@
 //! - `-- --quick`: fewer and shorter rounds, to see within a minute that it all works; its figures
 //!   are rough.
 //! - `-- NAME`: one section only: stop, throughput, requests, idle, h2c, log, files, latency, storm,
-//!   memory or routes.
+//!   memory, routes or settings.
 //!
 //! Needs nothing but the toolchain; `h2c` also needs h2load of nghttp2, and is left out without it.
 //! Servers and the load generator are processes of their own: this
@@ -30,6 +30,7 @@ mod program;
 mod requests;
 mod roles;
 mod routes;
+mod settings;
 mod stop;
 mod storm;
 mod throughput;
@@ -66,6 +67,7 @@ enum Name {
     Storm,
     Memory,
     Routes,
+    Settings,
 }
 
 /// How much is measured.
@@ -125,7 +127,7 @@ fn measure(flags: &Flags) -> ExitCode {
     }
     let pace = if flags.quick { &QUICK } else { &FULL };
     type Measure = fn(&Pace) -> anyhow::Result<Section>;
-    let sections: [(Name, &str, Measure); 11] = [
+    let sections: [(Name, &str, Measure); 12] = [
         // First: what the others leave in the machine's table of sockets slows a stop.
         (Name::Stop, "idle stop, memory at start", stop::measure),
         (Name::Throughput, "throughput", throughput::measure),
@@ -142,6 +144,7 @@ fn measure(flags: &Flags) -> ExitCode {
         (Name::Storm, "100 reloads a second", storm::measure),
         (Name::Memory, "memory over reloads", memory::measure),
         (Name::Routes, "reloads of many routes", routes::measure),
+        (Name::Settings, "large settings", settings::measure),
     ];
     let mut figures = Vec::new();
     let mut is_sound = true;

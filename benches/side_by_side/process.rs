@@ -51,12 +51,22 @@ impl Process {
         let children = children.split_whitespace();
         children.map(|child| cpu_of(child.parse()?)).sum()
     }
+
     /// Its resident memory in MiB.
     pub fn memory(&self) -> anyhow::Result<f64> {
+        self.mebibytes("VmRSS:")
+    }
+
+    /// The most that it has been.
+    pub fn peak_memory(&self) -> anyhow::Result<f64> {
+        self.mebibytes("VmHWM:")
+    }
+
+    fn mebibytes(&self, name: &str) -> anyhow::Result<f64> {
         let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kibibytes: f64 = kibibytes.context("VmRSS of /proc/PID/status")?.parse()?;
+        let kibibytes: f64 = kibibytes.context("/proc/PID/status")?.parse()?;
         Ok(kibibytes / 1024.0)
     }
 

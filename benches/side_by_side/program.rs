@@ -74,13 +74,20 @@ impl Program {
     pub fn change(&mut self) -> anyhow::Result<String> {
         self.written += 1;
         let message = format!("message {:010}", self.written);
-        let (new, path) = (
-            self.folder.path().join("new"),
-            self.folder.path().join("local.toml"),
-        );
-        fs::write(&new, format!("app.message = '{message}'\n"))?;
-        fs::rename(new, path)?;
+        self.replace("local.toml", &format!("app.message = '{message}'\n"))?;
         Ok(message)
+    }
+
+    /// Replaces the settings that it was started on.
+    pub fn write(&mut self, settings: &str) -> anyhow::Result<()> {
+        self.replace("default.toml", &format!("{PORTS}{settings}"))
+    }
+
+    fn replace(&self, file: &str, text: &str) -> anyhow::Result<()> {
+        let new = self.folder.path().join("new");
+        fs::write(&new, text)?;
+        fs::rename(new, self.folder.path().join(file))?;
+        Ok(())
     }
 
     /// Has it log to a file, emptied first, from now on.
@@ -98,11 +105,21 @@ impl Program {
 
     /// Asks for a reload of what has changed, waits until it is applied, and says how long it took.
     pub fn reload(&mut self) -> anyhow::Result<Duration> {
+        self.attempt("POST /reload")
+    }
+
+    /// Goes back to the generation before the one that is served, and says how long it took.
+    pub fn roll_back(&mut self) -> anyhow::Result<Duration> {
+        let before = self.status()?.generation - 1;
+        self.attempt(&format!("POST /rollback?generation={before}"))
+    }
+
+    fn attempt(&mut self, request: &str) -> anyhow::Result<Duration> {
         let start = Instant::now();
-        let answer = self.admin()?.ask("POST /reload")?;
+        let answer = self.admin()?.ask(request)?;
         let took = start.elapsed();
         let Attempt { outcome } = serde_json::from_slice(answer)?;
-        ensure!(outcome == "applied", "a reload was {outcome}");
+        ensure!(outcome == "applied", "{request}: {outcome}");
         Ok(took)
     }
 

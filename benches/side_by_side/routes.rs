@@ -121,7 +121,8 @@ fn measure_table(pace: &Pace, routes: usize, interval: Duration) -> anyhow::Resu
     Ok(section)
 }
 
-fn settings(routes: usize) -> String {
+/// Settings with this many routes.
+pub fn settings(routes: usize) -> String {
     let mut settings = format!("server.workers = {WORKERS}\n");
     for route in 0..routes {
         let pattern = format!("/group{}/item{route}/{{name}}", route % 100);
