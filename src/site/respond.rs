@@ -1,6 +1,6 @@
 //! `respond`: an answer that is always the same, but for the pattern's own names in it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{borrow::Cow, path::PathBuf, time::Duration};
 
 use actix_http::StatusCode;
 use actix_web::{
@@ -24,8 +24,8 @@ use crate::settings::Build;
 pub(super) struct Answer {
     status: StatusCode,
     /// Where no header names it.
-    content_type: Option<mime::Mime>,
-    headers: Vec<(HeaderName, Template)>,
+    content_type: Option<Cow<'static, str>>,
+    headers: Box<[(HeaderName, Template)]>,
     body: Body,
     pub(super) delay: Duration,
 }
@@ -34,7 +34,7 @@ pub(super) struct Answer {
 enum Body {
     /// Copied for each request: workers that count references to one text wait for each other's
     /// caches, for longer than the copy takes.
-    Copied(Vec<u8>),
+    Copied(Box<[u8]>),
     /// Beyond [`COPIED`], where copying would cost more than that, and memory for each request.
     Shared(Bytes),
     Filled(Template, Escape),
@@ -86,13 +86,13 @@ impl Answer {
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         let default = match (json, body_file) {
-            (Some(_), _) => mime::APPLICATION_JSON,
-            (None, Some(path)) => by_extension(path),
-            (None, None) => mime::TEXT_PLAIN_UTF_8,
+            (Some(_), _) => Cow::from("application/json"),
+            (None, Some(path)) => by_extension(path).to_string().into(),
+            (None, None) => "text/plain; charset=utf-8".into(),
         };
         let escape = match content_type {
             Some((_, given)) => Escape::of(given),
-            None => Escape::of(default.as_ref()),
+            None => Escape::of(&default),
         };
         let body = match json {
             Some(json) => {
@@ -113,7 +113,7 @@ impl Answer {
         let answer = Self {
             status,
             content_type: content_type.is_none().then_some(default),
-            headers: route::headers(respond, names, wrong),
+            headers: route::headers(respond, names, wrong).into(),
             body,
             delay: respond.delay,
         };
@@ -131,14 +131,14 @@ impl Answer {
     pub(super) fn response(&self, params: &Params<'_, '_>) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         if let Some(content_type) = &self.content_type {
-            response.insert_header((header::CONTENT_TYPE, content_type.as_ref()));
+            response.insert_header((header::CONTENT_TYPE, &**content_type));
         }
         for (name, value) in &self.headers {
             // As it came: percent-encoded, so it cannot break out of the header.
             response.append_header((name.clone(), &*value.fill(params, Escape::AsItCame)));
         }
         match &self.body {
-            Body::Copied(body) => response.body(body.clone()),
+            Body::Copied(body) => response.body(body.to_vec()),
             Body::Shared(body) => response.body(body.clone()),
             Body::Filled(body, escape) => response.body(body.fill(params, *escape).into_owned()),
         }
@@ -187,7 +187,7 @@ impl Body {
         if content.len() > COPIED {
             Self::Shared(content.into())
         } else {
-            Self::Copied(content)
+            Self::Copied(content.into())
         }
     }
 }

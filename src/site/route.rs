@@ -32,7 +32,7 @@ pub(super) struct Served {
 pub(super) enum Action {
     Respond(Box<Answer>),
     Redirect(Box<Redirect>),
-    Files(Files),
+    Files(Box<Files>),
     /// Nothing yet: its file or directory is not open. In no table that serves.
     Pending,
 }
@@ -49,11 +49,15 @@ pub(super) enum Pending {
 pub(super) enum Methods {
     /// All but TRACE and CONNECT, which mean something else to whoever asks for them.
     All,
-    These {
-        methods: Vec<Method>,
-        /// What is answered where another one is asked for.
-        allow: HeaderValue,
-    },
+    These(Box<These>),
+}
+
+/// Some methods.
+#[derive(Debug)]
+pub(super) struct These {
+    methods: Vec<Method>,
+    /// What is answered where another one is asked for.
+    allow: HeaderValue,
 }
 
 /// Why there is nothing to serve.
@@ -83,7 +87,7 @@ impl Pending {
     pub(super) fn open(self, key: &str, with: &Build) -> Result<Action, Unservable> {
         Ok(match self {
             Self::BodyFile(file) => Action::Respond(Box::new(file.read(key, with)?)),
-            Self::Files(root) => Action::Files(root.open(with)?),
+            Self::Files(root) => Action::Files(Box::new(root.open(with)?)),
         })
     }
 }
@@ -190,16 +194,14 @@ impl Methods {
             named.push("OPTIONS");
         }
         let allow = HeaderValue::try_from(named.join(", "));
-        Self::These {
-            methods,
-            allow: allow.expect("a method is made of what a header's value may hold"),
-        }
+        let allow = allow.expect("a method is made of what a header's value may hold");
+        Self::These(Box::new(These { methods, allow }))
     }
 
     /// What to say is allowed, where this method is not.
     pub(super) fn refuses(&self, method: &Method) -> Option<&HeaderValue> {
         match self {
-            Self::These { methods, allow } if !methods.contains(method) => Some(allow),
+            Self::These(these) if !these.methods.contains(method) => Some(&these.allow),
             Self::All if *method == Method::TRACE => Some(&USUAL_ALLOWED),
             _ => None,
         }

@@ -1,8 +1,9 @@
 //! The program's table `[app]`: a message, and routes.
 
-use std::{collections::BTreeMap, error::Error, path::PathBuf, sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, error::Error, fmt, path::PathBuf, sync::Mutex, time::Duration};
 
 use schemars::JsonSchema;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,6 +19,8 @@ pub struct Site {
     pub(super) message: String,
     /// Routes by their pattern: `{name}` matches one segment, `{name}*` at the end the rest, the
     /// empty rest too. Default: none.
+    #[serde(deserialize_with = "routes")]
+    #[schemars(with = "BTreeMap<String, Route>")]
     pub(super) routes: BTreeMap<String, Route>,
     #[serde(skip)]
     checked: Checked,
@@ -86,6 +89,25 @@ pub struct Respond {
     #[serde(with = "duration")]
     #[schemars(with = "String")]
     pub(super) delay: Duration,
+}
+
+/// Collected first: a map that grows one by one, in the order of its keys, is half empty.
+fn routes<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Route>, D::Error> {
+    struct Routes;
+    impl<'de> Visitor<'de> for Routes {
+        type Value = BTreeMap<String, Route>;
+
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("a map")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let entries = std::iter::from_fn(|| map.next_entry().transpose());
+            let routes: Vec<_> = entries.collect::<Result<_, _>>()?;
+            Ok(routes.into_iter().collect())
+        }
+    }
+    from.deserialize_map(Routes)
 }
 
 /// For `oneOf`: exactly one of these keys is there.

@@ -15,7 +15,7 @@ use crate::settings::{Build, Findings, Probe};
 /// Finds what to do with a path.
 #[derive(Debug)]
 pub struct Table {
-    router: Router<usize>,
+    router: Router<u32>,
     routes: Vec<Served>,
 }
 
@@ -116,6 +116,8 @@ impl Plan {
             let _ = plan.add("/", &route, &written, &[]);
         }
         if complaints.iter().all(Complaint::is_warning) {
+            // Each of the table's nodes has room for three more that never come; a clone has not.
+            plan.table.router = plan.table.router.clone();
             Ok((plan, complaints))
         } else {
             Err(complaints)
@@ -213,7 +215,7 @@ impl Table {
     pub(super) fn find<'a>(&'a self, path: &'a str) -> Option<Found<'a>> {
         let matched = self.router.at(path).ok()?;
         Some(Found {
-            route: &self.routes[*matched.value],
+            route: &self.routes[*matched.value as usize],
             params: matched.params,
         })
     }
@@ -225,8 +227,9 @@ impl Table {
         written: &Written<'_>,
     ) -> Result<(), String> {
         for pattern in pattern.without_rest.iter().chain([&pattern.translated]) {
+            // Settings have at most 16 MiB a file.
             self.router
-                .insert(pattern, route)
+                .insert(pattern, route as u32)
                 .map_err(|error| match error {
                     InsertError::Conflict { with } => {
                         let with = written.pattern(&with);

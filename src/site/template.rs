@@ -8,14 +8,13 @@ use percent_encoding::{
     AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode,
 };
 
-/// A text, cut at the names that are to be filled in.
+/// A text, and where the names stand that are to be filled in.
 #[derive(Debug)]
-pub(super) struct Template(Vec<Piece>);
-
-#[derive(Debug)]
-enum Piece {
-    Text(String),
-    Name(String),
+pub(super) struct Template {
+    /// With the names, in their braces.
+    text: Box<str>,
+    /// Where the names begin and end, without their braces.
+    names: Box<[(u32, u32)]>,
 }
 
 /// How a matched text is made harmless in its place.
@@ -102,43 +101,42 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 impl Template {
     /// Only `names` are filled in: other braces stay as they are.
     pub(super) fn new(text: &str, names: &[String]) -> Self {
-        let mut pieces = Vec::new();
+        let mut found = Vec::new();
         let mut rest = text;
         while let Some((at, name)) = next(rest, names) {
-            if at > 0 {
-                pieces.push(Piece::Text(rest[..at].to_owned()));
-            }
-            pieces.push(Piece::Name(name.to_owned()));
-            rest = &rest[at + name.len() + 2..];
+            let start = text.len() - rest.len() + at + 1;
+            let end = start + name.len();
+            // Texts have at most 16 MiB, as the files that they are in.
+            found.push((start as u32, end as u32));
+            rest = &text[end + 1..];
         }
-        if !rest.is_empty() {
-            pieces.push(Piece::Text(rest.to_owned()));
+        Self {
+            text: text.into(),
+            names: found.into(),
         }
-        Self(pieces)
     }
 
     /// The text, where no name is filled in.
     pub(super) fn fixed(&self) -> Option<&str> {
-        match &*self.0 {
-            [] => Some(""),
-            [Piece::Text(text)] => Some(text),
-            _ => None,
-        }
+        self.names.is_empty().then_some(&*self.text)
     }
 
     pub(super) fn fill(&self, params: &Params<'_, '_>, escape: Escape) -> Cow<'_, str> {
         if let Some(text) = self.fixed() {
             return text.into();
         }
-        let texts = self.0.iter().map(|piece| match piece {
-            Piece::Text(text) => Cow::from(text),
+        let mut filled = String::with_capacity(self.text.len());
+        let mut done = 0;
+        for &(start, end) in &self.names {
+            let (start, end) = (start as usize, end as usize);
+            filled.push_str(&self.text[done..start - 1]);
             // The rest of a path may be empty, and is then not among the params.
-            Piece::Name(name) => escape
-                .apply(params.get(name).unwrap_or_default())
-                .into_owned()
-                .into(),
-        });
-        texts.collect::<String>().into()
+            let matched = params.get(&self.text[start..end]).unwrap_or_default();
+            filled.push_str(&escape.apply(matched));
+            done = end + 1;
+        }
+        filled.push_str(&self.text[done..]);
+        filled.into()
     }
 }
 
