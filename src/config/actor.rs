@@ -290,7 +290,7 @@ impl ConfigActor {
             {
                 let number = snapshot.generation.number;
                 this.history
-                    .keep(number, content.to_settings(), kept.into());
+                    .keep(number, content.settings.recipe(), kept.into());
             }
             let verdict = Verdict {
                 changes,

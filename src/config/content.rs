@@ -21,8 +21,8 @@ use super::{
 };
 use crate::server::Deadline;
 use crate::settings::{
-    Baseline, Build, Changes, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles, Shadowed,
-    Sources, first, found_by_build, shadowed, warned_by_build,
+    Baseline, Build, Changes, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles, Recipe,
+    Shadowed, Sources, first, found_by_build, shadowed, warned_by_build,
 };
 
 /// everup's own tables as they were read, and all that is known of every setting.
@@ -66,7 +66,7 @@ pub(crate) enum Task {
     /// of them.
     Read { is_forced: bool },
     /// The settings of an earlier generation: its state and what its files hold are made anew.
-    TakeUp { number: u64, settings: Read },
+    TakeUp { number: u64, settings: Recipe },
 }
 
 /// The next generation's content, and how it stands to what is served.
@@ -91,11 +91,6 @@ impl Read {
             settings: Arc::new(Reaped::new(settings, reaper)),
             app: Arc::new(Reaped::new(app, reaper)),
         }
-    }
-
-    /// Bytes of the texts that it was read from.
-    pub(super) fn size(&self) -> usize {
-        self.settings.effective.text_size()
     }
 }
 
@@ -151,15 +146,13 @@ pub(super) async fn make(
 ) -> Result<Made, Prepared> {
     loop {
         let (read, rolled_back_to) = match &job.task {
-            Task::TakeUp { number, settings } => (settings.clone(), Some(*number)),
+            Task::TakeUp { number, settings } => {
+                let loading = load_again(job, settings.clone(), deadline.moment());
+                (loaded(job, deadline, took, loading).await?, Some(*number))
+            }
             &Task::Read { is_forced } => {
-                let loading = job.loader.run(
-                    Claim::beside(job.current.as_ref()),
-                    load(job, is_forced, deadline.moment()),
-                );
-                let loaded = bounded(deadline, "reading the settings", loading).await;
-                took.load = job.begun.elapsed().saturating_sub(took.prepare);
-                match loaded.map_err(Rejected::from)?? {
+                let loading = load(job, is_forced, deadline.moment());
+                match loaded(job, deadline, took, loading).await? {
                     Found::New(read) => (read, None),
                     Found::Renewed { to, settings } => (settings, Some(to)),
                     Found::RolledBack => return Err(Prepared::RolledBack),
@@ -178,6 +171,20 @@ pub(super) async fn make(
             return Ok(made);
         }
     }
+}
+
+/// Waits for a load.
+async fn loaded<T: Send + 'static>(
+    job: &Job,
+    deadline: &Deadline,
+    took: &mut Took,
+    load: impl FnOnce() -> Result<T, Rejected> + Send + 'static,
+) -> Result<T, Rejected> {
+    let claim = Claim::beside(job.current.as_ref());
+    let loading = job.loader.run(claim, load);
+    let loaded = bounded(deadline, "reading the settings", loading).await;
+    took.load = job.begun.elapsed().saturating_sub(took.prepare);
+    loaded?
 }
 
 /// Loads and builds as a start would, opens nothing, and keeps nothing. Comes back with warnings.
@@ -214,6 +221,19 @@ pub(crate) async fn rehearse(
     }
 }
 
+/// Makes the settings of an earlier generation again.
+fn load_again(
+    job: &Job,
+    settings: Recipe,
+    deadline: Instant,
+) -> impl FnOnce() -> Result<Read, Rejected> + Send + 'static {
+    let (author, sources, reaper) = (job.author.clone(), job.sources.clone(), job.reaper.clone());
+    move || {
+        let (settings, app) = author.load(&sources, Baseline::Again(&settings), deadline)?;
+        Ok(Read::new(settings, app, &reaper))
+    }
+}
+
 /// Reads and checks the settings.
 fn load(
     job: &Job,
@@ -226,6 +246,10 @@ fn load(
         if let Some(watching) = current.as_ref().and_then(|it| it.watching.as_ref()) {
             watching.follow();
         }
+        let served = current.as_ref().filter(|_| !is_forced);
+        if let Some(found) = served.and_then(|served| unchanged(served, &sources)) {
+            return Ok(found);
+        }
         let baseline = match &current {
             Some(_) if is_forced => Baseline::Forced,
             Some(current) => Baseline::After(&current.facts),
@@ -233,42 +257,61 @@ fn load(
         };
         let (settings, app) = author.load(&sources, baseline, deadline)?;
         let read = Read::new(settings, app, &reaper);
-        let Some(Current {
-            content,
-            snapshot,
-            rollback,
-            ..
-        }) = current
-        else {
+        let Some(current) = current.filter(|_| !is_forced) else {
             return Ok(Found::New(read));
         };
-        // A socket that nobody can connect to any more is made anew, though no setting differs.
-        let lacks_file = || snapshot.all_listeners().any(|it| !it.has_file());
+        let content = &current.content;
         let (was, is) = (&content.settings.effective, &read.settings.effective);
-        let is_same = || {
-            is.digest(&content.files) == *content.digest
-                && is.has_secrets_of(was)
-                && content.files.unchanged()
-        };
-        if !is_forced && is_same() && !lacks_file() {
+        let is_same = || is.digest(&content.files) == *content.digest && is.has_secrets_of(was);
+        let still = || still(&current);
+        if is_same() && still() {
             let shadowed = shadowed(was, is);
             // Twice in memory only where it differs: values may stand elsewhere now.
             let settings = match is.has_texts_of(&content.shown.effective) {
-                true => content.shown,
+                true => content.shown.clone(),
                 false => read.settings,
             };
             return Ok(Found::Same { settings, shadowed });
         }
-        let rollback = rollback.filter(|rollback| !is_forced && rollback.stays(&read.settings));
+        let rollback = current.rollback.as_ref();
+        let rollback = rollback.filter(|rollback| rollback.stays(&read.settings));
         Ok(match rollback {
             None => Found::New(read),
-            Some(_) if content.files.unchanged() && !lacks_file() => Found::RolledBack,
-            Some(RolledBack { to, .. }) => Found::Renewed {
-                to,
-                settings: content.to_settings(),
-            },
+            Some(rollback) => rolled_back(&current, rollback, still()),
         })
     }
+}
+
+/// What there is to do where no file of the settings has changed; `None` where they must be loaded.
+fn unchanged(current: &Current, sources: &Sources) -> Option<Found> {
+    let content = &current.content;
+    if let Some(rollback) = &current.rollback {
+        let is_there = rollback.stands_still(sources);
+        return is_there.then(|| rolled_back(current, rollback, still(current)));
+    }
+    let is_same = content.shown.stands_still(sources) && still(current);
+    is_same.then(|| Found::Same {
+        settings: content.shown.clone(),
+        shadowed: shadowed(&content.settings.effective, &content.shown.effective),
+    })
+}
+
+/// What there is to do where a rollback stays.
+fn rolled_back(current: &Current, rollback: &RolledBack, is_still: bool) -> Found {
+    match is_still {
+        true => Found::RolledBack,
+        false => Found::Renewed {
+            to: rollback.to,
+            settings: current.content.to_settings(),
+        },
+    }
+}
+
+/// Whether all that the settings name is as it was: no file has changed, and each socket can still be
+/// connected to; one that nobody can connect to any more is made anew, though no setting differs.
+fn still(current: &Current) -> bool {
+    let mut listeners = current.snapshot.all_listeners();
+    current.content.files.unchanged() && listeners.all(|it| it.has_file())
 }
 
 /// Builds what the settings ask for, and compares it with what is served. `None` where the settings

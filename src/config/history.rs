@@ -1,9 +1,13 @@
 //! The history: attempts and what came of them, and the settings that a rollback may go back to.
 //! Keeps and finds; decides nothing, and does no I/O.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
-use super::{attempt::Attempt, content::Read};
+use super::attempt::Attempt;
+use crate::settings::Recipe;
 
 /// Attempts that are told of, at the most.
 const ATTEMPTS: usize = 100;
@@ -11,8 +15,8 @@ const ATTEMPTS: usize = 100;
 /// Changes that all of them tell of together, at the most: more than any one does.
 const CHANGES: usize = 10_000;
 
-/// Bytes of settings text that the generations kept were read from, at the most; the newest is kept
-/// however large it is. In memory settings may take 60 times as much.
+/// Bytes of settings text that is kept, at the most; the newest generation's is kept however large it
+/// is. A text that several generations were read from counts once.
 const SIZE: usize = 8 * 1024 * 1024;
 
 /// What has been.
@@ -26,10 +30,10 @@ pub(super) struct History {
     generations: VecDeque<Kept>,
 }
 
-/// An earlier generation. Its state is not kept.
+/// An earlier generation: what its settings were made of. Neither they nor its state are kept.
 struct Kept {
     number: u64,
-    settings: Read,
+    settings: Recipe,
 }
 
 impl History {
@@ -49,14 +53,19 @@ impl History {
 
     /// Keeps the settings of a generation whose place another takes, and `limit` in all, or fewer where
     /// they are large.
-    pub(super) fn keep(&mut self, number: u64, settings: Read, limit: usize) {
+    pub(super) fn keep(&mut self, number: u64, settings: Recipe, limit: usize) {
         self.generations.push_front(Kept { number, settings });
-        let sizes = self.generations.iter().map(|kept| kept.settings.size());
+        let mut counted = HashSet::new();
+        let sizes = self.generations.iter().map(|kept| {
+            let texts = kept.settings.texts();
+            let new = texts.filter(|(address, _)| counted.insert(*address));
+            new.map(|(_, size)| size).sum()
+        });
         let fitting = fitting(sizes);
         self.generations.truncate(limit.min(fitting));
     }
 
-    pub(super) fn kept(&self, number: u64) -> Option<&Read> {
+    pub(super) fn kept(&self, number: u64) -> Option<&Recipe> {
         let mut generations = self.generations.iter();
         let kept = generations.find(|kept| kept.number == number)?;
         Some(&kept.settings)
@@ -74,6 +83,11 @@ fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs,
+        time::{Duration, Instant},
+    };
+
     use jiff::Timestamp;
 
     use super::super::{
@@ -81,7 +95,14 @@ mod tests {
         trigger::{Trigger, TriggerKind},
     };
     use super::*;
-    use crate::settings::Change;
+    use crate::{
+        settings::{Baseline, Change, Sources, load},
+        site::Site,
+    };
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
 
     fn attempt(number: u64, changes: usize) -> Arc<Attempt> {
         let change = Change {
@@ -132,6 +153,32 @@ mod tests {
         }
         assert_eq!(history.attempts.len(), ATTEMPTS);
         assert_eq!(history.changes, ATTEMPTS);
+    }
+
+    #[test]
+    fn a_text_that_generations_have_in_common_counts_once() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let write = |name: &str, text: String| {
+            fs::write(folder.path().join(name), text).expect("written");
+        };
+        write("default.toml", format!("# {}", "x".repeat(SIZE * 3 / 4)));
+        let sources = Sources::at(folder.path());
+        let load = |baseline: Baseline<'_>| {
+            load::<Site>(&sources, baseline, soon()).expect("right settings")
+        };
+        let mut history = History::default();
+        let mut before = load(Baseline::Start);
+        for number in 1..=5 {
+            history.keep(number, before.recipe(), 4);
+            write("local.toml", format!("app.message = \"{number}\""));
+            before = load(Baseline::After(&before.facts));
+        }
+        let is_kept = |number: &u64| history.kept(*number).is_some();
+        assert_eq!((1..=5).filter(is_kept).collect::<Vec<_>>(), [2, 3, 4, 5]);
+        // Read anew, it is another text.
+        history.keep(6, load(Baseline::Start).recipe(), 4);
+        let is_kept = |number: &u64| history.kept(*number).is_some();
+        assert_eq!((1..=6).filter(is_kept).collect::<Vec<_>>(), [6]);
     }
 
     #[test]

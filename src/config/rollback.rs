@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{content::SharedSettings, prepare::Current, watch::named};
-use crate::settings::Loaded;
+use crate::settings::{Loaded, Sources};
 
 /// What is served instead of what the sources say.
 #[derive(Clone)]
@@ -36,6 +36,11 @@ impl RolledBack {
     pub(super) fn ended(before: Option<&Current>, next: &Current) -> Option<u64> {
         let rollback = before?.rollback.as_ref()?;
         next.rollback.is_none().then_some(rollback.to)
+    }
+
+    /// Whether the sources hold what they held when they were applied last. Blocks on files.
+    pub(super) fn stands_still(&self, sources: &Sources) -> bool {
+        self.newest.stands_still(sources)
     }
 
     /// Whether the sources say the same as when they were applied last.

@@ -1,12 +1,15 @@
 //! What differs between two effective settings, and what does not although a file says so.
 //! Does no I/O, and shows no secret.
 
+use super::canonical;
 use super::effective::Effective;
 use super::key;
 use super::secret::REDACTED;
 use super::tree::Hidden;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// A setting that differs from the one before.
@@ -106,19 +109,20 @@ pub(crate) fn shadowed(from: &Effective, to: &Effective) -> Vec<Shadowed> {
 }
 
 struct Comparison<'a> {
-    path: Vec<&'a str>,
+    path: Vec<Cow<'a, str>>,
     to: &'a Effective,
     found: Vec<Change>,
 }
 
 impl<'a> Comparison<'a> {
-    fn between(&mut self, from: Option<&'a Json>, to: Option<&'a Json>) {
+    /// Compares two values, either of which may not be there.
+    fn between(&mut self, from: Option<&'a str>, to: Option<&'a str>) {
         if from == to {
             return;
         }
-        let (old, new) = (entries(from), entries(to));
+        let [old, new] = [from, to].map(|value| value.and_then(canonical::entries));
         // A table that comes or goes is told by what is in it, unless that is nothing.
-        let tables = match (old, new) {
+        let tables = match (&old, &new) {
             (Some(_), Some(_)) => true,
             (Some(table), None) => to.is_none() && !table.is_empty(),
             (None, Some(table)) => from.is_none() && !table.is_empty(),
@@ -128,31 +132,34 @@ impl<'a> Comparison<'a> {
             self.leaf(from, to);
             return;
         }
-        for (key, value) in old.into_iter().flatten() {
+        let [mut old, mut new] =
+            [old, new].map(|table| table.unwrap_or_default().into_iter().peekable());
+        loop {
+            // Both are in the order of their keys.
+            let order = match (old.peek(), new.peek()) {
+                (Some((old, _)), Some((new, _))) => old.cmp(new),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return,
+            };
+            let from = old.next_if(|_| order.is_le());
+            let to = new.next_if(|_| order.is_ge());
+            let values = [&from, &to].map(|entry| entry.as_ref().map(|(_, value)| *value));
+            let (key, _) = from.or(to).expect("one of the two was there");
             self.path.push(key);
-            self.between(Some(value), new.and_then(|table| table.get(key)));
+            self.between(values[0], values[1]);
             self.path.pop();
-        }
-        for (key, value) in new.into_iter().flatten() {
-            if old.is_none_or(|table| !table.contains_key(key)) {
-                self.path.push(key);
-                self.between(None, Some(value));
-                self.path.pop();
-            }
         }
     }
 
-    fn leaf(&mut self, from: Option<&Json>, to: Option<&Json>) {
+    fn leaf(&mut self, from: Option<&str>, to: Option<&str>) {
         let place = to.and_then(|_| self.to.place(&self.path));
+        let [from, to] = [from, to].map(|value| value.map(canonical::read).unwrap_or_default());
         self.found.push(Change {
             key: key::join(&self.path),
-            from: from.cloned().unwrap_or_default(),
-            to: to.cloned().unwrap_or_default(),
+            from,
+            to,
             origin: place.map(|place| place.to_string()),
         });
     }
-}
-
-fn entries(value: Option<&Json>) -> Option<&serde_json::Map<String, Json>> {
-    value.and_then(Json::as_object)
 }

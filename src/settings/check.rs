@@ -5,7 +5,7 @@ use super::author::{Finding, Findings, Probe, Settings, Warning, Wrong};
 use super::diagnostic::{Diagnostic, Fault, found_text, report};
 use super::effective::Effective;
 use super::schema::{Admin, LIVEZ, READYZ, Server, Tables};
-use super::tree::At;
+use super::value::At;
 use super::{Address, key};
 use std::fs;
 use std::net::IpAddr;

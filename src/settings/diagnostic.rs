@@ -4,9 +4,10 @@
 use super::build::root_cause;
 use super::key;
 use super::text::{Discretion, Excerpt, SourceText};
-use config::{Value, ValueKind};
+use super::value::{Value, ValueKind};
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 /// Errors that one load reports; a last line says that there are more.
 pub(super) const REPORTED: usize = 20;
@@ -78,7 +79,11 @@ impl Diagnostic {
     }
 
     /// With the line that it stands in.
-    pub(super) fn with_excerpt(mut self, sources: &[SourceText], discretion: Discretion) -> Self {
+    pub(super) fn with_excerpt(
+        mut self,
+        sources: &[Arc<SourceText>],
+        discretion: Discretion,
+    ) -> Self {
         // A syntax error is about no key, and a secret may be what it is about.
         let is_shown = !self.key.is_empty() || discretion == Discretion::Open;
         let place = self.place.as_ref().filter(|_| is_shown);
@@ -149,13 +154,8 @@ impl Fault {
 /// What was found, short enough for a message.
 pub(super) fn found(value: &Value) -> String {
     match &value.kind {
-        ValueKind::Nil => "nothing".to_owned(),
         ValueKind::String(text) => found_text(text),
-        ValueKind::Table(_) => "a table".to_owned(),
-        ValueKind::Array(_) => "a list".to_owned(),
-        // `1.0`, not `1`, which would be a whole number.
-        ValueKind::Float(number) => format!("{number:?}"),
-        scalar => scalar.to_string(),
+        other => other.to_string(),
     }
 }
 
@@ -187,7 +187,7 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
 /// Each gets the line that it stands in.
 pub(super) fn report(
     mut all: Vec<Diagnostic>,
-    sources: &[SourceText],
+    sources: &[Arc<SourceText>],
     discretion: Discretion,
 ) -> Vec<Diagnostic> {
     all.sort_by_cached_key(|diagnostic| {

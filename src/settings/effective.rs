@@ -2,25 +2,29 @@
 //! Does no I/O, and shows no secret: those are redacted before they come here.
 
 use super::build::ReadFiles;
+use super::canonical;
 use super::diagnostic::{self, Diagnostic, Fault, Place};
+use super::gather::{Facts, Recipe};
 use super::key;
 use super::secret::{Kept, REDACTED};
 use super::show;
 use super::text::{Discretion, SourceText};
-use super::tree::{At, Hidden, Tree, is_removal, live};
-use config::{Value, ValueKind};
+use super::tree::{Hidden, Tree, is_removal, live};
+use super::value::{At, Value, ValueKind};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What is in force, defaults included, and where each value comes from.
 pub struct Effective {
-    json: Json,
+    /// As [`canonical`] writes it.
+    json: Box<str>,
     tree: Tree,
-    /// Without their texts.
+    /// Shown to nobody.
     secrets: BTreeMap<Vec<String>, Kept>,
 }
 
@@ -29,19 +33,17 @@ const DEFAULT: &str = "default";
 
 /// The settings, secrets redacted, and where they come from, as programs are told.
 #[derive(serde::Serialize)]
-pub(crate) struct WithOrigins<'a> {
-    settings: &'a Json,
+pub(crate) struct WithOrigins {
+    settings: Json,
     origins: BTreeMap<String, String>,
 }
 
 impl Effective {
     pub(super) fn new(
-        mut json: Json,
+        json: Box<str>,
         tree: Tree,
         secrets: BTreeMap<Vec<String>, Kept>,
     ) -> Effective {
-        // The order of keys must not depend on features that other crates ask of `serde_json`.
-        json.sort_all_objects();
         Effective {
             json,
             tree,
@@ -53,7 +55,10 @@ impl Effective {
     /// redacted, by which they are found.
     pub(super) fn find_secrets(&mut self) {
         let mut found = Vec::new();
-        redacted(&self.json, &mut Vec::new(), &mut found);
+        // Nothing is to be found in most settings, and reading all of it takes long.
+        if self.json.contains(REDACTED) {
+            redacted(&self.to_json(), &mut Vec::new(), &mut found);
+        }
         for path in found {
             let text = match self.tree.get(&path).map(|value| &value.kind) {
                 Some(ValueKind::String(text)) if !self.is_secret(&path) => text,
@@ -66,31 +71,36 @@ impl Effective {
 
     /// The settings as JSON, keys in order, secrets redacted.
     pub fn to_json(&self) -> Json {
-        self.json.clone()
+        canonical::read(&self.json)
     }
 
     /// The settings as TOML, secrets redacted; with `origins`, each value with a comment that says
     /// where it comes from.
     pub fn to_toml(&self, origins: bool) -> String {
         let origin = |path: &[&str]| origins.then(|| self.origin_of(path));
-        show::toml(&self.json, &origin)
+        show::toml(&self.to_json(), &origin)
     }
 
     /// Where each value comes from, by its dotted key: a place in a file, a variable, `--set` or
     /// `default`.
     pub fn origins(&self) -> BTreeMap<String, String> {
+        self.origins_of(&self.to_json())
+    }
+
+    fn origins_of(&self, settings: &Json) -> BTreeMap<String, String> {
         let mut origins = BTreeMap::new();
-        show::leaves(&self.json, &mut Vec::new(), &mut |path, _| {
+        show::leaves(settings, &mut Vec::new(), &mut |path, _| {
             origins.insert(key::join(path), self.origin_of(path));
         });
         origins
     }
 
     /// The settings as JSON beside where each value comes from.
-    pub(crate) fn with_origins(&self) -> WithOrigins<'_> {
+    pub(crate) fn with_origins(&self) -> WithOrigins {
+        let settings = self.to_json();
         WithOrigins {
-            settings: &self.json,
-            origins: self.origins(),
+            origins: self.origins_of(&settings),
+            settings,
         }
     }
 
@@ -98,7 +108,7 @@ impl Effective {
     /// secret is not in it.
     pub(crate) fn digest(&self, files: &ReadFiles) -> String {
         let mut digest = Sha256::new();
-        digest.update(self.json.to_string());
+        digest.update(&*self.json);
         files.digest(&mut digest);
         let mut text = "sha256:".to_owned();
         for byte in digest.finalize() {
@@ -151,11 +161,8 @@ impl Effective {
         texts.map(|text| PathBuf::from(&text.name))
     }
 
-    /// Bytes of the texts that the settings were read from: what they are to the size of all that
-    /// is made of them, they are roughly to the size of all that is made of others.
-    pub(crate) fn text_size(&self) -> usize {
-        let texts = self.tree.sources.iter();
-        texts.map(|source| source.text().len()).sum()
+    pub(super) fn recipe(&self, facts: &Facts) -> Recipe {
+        Recipe::new(facts, &self.secrets)
     }
 
     /// A fault at a dotted key, with the place that sets it.
@@ -207,11 +214,11 @@ impl Effective {
         }
     }
 
-    pub(super) fn json(&self) -> &Json {
+    pub(super) fn json(&self) -> &str {
         &self.json
     }
 
-    pub(super) fn sources(&self) -> &[SourceText] {
+    pub(super) fn sources(&self) -> &[Arc<SourceText>] {
         &self.tree.sources
     }
 
@@ -243,16 +250,9 @@ impl Effective {
     fn set<S: AsRef<str>>(&self, path: &[S]) -> Option<&Value> {
         let value = self.tree.get(path)?;
         // Unless it is data, a `null` has made room for the default.
-        let is_default = is_removal(value) && self.json_at(path).is_some_and(|it| !it.is_null());
+        let is_default =
+            is_removal(value) && canonical::at(&self.json, path).is_some_and(|it| it != "null");
         (!is_default).then_some(value)
-    }
-
-    fn json_at<S: AsRef<str>>(&self, path: &[S]) -> Option<&Json> {
-        path.iter()
-            .try_fold(&self.json, |value, segment| match value {
-                Json::Array(list) => list.get(segment.as_ref().parse::<usize>().ok()?),
-                value => value.get(segment.as_ref()),
-            })
     }
 
     /// Where a value of the tree stands, as a text.
@@ -283,12 +283,12 @@ impl Effective {
         if let Some(value) = self.set(path) {
             return Some(diagnostic::found(value));
         }
-        let value = self.json_at(path)?;
-        Some(match value {
+        let value = canonical::at(&self.json, path)?;
+        Some(match canonical::read(value) {
             Json::Null => "nothing".to_owned(),
             Json::Object(_) => "a table".to_owned(),
             Json::Array(_) => "a list".to_owned(),
-            Json::String(text) => diagnostic::found_text(text),
+            Json::String(text) => diagnostic::found_text(&text),
             scalar => scalar.to_string(),
         })
     }

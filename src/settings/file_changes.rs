@@ -89,7 +89,7 @@ fn keys_naming<'p>(settings: &Effective, paths: impl Iterator<Item = &'p Path>) 
         .map(|path| (path, Vec::new()))
         .collect();
     if !keys.is_empty() {
-        find(settings.json(), &mut Vec::new(), &mut keys);
+        find(&settings.to_json(), &mut Vec::new(), &mut keys);
     }
     keys
 }

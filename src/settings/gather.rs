@@ -5,27 +5,61 @@ use super::diagnostic::{Diagnostic, Fault};
 use super::file;
 use super::key;
 use super::layer::Format;
+use super::secret::Kept;
 use super::sources::Sources;
+use super::text::SourceText;
+use super::value::Table;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long to wait before looking again at sources that changed while they were read.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What a load found of each source, for the next one: how many bytes each file had, and its layer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a load found of each source, for the next one.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
+    /// How many bytes each file had, and its layer.
     lengths: BTreeMap<PathBuf, (usize, String)>,
+    /// The files, lowest layer first.
+    pub(super) files: Vec<File>,
+}
+
+/// A file as it was read.
+#[derive(Clone)]
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    pub(super) format: Format,
+    pub(super) text: Arc<SourceText>,
+    /// What it sets; `None` where only the text is kept.
+    pub(super) layer: Option<Table>,
+}
+
+/// What settings were made of: enough to make them again, whatever the sources hold by now.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    /// Without what has been made of the texts.
+    facts: Facts,
+    pub(super) secrets: BTreeMap<Vec<String>, Kept>,
 }
 
 /// What all sources held in two passes that agreed.
 pub(super) struct Gathered {
     /// Each file that is there, lowest layer first.
-    pub(super) files: Vec<(PathBuf, Format, Vec<u8>)>,
+    pub(super) files: Vec<(PathBuf, Format, Content)>,
     pub(super) facts: Facts,
     pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// What a file holds.
+pub(super) enum Content {
+    /// It has been read now.
+    Bytes(Vec<u8>),
+    /// The same as before.
+    Known(File),
 }
 
 /// What one pass found.
@@ -36,7 +70,8 @@ struct Pass {
     missing: Vec<Diagnostic>,
 }
 
-/// What the sources may not have become since the last load: an accident rather than a change.
+/// What the sources may not have become since the last load: an accident rather than a change. Or what
+/// is read in their stead.
 #[derive(Clone, Copy)]
 pub(crate) enum Baseline<'f> {
     /// Nothing is served yet: what is named must be there.
@@ -45,6 +80,8 @@ pub(crate) enum Baseline<'f> {
     After(&'f Facts),
     /// Whatever there is counts, be it nothing.
     Forced,
+    /// The files and secrets of earlier settings, not the sources.
+    Again(&'f Recipe),
 }
 
 impl Baseline<'_> {
@@ -52,7 +89,7 @@ impl Baseline<'_> {
     fn hint(self) -> &'static str {
         match self {
             Baseline::After(_) => " (a forced reload serves the built-in defaults)",
-            Baseline::Start | Baseline::Forced => "",
+            Baseline::Start | Baseline::Forced | Baseline::Again(_) => "",
         }
     }
 }
@@ -93,6 +130,13 @@ impl Sources {
             facts: Facts::default(),
             diagnostics: Vec::new(),
         };
+        if let Baseline::Again(recipe) = baseline {
+            let files = recipe.facts.files.iter().cloned();
+            let known = files.map(|file| (file.path.clone(), file.format, Content::Known(file)));
+            gathered.files.extend(known);
+            gathered.facts.lengths = recipe.facts.lengths.clone();
+            return gathered;
+        }
         // P3: what changes while it is being read is never applied.
         match self.agreed(baseline, deadline) {
             Ok(pass) => gathered.take(pass, baseline),
@@ -306,6 +350,46 @@ impl Found {
     }
 }
 
+/// By its name: it may hold secrets.
+impl fmt::Debug for File {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("File").field(&self.path).finish()
+    }
+}
+
+impl Facts {
+    /// A file's content, or the file as it was read last where that is the same. It must be the same
+    /// source by its index too, which all that it sets carries.
+    fn known(&self, index: usize, path: &Path, format: Format, bytes: Vec<u8>) -> Content {
+        let known = self.files.get(index);
+        let known = known.filter(|known| known.path == path && known.format == format);
+        match known.filter(|known| known.text.text().as_bytes() == bytes) {
+            Some(known) => Content::Known(known.clone()),
+            None => Content::Bytes(bytes),
+        }
+    }
+}
+
+impl Recipe {
+    pub(super) fn new(facts: &Facts, secrets: &BTreeMap<Vec<String>, Kept>) -> Recipe {
+        let mut facts = facts.clone();
+        for file in &mut facts.files {
+            file.layer = None;
+        }
+        Recipe {
+            facts,
+            secrets: secrets.clone(),
+        }
+    }
+
+    /// The texts of its files, by an address that two recipes have in common where they share one, and
+    /// how many bytes each has.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (usize, usize)> {
+        let files = self.facts.files.iter();
+        files.map(|file| (Arc::as_ptr(&file.text).addr(), file.text.text().len()))
+    }
+}
+
 impl Gathered {
     fn take(&mut self, pass: Pass, baseline: Baseline<'_>) {
         self.diagnostics.extend(pass.missing);
@@ -331,7 +415,13 @@ impl Gathered {
                 Ok((format, bytes)) => {
                     let fact = (bytes.len(), layer);
                     self.facts.lengths.insert(path.clone(), fact);
-                    self.files.push((path, format, bytes));
+                    let content = match baseline {
+                        Baseline::After(facts) => {
+                            facts.known(self.files.len(), &path, format, bytes)
+                        }
+                        _ => Content::Bytes(bytes),
+                    };
+                    self.files.push((path, format, content));
                 }
             }
         }

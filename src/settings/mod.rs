@@ -13,6 +13,7 @@
 mod address;
 mod author;
 mod build;
+mod canonical;
 mod changes;
 mod check;
 mod de;
@@ -33,6 +34,7 @@ mod sources;
 mod text;
 mod tree;
 mod units;
+mod value;
 
 pub use address::{Address, AdminAddress};
 pub use author::{Findings, Settings};
@@ -56,20 +58,22 @@ pub(crate) use check::{found_by_build, warned_by_build};
 pub(crate) use diagnostic::first;
 pub(crate) use file::{absolute, reason};
 pub(crate) use file_changes::file_changes;
-pub(crate) use gather::{Baseline, Facts};
+pub(crate) use gather::{Baseline, Facts, Recipe};
 
 use de::Typed;
 use diagnostic::report;
-use gather::Gathered;
+use gather::{Content, File, Gathered};
 use secret::Vault;
 use serde_json::Value as Json;
 use shape::Shape;
 use std::cell::{LazyCell, RefCell};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use text::{Discretion, SourceText};
-use tree::{Layer, Tree, is_removal};
+use tree::{Tree, is_removal};
+use value::Table;
 
 /// Settings that are right.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ pub(crate) struct Loaded<A> {
     /// What is valid and probably not what was meant: 20 at most, then one that says that there are
     /// more.
     pub(crate) warnings: Vec<Diagnostic>,
-    /// For the next load: which sources there were, and how much was in each.
+    /// For the next load: which sources there were, and what each held.
     pub(crate) facts: Facts,
 }
 
@@ -91,6 +95,12 @@ impl<A> Loaded<A> {
         let files = texts.filter(|text| !text.is_bare());
         sources.hold(files.map(|file| (file.name.as_str(), file.text())))
             && self.effective.secrets_stand_still()
+    }
+
+    /// What it takes to load the same again, whatever the sources hold by then: little beside what is
+    /// made of it.
+    pub(crate) fn recipe(&self) -> Recipe {
+        self.effective.recipe(&self.facts)
     }
 
     /// The same with the author's table apart.
@@ -144,11 +154,11 @@ pub(crate) fn load<S: Settings>(
     deadline: Instant,
 ) -> Result<Loaded<S>, NotLoaded> {
     let gathered = sources.gather(baseline, deadline);
-    let facts = gathered.facts.clone();
     // Made only where it is asked: by variables, and by errors.
     let schema: LazyCell<Json> = LazyCell::new(schema::<S>);
     let Merged {
         mut tree,
+        facts,
         is_whole,
         mut diagnostics,
     } = merge(gathered, sources, &schema);
@@ -157,6 +167,10 @@ pub(crate) fn load<S: Settings>(
         environment: sources.environment(),
         base: sources.base(),
         files: RefCell::default(),
+        known: match baseline {
+            Baseline::Again(recipe) => Some(&recipe.secrets),
+            _ => None,
+        },
     };
     let Typed {
         value,
@@ -171,7 +185,7 @@ pub(crate) fn load<S: Settings>(
         .filter(|problem| sound || !problem.missing)
         .map(|problem| problem.diagnostic);
     diagnostics.extend(credible);
-    let fail = |diagnostics, sources: &[SourceText]| {
+    let fail = |diagnostics, sources: &[Arc<SourceText>]| {
         let discretion = match shape::has_secrets(&schema) {
             true => Discretion::Secretive,
             false => Discretion::Open,
@@ -185,7 +199,7 @@ pub(crate) fn load<S: Settings>(
         return fail(diagnostics, &tree.sources);
     };
 
-    let json = match serde_json::to_value(&tables) {
+    let json = match canonical::write(&tables) {
         Ok(json) => json,
         Err(error) => {
             diagnostics.push(unserializable(&error));
@@ -217,6 +231,7 @@ pub(crate) fn load<S: Settings>(
 /// All layers in one tree, and what was wrong with them.
 struct Merged {
     tree: Tree,
+    facts: Facts,
     /// Whether all files could be read.
     is_whole: bool,
     diagnostics: Vec<Diagnostic>,
@@ -225,26 +240,39 @@ struct Merged {
 fn merge(gathered: Gathered, sources: &Sources, schema: &LazyCell<Json>) -> Merged {
     let mut diagnostics = gathered.diagnostics;
     let mut texts = Vec::new();
-    let mut layers: Vec<Layer> = Vec::new();
-    for (path, format, bytes) in gathered.files {
-        let text = match decode(&path, bytes) {
-            Ok(text) => text,
-            Err(diagnostic) => {
-                diagnostics.push(diagnostic);
-                continue;
-            }
+    let mut layers: Vec<Table> = Vec::new();
+    let mut facts = gathered.facts;
+    for (path, format, content) in gathered.files {
+        let (text, layer) = match content {
+            Content::Known(File { text, layer, .. }) => (text, layer),
+            Content::Bytes(bytes) => match decode(&path, bytes) {
+                Ok(text) => (Arc::new(text), None),
+                Err(diagnostic) => {
+                    diagnostics.push(diagnostic);
+                    continue;
+                }
+            },
         };
-        let parsed = layer::parse(texts.len(), &text, format);
-        layers.push(parsed.layer);
-        diagnostics.extend(parsed.diagnostics);
-        texts.push(text);
+        let layer = layer.unwrap_or_else(|| {
+            let parsed = layer::parse(texts.len(), &text, format);
+            diagnostics.extend(parsed.diagnostics);
+            parsed.layer
+        });
+        layers.push(layer.clone());
+        texts.push(text.clone());
+        facts.files.push(File {
+            path,
+            format,
+            text,
+            layer: Some(layer),
+        });
     }
     let is_whole = diagnostics.is_empty();
     let (overrides, wrong) = layer::overrides(sources, schema, texts.len());
     diagnostics.extend(wrong);
     for layer::Override { layer, text } in overrides {
         layers.push(layer);
-        texts.push(text);
+        texts.push(Arc::new(text));
     }
     let mut tree = Tree::new(layers, texts, schema);
     // A key without a default is required whether or not its table is there.
@@ -258,6 +286,7 @@ fn merge(gathered: Gathered, sources: &Sources, schema: &LazyCell<Json>) -> Merg
     }
     Merged {
         tree,
+        facts,
         is_whole,
         diagnostics,
     }

@@ -4,14 +4,14 @@ use super::build::{Sum, sum};
 use super::environment::Environment;
 use super::file;
 use super::tree::live;
-use config::{Value, ValueKind};
+use super::value::{Value, ValueKind};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
@@ -134,20 +134,31 @@ pub(super) struct Vault<'s> {
     pub(super) base: PathBuf,
     /// Files that were looked into, whatever came of it.
     pub(super) files: RefCell<BTreeSet<PathBuf>>,
+    /// Secrets that were looked up earlier, by their paths, and are not looked up again.
+    pub(super) known: Option<&'s BTreeMap<Vec<String>, Kept>>,
 }
 
-/// A secret that was looked up, without its text.
+/// A secret that was looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
+    text: Secret,
     pub(super) sum: Sum,
     /// The file that it is in.
     file: Option<PathBuf>,
 }
 
 impl Vault<'_> {
-    /// The text that a value gives or names, or what is wrong with it, in words that hold no part
-    /// of it.
-    pub(super) fn open(&self, value: &Value, structure: &Value) -> Result<(String, Kept), String> {
+    /// The text that the value at a path gives or names, or what is wrong with it, in words that hold
+    /// no part of it.
+    pub(super) fn open(
+        &self,
+        path: &[String],
+        value: &Value,
+        structure: &Value,
+    ) -> Result<(String, Kept), String> {
+        if let Some(kept) = self.known.and_then(|known| known.get(path)) {
+            return Ok((kept.text.expose().to_owned(), kept.clone()));
+        }
         let (text, file) = match (reference(structure), &value.kind) {
             (Some(Reference::Variable(name)), _) => (self.variable(name)?, None),
             (Some(Reference::File(path)), _) => {
@@ -155,12 +166,12 @@ impl Vault<'_> {
                 self.files.borrow_mut().insert(path.clone());
                 (read(&path)?, Some(path))
             }
-            (None, ValueKind::String(text)) => (text.clone(), None),
+            (None, ValueKind::String(text)) => (text.to_string(), None),
             _ => return Err(format!("expected {WANTED}")),
         };
         let kept = Kept {
-            sum: sum(text.as_bytes()),
             file,
+            ..Kept::plain(&text)
         };
         Ok((text, kept))
     }
@@ -178,6 +189,7 @@ impl Kept {
     /// One that stands in the settings as it is.
     pub(super) fn plain(text: &str) -> Self {
         Kept {
+            text: Secret::new(text),
             sum: sum(text.as_bytes()),
             file: None,
         }
@@ -208,7 +220,7 @@ fn reference(value: &Value) -> Option<Reference<'_>> {
     };
     let mut live = live(table);
     let (key, value) = live.next().filter(|_| live.next().is_none())?;
-    match (key.as_str(), &value.kind) {
+    match (key, &value.kind) {
         ("env", ValueKind::String(name)) => Some(Reference::Variable(name)),
         ("file", ValueKind::String(path)) => Some(Reference::File(path)),
         _ => None,

@@ -1,7 +1,8 @@
 //! A source's text: byte offsets to places, and the line that a place is in, without its secrets.
 
 use super::diagnostic::Place;
-use config::Value;
+use super::value::Value;
+use std::sync::OnceLock;
 
 /// Characters of a line that an excerpt has before and after the place that it shows.
 const AROUND: usize = 80;
@@ -43,22 +44,28 @@ enum Holds {
     Bare(Option<Value>),
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct Lines {
-    text: String,
-    /// The offset of each line's first byte.
-    starts: Vec<usize>,
+    text: Box<str>,
+    /// The offset of each line's first byte; mostly nobody asks.
+    starts: OnceLock<Box<[u32]>>,
+}
+
+impl PartialEq for Lines {
+    fn eq(&self, other: &Lines) -> bool {
+        self.text == other.text
+    }
 }
 
 impl SourceText {
     /// A file and its text.
     pub(super) fn file(name: String, text: String) -> Self {
-        let starts = std::iter::once(0)
-            .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1))
-            .collect();
         SourceText {
             name,
-            holds: Holds::Lines(Lines { text, starts }),
+            holds: Holds::Lines(Lines {
+                text: text.into(),
+                starts: OnceLock::new(),
+            }),
         }
     }
 
@@ -114,9 +121,9 @@ impl SourceText {
 
     /// The offset of a line, from 1; the end of the text where it has no such line.
     fn start(&self, line: usize) -> usize {
-        let starts = self.lines().map(|lines| &lines.starts);
-        let start = starts.and_then(|starts| starts.get(line.saturating_sub(1)));
-        start.map_or(self.text().len(), |start| *start)
+        let lines = self.lines();
+        let start = lines.and_then(|lines| lines.start(line.saturating_sub(1)));
+        start.unwrap_or(self.text().len())
     }
 
     /// The line of a place in this source.
@@ -151,10 +158,28 @@ impl SourceText {
 }
 
 impl Lines {
+    /// The offset of each line's first byte.
+    fn starts(&self) -> &[u32] {
+        self.starts.get_or_init(|| {
+            let ends = memchr::memchr_iter(b'\n', self.text.as_bytes());
+            // A file has at most 16 MiB.
+            std::iter::once(0)
+                .chain(ends.map(|at| at as u32 + 1))
+                .collect()
+        })
+    }
+
+    /// The offset of a line, from 0.
+    fn start(&self, line: usize) -> Option<usize> {
+        self.starts().get(line).map(|start| *start as usize)
+    }
+
     /// Line and column, both from 1.
     fn position(&self, offset: usize) -> (u32, u32) {
-        let line = self.starts.partition_point(|start| *start <= offset);
-        let before = &self.text.as_bytes()[self.starts[line - 1]..offset.min(self.text.len())];
+        let starts = self.starts();
+        let line = starts.partition_point(|start| *start as usize <= offset);
+        let start = starts[line - 1] as usize;
+        let before = &self.text.as_bytes()[start..offset.min(self.text.len())];
         let column = String::from_utf8_lossy(before).chars().count() + 1;
         // A file has at most 16 MiB, so neither number can be too large.
         (line as u32, column as u32)
@@ -162,11 +187,8 @@ impl Lines {
 
     /// A line by its number, from 1, without its end.
     fn line(&self, number: usize) -> Option<&str> {
-        let start = *self.starts.get(number.checked_sub(1)?)?;
-        let end = self
-            .starts
-            .get(number)
-            .map_or(self.text.len(), |next| *next);
+        let start = self.start(number.checked_sub(1)?)?;
+        let end = self.start(number).unwrap_or(self.text.len());
         Some(self.text[start..end].trim_end_matches(['\n', '\r']))
     }
 }

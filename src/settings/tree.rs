@@ -1,53 +1,24 @@
 //! Layers merged to one tree; each value keeps where it came from.
-//! Owns origins and the merge; how a source becomes a layer is `layer`, types are `de`.
+//! Owns the merge; how a source becomes a layer is `layer`, types are `de`.
 
 use super::diagnostic::{Diagnostic, Place};
 use super::layer::SET;
 use super::shape::Shape;
 use super::text::SourceText;
-use config::{Config, Map, Value, ValueKind};
+use super::value::{At, Key, Origin, Table, Value, ValueKind};
 use serde_json::Value as Json;
-use std::fmt::Write;
 use std::ops::Deref;
-
-/// A parsed source: later ones win over earlier ones.
-#[derive(Debug)]
-pub(super) struct Layer {
-    table: Value,
-}
+use std::sync::Arc;
 
 /// The key of a table that has it alone, with `true`: it removes what earlier layers set in its
 /// place, as `null` does.
 pub(super) const UNSET: &str = "unset";
 
-/// Where a value stands: its source and the byte offsets of its key and of itself.
-///
-/// A place is worked out only when it is asked for; the tree carries this, as the text that
-/// `config` calls a value's origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
-    /// The source's index.
-    pub(super) source: usize,
-    /// Offset of the key's first byte.
-    pub(super) key: usize,
-    /// Offset of the value's first byte.
-    pub(super) value: usize,
-}
-
-/// Which of the two ends of an entry a message points at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum At {
-    /// The key: it is unknown or misspelt.
-    Key,
-    /// The value: it is not what was expected.
-    Value,
-}
-
 /// The merged layers and the sources that they came from.
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) root: Value,
-    pub(super) sources: Vec<SourceText>,
+    pub(super) sources: Vec<Arc<SourceText>>,
     pub(super) hidden: Vec<Hidden>,
     /// What layers say without effect.
     pub(super) warnings: Vec<Diagnostic>,
@@ -63,63 +34,12 @@ pub(super) struct Hidden {
     pub(super) by: usize,
 }
 
-impl Layer {
-    pub(super) fn new(table: Map<String, Value>) -> Self {
-        Layer {
-            table: Value::new(None, table),
-        }
-    }
-}
-
-impl Origin {
-    /// Of a bare text, which is all that its source holds.
-    pub(super) fn bare(source: usize) -> Origin {
-        Origin {
-            source,
-            key: 0,
-            value: 0,
-        }
-    }
-
-    /// A value that carries this as its origin.
-    pub(super) fn tag(self, kind: impl Into<ValueKind>) -> Value {
-        // Room for what it mostly takes: it is written for each value of every file.
-        let mut origin = String::with_capacity(24);
-        write!(origin, "{} {} {}", self.source, self.key, self.value)
-            .expect("a text takes all that is written");
-        Value::new(Some(&origin), kind)
-    }
-
-    /// Of a key with nothing behind it: that stands where its key does.
-    pub(super) fn is_blank(self) -> bool {
-        self.key == self.value
-    }
-
-    /// The byte offset of the key or of the value.
-    pub(super) fn offset(self, at: At) -> usize {
-        match at {
-            At::Key => self.key,
-            At::Value => self.value,
-        }
-    }
-
-    /// The origin of a value; `None` for the root, which stands nowhere.
-    pub(super) fn of(value: &Value) -> Option<Origin> {
-        let mut numbers = value.origin()?.split(' ').map(|part| part.parse().ok());
-        Some(Origin {
-            source: numbers.next()??,
-            key: numbers.next()??,
-            value: numbers.next()??,
-        })
-    }
-}
-
 impl Tree {
     /// Merges layers: tables key by key, all else is replaced, later layers win. Of keys that exclude
     /// each other, by the schema, those of the latest layer stay.
     pub(super) fn new(
-        layers: Vec<Layer>,
-        sources: Vec<SourceText>,
+        layers: Vec<Table>,
+        sources: Vec<Arc<SourceText>>,
         schema: &dyn Deref<Target = Json>,
     ) -> Tree {
         let mut merge = Merge {
@@ -129,9 +49,9 @@ impl Tree {
             hidden: Vec::new(),
             warnings: Vec::new(),
         };
-        let mut root = Config::default().cache;
+        let mut root = Value::unset(Table::default());
         for layer in layers {
-            merge.value(&mut root, layer.table);
+            merge.value(&mut root, Value::unset(layer));
         }
         let Merge {
             hidden, warnings, ..
@@ -147,8 +67,8 @@ impl Tree {
     /// Puts an empty table at the root's key, so that what is required in it is missing.
     pub(super) fn require_table(&mut self, key: &str) {
         if let ValueKind::Table(table) = &mut self.root.kind {
-            let empty = Value::new(None, Map::<String, Value>::new());
-            table.insert(key.to_owned(), empty);
+            table.remove(key);
+            table.add(vec![(key.into(), Value::unset(Table::default()))]);
         }
     }
 
@@ -165,15 +85,15 @@ impl Tree {
 
     /// The place of a value or of its key.
     pub(super) fn place(&self, value: &Value, at: At) -> Option<Place> {
-        let origin = Origin::of(value)?;
-        Some(self.sources.get(origin.source)?.place(origin.offset(at)))
+        let origin = value.origin?;
+        Some(self.sources.get(origin.source())?.place(origin.offset(at)))
     }
 
     /// The text of a value that is all that its source says (`--set`, a variable), and may stand
     /// for a number or the like.
     pub(super) fn bare_text<'t>(&'t self, value: &'t Value) -> Option<&'t str> {
         match &value.kind {
-            ValueKind::String(text) => self.bare_source(value).map(|_| text.as_str()),
+            ValueKind::String(text) => self.bare_source(value).map(|_| &**text),
             _ => None,
         }
     }
@@ -195,11 +115,11 @@ impl Tree {
 }
 
 /// The source whose one bare text a value is.
-fn bare_source<'s>(sources: &'s [SourceText], value: &Value) -> Option<&'s SourceText> {
-    let origin = Origin::of(value)?;
-    let source = sources.get(origin.source)?;
+fn bare_source<'s>(sources: &'s [Arc<SourceText>], value: &Value) -> Option<&'s SourceText> {
+    let origin = value.origin?;
+    let source = sources.get(origin.source())?;
     // What is within a list or a table that such a text stands for is quoted there.
-    (source.is_bare() && origin == Origin::bare(origin.source)).then_some(source)
+    (source.is_bare() && origin == Origin::bare(origin.source())).then_some(source)
 }
 
 /// Whether a value removes what earlier layers set in its place: `null`, or `{ unset = true }`.
@@ -215,24 +135,22 @@ pub(super) fn is_removal(value: &Value) -> bool {
 }
 
 /// The entries of a table without those that are removed.
-pub(super) fn live(table: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
-    table.iter().filter(|(_, value)| !is_removal(value))
+pub(super) fn live(table: &Table) -> impl Iterator<Item = (&str, &Value)> {
+    let live = table.iter().filter(|(_, value)| !is_removal(value));
+    live.map(|(key, value)| (&**key, value))
 }
 
 /// The merge of one layer after the other.
 struct Merge<'s> {
-    sources: &'s [SourceText],
+    sources: &'s [Arc<SourceText>],
     /// Made only where layers meet in a table.
     schema: &'s dyn Deref<Target = Json>,
-    path: Vec<String>,
+    path: Vec<Key>,
     hidden: Vec<Hidden>,
     warnings: Vec<Diagnostic>,
 }
 
 impl Merge<'_> {
-    /// Not as `config::Source::collect_to` does it: that reads keys as paths (`"a[4000000000]" = 1`
-    /// would allocate as much), forgets where tables stand, and copies each value once for every
-    /// level above it.
     fn value(&mut self, into: &mut Value, mut from: Value) {
         // A bare text is what it meets: a table where there is one, or one comes.
         if matches!(into.kind, ValueKind::Table(_)) {
@@ -244,39 +162,39 @@ impl Merge<'_> {
             return self.remove(into, from);
         }
         match (&mut into.kind, from) {
-            // An empty table makes room for the other, which is then not copied entry by entry.
+            // An empty table makes room for the other, which is then shared with its layer.
             (
                 ValueKind::Table(known),
                 Value {
                     kind: ValueKind::Table(new),
                     ..
                 },
-            ) if !known.is_empty() => self.table(known, new),
+            ) if !known.is_empty() => self.table(known, &new),
             (_, from) => self.replace(into, from),
         }
     }
 
-    fn table(&mut self, known: &mut Map<String, Value>, new: Map<String, Value>) {
-        self.drop_excluded(known, &new);
-        for (key, value) in new {
-            match known.get_mut(&key) {
+    fn table(&mut self, known: &mut Table, new: &Table) {
+        self.drop_excluded(known, new);
+        let mut added = Vec::new();
+        for (key, value) in new.iter() {
+            match known.get_mut(key) {
                 Some(old) => {
-                    self.path.push(key);
-                    self.value(old, value);
+                    self.path.push(key.clone());
+                    self.value(old, value.clone());
                     self.path.pop();
                 }
-                None => {
-                    known.insert(key, value);
-                }
+                None => added.push((key.clone(), value.clone())),
             }
         }
+        known.add(added);
     }
 
     /// Where either of the two removes.
     fn remove(&mut self, into: &mut Value, from: Value) {
         let is_table = matches!(&into.kind, ValueKind::Table(table) if !table.is_empty());
         let is_blank =
-            matches!(from.kind, ValueKind::Nil) && Origin::of(&from).is_some_and(Origin::is_blank);
+            matches!(from.kind, ValueKind::Nil) && from.origin.is_some_and(Origin::is_blank);
         // `server:` in YAML, with all within it commented out, sets nothing.
         if is_table && is_blank && !is_removal(into) {
             let message = "nothing stands behind this key, so it sets nothing (`null` removes what \
@@ -290,7 +208,7 @@ impl Merge<'_> {
     }
 
     /// Drops the keys of a table that those of a later layer exclude.
-    fn drop_excluded(&mut self, known: &mut Map<String, Value>, new: &Map<String, Value>) {
+    fn drop_excluded(&mut self, known: &mut Table, new: &Table) {
         if live(new).all(|(key, _)| known.contains_key(key)) {
             return;
         }
@@ -310,7 +228,7 @@ impl Merge<'_> {
             if let Some(by) = by.and_then(|by| self.override_of(by)) {
                 self.hide(key, old.clone(), by);
             }
-            known.shift_remove(key);
+            known.remove(key);
         }
     }
 
@@ -324,27 +242,35 @@ impl Merge<'_> {
     }
 
     fn hide(&mut self, key: &str, value: Value, by: usize) {
-        if Origin::of(&value).is_none() || self.override_of(&value).is_some() {
+        if value.origin.is_none() || self.override_of(&value).is_some() {
             return;
         }
-        let mut path = self.path.clone();
+        let mut path = self.path();
         path.push(key.to_owned());
         self.hidden.push(Hidden { path, value, by });
     }
 
     fn place(&self, value: &Value) -> Option<Place> {
-        let origin = Origin::of(value)?;
-        Some(self.sources.get(origin.source)?.place(origin.value))
+        let origin = value.origin?;
+        Some(
+            self.sources
+                .get(origin.source())?
+                .place(origin.offset(At::Value)),
+        )
+    }
+
+    fn path(&self) -> Vec<String> {
+        self.path.iter().map(|key| key.to_string()).collect()
     }
 
     fn replace(&mut self, into: &mut Value, from: Value) {
         let by = self.override_of(&from);
-        let is_a_files = Origin::of(into).is_some() && self.override_of(into).is_none();
+        let is_a_files = into.origin.is_some() && self.override_of(into).is_none();
         let old = std::mem::replace(into, from);
         let is_empty = matches!(&old.kind, ValueKind::Table(table) if table.is_empty());
         if let Some(by) = by.filter(|_| is_a_files && !is_empty) {
             self.hidden.push(Hidden {
-                path: self.path.clone(),
+                path: self.path(),
                 value: old,
                 by,
             });
@@ -353,7 +279,7 @@ impl Merge<'_> {
 
     /// The index of the override that a value comes from.
     fn override_of(&self, value: &Value) -> Option<usize> {
-        let source = Origin::of(value)?.source;
+        let source = value.origin?.source();
         self.sources.get(source)?.is_bare().then_some(source)
     }
 
@@ -382,7 +308,7 @@ mod tests {
             let parsed = layer::parse(index, &source, layer::Format::Toml);
             assert_eq!(parsed.diagnostics, []);
             layers.push(parsed.layer);
-            sources.push(source);
+            sources.push(Arc::new(source));
         }
         Tree::new(layers, sources, &Box::new(Json::Null))
     }
@@ -398,7 +324,7 @@ mod tests {
             "[a]\nx = 1\nlist = [1, 2]\n[a.deep]\nk = 1",
             "a.x = 2\na.list = [3]\na.deep.l = 1",
         ]);
-        let value = |path: &[&str]| tree.get(path).map(ToString::to_string);
+        let value = |path: &[&str]| tree.get(path).map(|it| it.kind.to_string());
         assert_eq!(value(&["a", "x"]).as_deref(), Some("2"));
         assert_eq!(value(&["a", "list", "0"]).as_deref(), Some("3"));
         assert_eq!(value(&["a", "list", "1"]), None);
@@ -412,7 +338,7 @@ mod tests {
     fn keys_that_look_like_paths_are_keys_at_any_level() {
         let text = "\"a[4000000000]\" = 1\n\"B.c\" = 2\n[t.u]\n\"a[4000000000]\" = 3\nCase = 4";
         let tree = tree(&[text, text]);
-        let value = |path: &[&str]| tree.get(path).map(ToString::to_string);
+        let value = |path: &[&str]| tree.get(path).map(|it| it.kind.to_string());
         assert_eq!(value(&["a[4000000000]"]).as_deref(), Some("1"));
         assert_eq!(value(&["B.c"]).as_deref(), Some("2"));
         assert_eq!(value(&["t", "u", "a[4000000000]"]).as_deref(), Some("3"));
@@ -424,17 +350,5 @@ mod tests {
         let tree = tree(&["a = 1\nb.c = 1", "a.x = 1\nb = 2"]);
         assert_eq!(at(&tree, &["a", "x"], At::Value), "1.toml:1:7");
         assert!(tree.get(&["b", "c"]).is_none());
-    }
-
-    #[test]
-    fn a_value_carries_its_origin() {
-        let origin = Origin {
-            source: 2,
-            key: 0,
-            value: usize::MAX,
-        };
-        let value = origin.tag(1);
-        assert_eq!(Origin::of(&value), Some(origin));
-        assert_eq!(Origin::of(&Value::new(None, 1)), None);
     }
 }

@@ -1,11 +1,11 @@
 //! What is within one value as serde asks for it: a table's entries, a list's elements, an enum's
 //! variant.
 
-use super::super::tree::{At, is_removal, live};
+use super::super::tree::{is_removal, live};
+use super::super::value::{At, Key as Name, Table, Value, ValueKind};
 use super::key::Key;
 use super::node::{Node, Step};
 use super::problem::Error;
-use config::{Map, Value, ValueKind};
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
@@ -14,7 +14,7 @@ use serde::de::{
 /// A table's entries, without those that failed before and, for a struct, those it does not know.
 pub(super) struct Entries<'t, 'c> {
     within: Node<'t, 'c>,
-    entries: Option<<&'t Map<String, Value> as IntoIterator>::IntoIter>,
+    entries: Option<std::slice::Iter<'t, (Name, Value)>>,
     /// A struct's keys; `None` for a map, which takes any.
     known: Option<&'static [&'static str]>,
     /// Whether what is removed is left out. It is data to a type that takes any value.
@@ -27,10 +27,10 @@ pub(super) struct Entries<'t, 'c> {
 impl<'t, 'c> Entries<'t, 'c> {
     pub(super) fn new(
         within: Node<'t, 'c>,
-        table: &'t Map<String, Value>,
+        table: &'t Table,
         known: Option<&'static [&'static str]>,
     ) -> Self {
-        let mut entries = table.into_iter();
+        let mut entries = table.iter();
         let behind = match known {
             Some(_) => 0,
             None => within.pass.left_out(within.value),
@@ -49,7 +49,7 @@ impl<'t, 'c> Entries<'t, 'c> {
     }
 
     /// Of a table whose type is not known: all of it is data.
-    pub(super) fn of_any(within: Node<'t, 'c>, table: &'t Map<String, Value>) -> Self {
+    pub(super) fn of_any(within: Node<'t, 'c>, table: &'t Table) -> Self {
         Entries {
             leaves_out_removed: false,
             ..Entries::new(within, table, None)
@@ -97,9 +97,7 @@ impl<'t> MapAccess<'t> for Entries<'t, '_> {
                 continue;
             }
             match self.known {
-                Some(known) if !known.contains(&key.as_str()) => {
-                    node.pass.unknown(node, key, known)
-                }
+                Some(known) if !known.contains(&&**key) => node.pass.unknown(node, key, known),
                 _ if self.leaves_out_removed && is_removal(value) => {}
                 _ => {
                     self.entry = Some((key, value));
@@ -181,7 +179,7 @@ impl<'t, 'c> Variant<'t, 'c> {
     /// `None` where the value has not the form of a variant.
     pub(super) fn of(within: Node<'t, 'c>) -> Option<Self> {
         let (name, content) = match &within.structure().kind {
-            ValueKind::String(name) => (name, None),
+            ValueKind::String(name) => (&**name, None),
             ValueKind::Table(table) => {
                 let mut live = live(table);
                 let (name, content) = live.next()?;

@@ -16,8 +16,8 @@ pub(super) use problem::Problem;
 
 use super::diagnostic::{REPORTED, unknown_key};
 use super::secret::{Kept, Vault};
-use super::tree::{At, Tree};
-use config::{Value, ValueKind};
+use super::tree::Tree;
+use super::value::{At, Value, ValueKind};
 use node::Node;
 use serde::de::DeserializeOwned;
 use std::cell::{Cell, RefCell};
@@ -28,7 +28,7 @@ pub(super) struct Typed<T> {
     /// Without the values that failed; `None` where nothing could be made of the rest.
     pub(super) value: Option<T>,
     pub(super) problems: Vec<Problem>,
-    /// Where secrets are, without their texts.
+    /// Where secrets are.
     pub(super) secrets: BTreeMap<Vec<String>, Kept>,
     /// Whether serde has read values before it knew what was wanted, as it does for
     /// `#[serde(flatten)]` and enums that are told apart by what is in them: there may be secrets
@@ -137,8 +137,9 @@ impl Pass<'_> {
         let mut secret = self.secret.borrow_mut();
         secret.seen.insert(node.value);
         let structure = self.tree.structure(node.value);
-        let (text, kept) = self.vault.open(node.value, structure)?;
-        secret.kept.insert(node.step.path(), kept);
+        let path = node.step.path();
+        let (text, kept) = self.vault.open(&path, node.value, structure)?;
+        secret.kept.insert(path, kept);
         Ok(text)
     }
 

@@ -2,10 +2,10 @@
 
 use super::super::secret;
 use super::super::tree::Tree;
+use super::super::value::{Value, ValueKind};
 use super::Pass;
 use super::access::{Elements, Entries, Variant};
 use super::problem::{Error, one_of};
-use config::{Value, ValueKind};
 use serde::de::{self, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
@@ -67,7 +67,7 @@ impl<'t, 'c> Node<'t, 'c> {
                 .map_or_else(|_| text.into(), ValueKind::Boolean);
         }
         match (text.parse::<i128>(), text.parse::<f64>()) {
-            (Ok(number), _) => i64::try_from(number).map_or(number.into(), ValueKind::I64),
+            (Ok(number), _) => number.into(),
             (_, Ok(number)) if number.is_finite() => ValueKind::Float(number),
             _ => text.into(),
         }
@@ -77,8 +77,7 @@ impl<'t, 'c> Node<'t, 'c> {
     fn whole(&self) -> Option<i128> {
         match &self.value.kind {
             ValueKind::I64(number) => Some((*number).into()),
-            ValueKind::U64(number) => Some((*number).into()),
-            ValueKind::I128(number) => Some(*number),
+            ValueKind::I128(number) => Some(**number),
             _ => self.tree().bare_text(self.value)?.parse().ok(),
         }
     }
@@ -110,9 +109,7 @@ fn visit_scalar<'t, V: Visitor<'t>>(scalar: &ValueKind, visitor: V) -> Result<V:
     match scalar {
         ValueKind::Boolean(value) => visitor.visit_bool(*value),
         ValueKind::I64(number) => visitor.visit_i64(*number),
-        ValueKind::I128(number) => visitor.visit_i128(*number),
-        ValueKind::U64(number) => visitor.visit_u64(*number),
-        ValueKind::U128(number) => visitor.visit_u128(*number),
+        ValueKind::I128(number) => visitor.visit_i128(**number),
         ValueKind::Float(number) => visitor.visit_f64(*number),
         ValueKind::Nil | ValueKind::String(_) | ValueKind::Table(_) | ValueKind::Array(_) => {
             visitor.visit_unit()
@@ -264,7 +261,7 @@ impl<'t> Deserializer<'t> for Node<'t, '_> {
     ) -> Result<V::Value, Self::Error> {
         match &self.structure().kind {
             ValueKind::Table(table) => {
-                for (key, value) in table {
+                for (key, value) in table.iter() {
                     let step = Step::Key(self.step, key);
                     self.pass.unknown(
                         Node {

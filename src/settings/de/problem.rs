@@ -2,9 +2,8 @@
 
 use super::super::diagnostic::{Diagnostic, found, found_text};
 use super::super::key;
-use super::super::tree::At;
+use super::super::value::{At, Value, ValueKind};
 use super::node::{Node, Step};
-use config::{Value, ValueKind};
 use serde::de::{self, Expected, Unexpected};
 use std::fmt;
 

@@ -3,8 +3,8 @@
 
 use super::super::key::DEPTH;
 use super::super::text::SourceText;
+use super::super::value::{Key as Name, Table, Value, ValueKind};
 use super::{Parsed, Reading};
-use config::{Map, Value, ValueKind};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::cell::Cell;
 use std::fmt;
@@ -38,15 +38,15 @@ pub(super) fn parse(source: usize, text: &SourceText) -> Parsed {
         })) => table,
         Ok(Some(_)) => {
             reading.error(0, "expected a table".to_owned());
-            Map::new()
+            Table::default()
         }
         // Refused, and that has been told.
-        Ok(None) => Map::new(),
+        Ok(None) => Table::default(),
         Err(error) => {
             let offset = text.offset_of_byte(error.line(), error.column());
             let shift = if error.line() == 1 { mark } else { 0 };
             reading.error(offset + shift, message(&error));
-            Map::new()
+            Table::default()
         }
     };
     reading.parsed(table, text)
@@ -152,8 +152,8 @@ impl Found<'_, '_> {
         let is_part = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E');
         let written = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
         let refused = match written.contains(['.', 'e', 'E']) {
-            false => match written.parse() {
-                Ok(number) => return self.tag(Reading::whole(number)),
+            false => match written.parse::<i128>() {
+                Ok(number) => return self.tag(number),
                 Err(_) => "a number that is too large",
             },
             true => match written.parse::<f64>() {
@@ -213,17 +213,14 @@ impl<'de> Visitor<'de> for Found<'_, '_> {
                 "nested deeper than {DEPTH} levels"
             )));
         }
-        let mut table = Map::new();
-        while let Some((key, at)) = entries.next_key_seed(Key(&self.place))? {
+        let mut table = Vec::new();
+        while let Some((key, at)) = entries.next_key_seed(Key(&mut self.place))? {
             let mut place = self.place.within();
             place.key = Some(at);
             let value = entries.next_value_seed(place)?;
-            if let Some(known) = table.get(&key) {
-                self.place.reading.duplicate(at, &key, known);
-            } else if let Some(value) = value {
-                table.insert(key, value);
-            }
+            table.extend(value.map(|value| (key, value)));
         }
+        let table = self.place.reading.table(table);
         Ok(self.tag(table))
     }
 }
@@ -241,14 +238,14 @@ impl<'de> DeserializeSeed<'de> for Peeked<'_, '_> {
 }
 
 /// A key with its offset.
-struct Key<'r, 't>(&'r Place<'r, 't>);
+struct Key<'p, 'r, 't>(&'p mut Place<'r, 't>);
 
-impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
-    type Value = (String, usize);
+impl<'de> DeserializeSeed<'de> for Key<'_, '_, '_> {
+    type Value = (Name, usize);
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
         let at = self.0.peeked();
         let key = <String as serde::Deserialize>::deserialize(from)?;
-        Ok((key, at))
+        Ok((self.0.reading.key(&key), at))
     }
 }

@@ -12,8 +12,8 @@ pub(super) use overrides::{Override, SET, overrides};
 use super::diagnostic::{Diagnostic, REPORTED};
 use super::key;
 use super::text::SourceText;
-use super::tree::{Layer, Origin};
-use config::{Map, Value, ValueKind};
+use super::value::{At, Key, Origin, Table, Value, ValueKind};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// How a file is written.
@@ -27,7 +27,7 @@ pub(super) enum Format {
 /// What became of a source.
 pub(super) struct Parsed {
     /// Empty where there is a syntax error: what could be read may not be what was meant.
-    pub(super) layer: Layer,
+    pub(super) layer: Table,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
@@ -63,7 +63,12 @@ struct Reading<'a> {
     text: &'a str,
     /// As many as are told.
     errors: Vec<Wrong>,
+    /// Keys that there have been, [`KEYS`] at the most.
+    keys: HashSet<Key>,
 }
+
+/// Keys that are looked for when one is read: most tables have the same few.
+const KEYS: usize = 256;
 
 /// A syntax error.
 struct Wrong {
@@ -104,21 +109,33 @@ impl<'a> Reading<'a> {
             source,
             text,
             errors: Vec::new(),
+            keys: HashSet::new(),
         }
     }
 
-    fn tag(&self, kind: impl Into<ValueKind>, key: usize, value: usize) -> Value {
-        let origin = Origin {
-            source: self.source,
-            key,
-            value,
-        };
-        origin.tag(kind)
+    /// A key as tables have it.
+    fn key(&mut self, text: &str) -> Key {
+        if let Some(known) = self.keys.get(text) {
+            return known.clone();
+        }
+        let key = Key::from(text);
+        if self.keys.len() < KEYS {
+            self.keys.insert(key.clone());
+        }
+        key
     }
 
-    /// A whole number as the tree has it, the smallest kind that holds it.
-    fn whole(number: i128) -> ValueKind {
-        i64::try_from(number).map_or(number.into(), ValueKind::I64)
+    fn tag(&self, kind: impl Into<ValueKind>, key: usize, value: usize) -> Value {
+        Origin::new(self.source, key, value).tag(kind)
+    }
+
+    /// A table of what has been read, in its order; a key that is there twice is an error.
+    fn table(&mut self, entries: Vec<(Key, Value)>) -> Table {
+        Table::new(entries, |key, first, later| {
+            let [first, at] =
+                [first, later].map(|value| value.origin.map(|origin| origin.offset(At::Key)));
+            self.add(Wrong::duplicate(at.unwrap_or_default(), key, first));
+        })
     }
 
     /// What cannot be kept exactly, in its own digits.
@@ -131,12 +148,6 @@ impl<'a> Reading<'a> {
         self.add(Wrong::new(offset, message));
     }
 
-    /// Takes down a key that is there already, with that value.
-    fn duplicate(&mut self, offset: usize, key: &str, known: &Value) {
-        let first = Origin::of(known).map(|origin| origin.key);
-        self.add(Wrong::duplicate(offset, key, first));
-    }
-
     fn add(&mut self, wrong: Wrong) {
         if self.errors.len() <= REPORTED {
             self.errors.push(wrong);
@@ -147,11 +158,11 @@ impl<'a> Reading<'a> {
         self.errors.is_empty()
     }
 
-    fn parsed(self, table: Map<String, Value>, text: &SourceText) -> Parsed {
+    fn parsed(self, table: Table, text: &SourceText) -> Parsed {
         let is_sound = self.is_sound();
         let errors = self.errors.into_iter();
         Parsed {
-            layer: Layer::new(if is_sound { table } else { Map::new() }),
+            layer: if is_sound { table } else { Table::default() },
             diagnostics: errors.map(|wrong| wrong.diagnostic(text)).collect(),
         }
     }

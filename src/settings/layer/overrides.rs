@@ -6,16 +6,16 @@ use super::super::key::{self, DEPTH};
 use super::super::shape::Shape;
 use super::super::sources::Sources;
 use super::super::text::SourceText;
-use super::super::tree::{Layer, Origin, UNSET, is_removal};
+use super::super::tree::{UNSET, is_removal};
+use super::super::value::{Origin, Table, ValueKind};
 use super::toml;
-use config::{Map, ValueKind};
 use serde_json::Value as Json;
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 /// One variable or `--set KEY=VALUE`.
 pub(in super::super) struct Override {
-    pub(in super::super) layer: Layer,
+    pub(in super::super) layer: Table,
     pub(in super::super) text: SourceText,
 }
 
@@ -103,12 +103,12 @@ fn one(source: usize, name: &str, path: Vec<String>, value: &str) -> Override {
     // That is no text, whatever is wanted.
     let removal = inline.clone().filter(is_removal);
     let value = removal.unwrap_or_else(|| origin.tag(value));
-    let innermost = Map::from_iter([(leaf, value)]);
-    let table = path.fold(innermost, |table, segment| {
-        Map::from_iter([(segment, origin.tag(table))])
+    let innermost = Table::one(&leaf, value);
+    let layer = path.fold(innermost, |table, segment| {
+        Table::one(&segment, origin.tag(table))
     });
     Override {
-        layer: Layer::new(table),
+        layer,
         text: SourceText::bare(name, inline),
     }
 }

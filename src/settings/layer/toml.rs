@@ -1,12 +1,13 @@
 //! TOML, and single values in it: with `toml`'s own parser, which knows where each key and value
 //! stands and goes on after an error.
 
+mod direct;
 mod faults;
 
 use super::super::key::DEPTH;
 use super::super::text::SourceText;
+use super::super::value::{Table, Value, ValueKind};
 use super::{Parsed, Reading};
-use config::{Map, Value, ValueKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use toml_parser::lexer::TokenKind;
@@ -18,13 +19,13 @@ const RECOVERABLE: usize = 256 * 1024;
 /// Parses a file.
 pub(super) fn parse(source: usize, text: &SourceText) -> Parsed {
     let mut reading = Reading::new(source, text.text());
-    let table = match endless_key(text.text()) {
+    let table = direct::table(&mut reading).unwrap_or_else(|| match endless_key(text.text()) {
         Some(offset) => {
             reading.error(offset, format!("a key of more than {DEPTH} segments"));
-            Map::new()
+            Table::default()
         }
         None => reading.document(),
-    };
+    });
     reading.parsed(table, text)
 }
 
@@ -43,7 +44,7 @@ pub(super) fn inline(source: usize, text: &str) -> Option<Value> {
 }
 
 impl Reading<'_> {
-    fn document(&mut self) -> Map<String, Value> {
+    fn document(&mut self) -> Table {
         let text = self.text;
         let (table, errors) = if text.len() <= RECOVERABLE {
             DeTable::parse_recoverable(text)
@@ -56,20 +57,20 @@ impl Reading<'_> {
         if !errors.is_empty() {
             let wrong = faults::explain(text, errors);
             wrong.into_iter().for_each(|wrong| self.add(wrong));
-            return Map::new();
+            return Table::default();
         }
-        self.table(table.into_inner(), 1)
+        self.entries(table.into_inner(), 1)
     }
 
-    fn table(&mut self, table: DeTable<'_>, depth: usize) -> Map<String, Value> {
-        let mut entries = Map::with_capacity(table.len());
+    fn entries(&mut self, table: DeTable<'_>, depth: usize) -> Table {
+        let mut entries = Vec::with_capacity(table.len());
         for (key, value) in table {
             let offset = key.span().start;
             if let Some(value) = self.value(value, offset, depth) {
-                entries.insert(key.into_inner().into_owned(), value);
+                entries.push((self.key(key.get_ref()), value));
             }
         }
-        entries
+        self.table(entries)
     }
 
     /// A value with its origin; `None` where it cannot be one, which is told.
@@ -88,13 +89,13 @@ impl Reading<'_> {
                     })
                     .collect(),
             ),
-            DeValue::Table(table) => ValueKind::Table(self.table(table, depth + 1)),
-            DeValue::String(text) => ValueKind::String(text.into_owned()),
+            DeValue::Table(table) => ValueKind::Table(self.entries(table, depth + 1)),
+            DeValue::String(text) => (*text).into(),
             DeValue::Boolean(value) => ValueKind::Boolean(value),
-            DeValue::Datetime(time) => ValueKind::String(time.to_string()),
+            DeValue::Datetime(time) => time.to_string().into(),
             DeValue::Integer(number) => {
                 match i128::from_str_radix(number.as_str(), number.radix()) {
-                    Ok(number) => Reading::whole(number),
+                    Ok(number) => number.into(),
                     Err(_) => return self.refuse(offset, "a number that is too large"),
                 }
             }

@@ -3,8 +3,8 @@
 
 use super::super::key::{self, DEPTH};
 use super::super::text::SourceText;
+use super::super::value::{Table, Value, ValueKind};
 use super::{Parsed, Reading};
-use config::{Map, Value, ValueKind};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
@@ -31,7 +31,7 @@ pub(super) fn parse(source: usize, text: &SourceText) -> Parsed {
     reading.parsed(table, text)
 }
 
-fn document(reading: &mut Reading<'_>, text: &SourceText) -> Map<String, Value> {
+fn document(reading: &mut Reading<'_>, text: &SourceText) -> Table {
     let nodes = with_stack(|| {
         serde_saphyr::from_str_with_options(text.text(), options()).map_err(|error| {
             let at = error.location().map(|location| {
@@ -45,16 +45,16 @@ fn document(reading: &mut Reading<'_>, text: &SourceText) -> Map<String, Value> 
         Ok(root) => root,
         Err((at, message)) => {
             reading.error(at, message);
-            return Map::new();
+            return Table::default();
         }
     };
     match root.map(|root| (root.value, root.referenced)) {
         // Nothing but comments.
-        None | Some((Node::Null, _)) => Map::new(),
+        None | Some((Node::Null, _)) => Table::default(),
         Some((Node::Table(entries), _)) => table(reading, entries),
         Some((_, at)) => {
             reading.error(offset(&at), "expected a table".to_owned());
-            Map::new()
+            Table::default()
         }
     }
 }
@@ -113,17 +113,15 @@ type Entries<'t> = Vec<(Spanned<Key<'t>>, Spanned<Node<'t>>)>;
 
 struct Key<'t>(Cow<'t, str>);
 
-fn table(reading: &mut Reading<'_>, entries: Entries<'_>) -> Map<String, Value> {
-    let mut table = Map::with_capacity(entries.len());
+fn table(reading: &mut Reading<'_>, entries: Entries<'_>) -> Table {
+    let mut table = Vec::with_capacity(entries.len());
     for (key, node) in entries {
-        let (name, at) = (key.value.0, offset(&key.referenced));
-        if let Some(known) = table.get(&*name) {
-            reading.duplicate(at, &name, known);
-        } else if let Some(value) = value(reading, node, at) {
-            table.insert(name.into_owned(), value);
+        let at = offset(&key.referenced);
+        if let Some(value) = value(reading, node, at) {
+            table.push((reading.key(&key.value.0), value));
         }
     }
-    table
+    reading.table(table)
 }
 
 fn value(reading: &mut Reading<'_>, node: Spanned<Node<'_>>, key: usize) -> Option<Value> {
@@ -135,20 +133,20 @@ fn value(reading: &mut Reading<'_>, node: Spanned<Node<'_>>, key: usize) -> Opti
             return Some(reading.tag(ValueKind::Nil, key, if is_blank { key } else { at }));
         }
         Node::Boolean(value) => ValueKind::Boolean(value),
-        Node::Whole(number) => Reading::whole(number),
+        Node::Whole(number) => number.into(),
         Node::Float(number) => {
             let written = raw(reading.text, &node.defined).unwrap_or_default();
             let digits = written.strip_prefix(['+', '-']).unwrap_or(written);
             if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                match written.parse() {
-                    Ok(number) => Reading::whole(number),
+                match written.parse::<i128>() {
+                    Ok(number) => number.into(),
                     Err(_) => return reading.refuse(at, "a number that is too large"),
                 }
             } else {
                 ValueKind::Float(number)
             }
         }
-        Node::Text(text) => ValueKind::String(text.into_owned()),
+        Node::Text(text) => (*text).into(),
         Node::List(list) => ValueKind::Array(
             list.into_iter()
                 .filter_map(|node| {

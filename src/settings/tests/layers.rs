@@ -278,3 +278,37 @@ fn what_is_written_starts_at_the_directories_that_systemd_gives() {
     assert_eq!(written(Written::State, "x"), PathBuf::from("/state/x"));
     assert_eq!(written(Written::Runtime, "x"), PathBuf::from("x"));
 }
+
+#[test]
+fn a_file_that_has_not_changed_is_not_parsed_again() {
+    let folder =
+        Folder::new("app.message = \"a\"\n[app.routes.\"/x\"]\nbody = \"x\"\nstatus = 201\n");
+    folder.write("local.toml", "app.routes.\"/y\".body = \"y\"");
+    let before = folder.loaded();
+    let text = |loaded: &Loaded<Demo>, index: usize| loaded.facts.files[index].text.clone();
+    let after = |before: &Loaded<Demo>| {
+        let after = Baseline::After(&before.facts);
+        load::<Demo>(&folder.sources(), after, soon()).expect("right settings")
+    };
+    folder.write("local.toml", "app.routes.\"/x\".status = 203");
+    let now = after(&before);
+    assert!(Arc::ptr_eq(&text(&now, 0), &text(&before, 0)));
+    assert!(!Arc::ptr_eq(&text(&now, 1), &text(&before, 1)));
+    let fresh = folder.loaded();
+    assert_eq!(now.tables, fresh.tables);
+    assert_eq!(now.effective.origins(), fresh.effective.origins());
+    // What was merged over it has not changed the file's own values.
+    fs::remove_file(folder.0.path().join("local.toml")).expect("removed");
+    let now = after(&now);
+    assert_eq!(now.tables.app.routes["/x"].status, Some(201));
+    assert!(!now.tables.app.routes.contains_key("/y"));
+    // A file that comes before it makes it another source.
+    folder.write("default.yaml", "app: {}");
+    fs::rename(
+        folder.0.path().join("default.toml"),
+        folder.0.path().join("local.toml"),
+    )
+    .expect("renamed");
+    let (now, fresh) = (after(&now), folder.loaded());
+    assert_eq!(now.effective.origins(), fresh.effective.origins());
+}

@@ -138,7 +138,7 @@ fn no_files() -> ReadFiles {
 fn no_source_gives_the_defaults() {
     let loaded = loaded(&Sources::builtin());
     assert_eq!(loaded.tables, Tables::default());
-    let json = loaded.effective.json();
+    let json = loaded.effective.to_json();
     assert_eq!(
         json["server"]["listeners"]["public"]["address"],
         "127.0.0.1:8080"

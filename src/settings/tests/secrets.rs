@@ -331,3 +331,21 @@ fn a_text_where_secrets_must_be_within_is_not_quoted() {
         assert!(!format!("{error:?}").contains("hunter"), "{error:?}");
     }
 }
+
+#[test]
+fn earlier_settings_are_made_again_from_their_texts_with_their_secrets() {
+    let folder = Folder::new(TEXT);
+    folder.write("token", "hunter5");
+    let before = safe(&folder);
+    let recipe = before.recipe();
+    folder.write("default.toml", "app.password = \"hunter6\"");
+    fs::remove_file(folder.0.path().join("token")).expect("removed");
+    let again = load::<Safe>(&sources(&folder), Baseline::Again(&recipe), soon());
+    let again = again.expect("right settings");
+    assert_eq!(again.tables, before.tables);
+    assert!(again.effective.is_same_as(&before.effective));
+    assert_eq!(again.effective.origins(), before.effective.origins());
+    let files = |loaded: &Loaded<Safe>| loaded.effective.secret_files().count();
+    assert_eq!((files(&again), files(&before)), (1, 1));
+    assert!(!format!("{recipe:?}").contains("hunter"));
+}
