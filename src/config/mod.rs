@@ -1,7 +1,7 @@
 //! Owns the configuration: load, prepare, publish.
 //!
 //! Taken: what `messages` says. Reading order: `attempts` (who is answered by which attempt), `actor`,
-//! `content`, `prepare` and `start`, `generation` (what a request sees), `attempt` (the record),
+//! `load`, `content`, `prepare` and `start`, `generation` (what a request sees), `attempt` (the record),
 //! `trigger` (who asked), `history`, `handover`, `watch`.
 
 mod access;
@@ -18,6 +18,7 @@ mod generation;
 mod handover;
 mod history;
 mod inquiries;
+mod load;
 mod logging;
 mod messages;
 #[cfg(test)]

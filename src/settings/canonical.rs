@@ -25,6 +25,7 @@ pub(super) fn write(value: &impl Serialize) -> Result<Box<Text>, serde_json::Err
         out: out.clone(),
         entries: Vec::new(),
         open: Vec::new(),
+        sorted: Vec::new(),
     };
     value.serialize(&mut Serializer::with_formatter(out.clone(), sorting))?;
     let text = std::mem::take(&mut *out.0.borrow_mut());
@@ -79,19 +80,24 @@ struct Sorting {
     entries: Vec<Entry>,
     /// How many entries there were when each of them began.
     open: Vec<usize>,
+    /// The entries of the object that is being sorted.
+    sorted: Vec<u8>,
 }
 
-/// Where an entry begins, and where its key ends.
+/// Where an entry begins, where its key ends, and where it ends itself.
 #[derive(Clone, Copy)]
 struct Entry {
     start: usize,
     key_end: usize,
+    end: usize,
+    /// Whether its key is another text than what is written between its quotes.
+    is_escaped: bool,
 }
 
 impl Entry {
     fn key(self, out: &[u8]) -> Cow<'_, [u8]> {
         let written = &out[self.start..self.key_end];
-        if !written.contains(&b'\\') {
+        if !self.is_escaped {
             return written[1..written.len() - 1].into();
         }
         let key: String = serde_json::from_slice(written).expect("`serde_json` has written it");
@@ -104,31 +110,33 @@ impl Sorting {
         self.out.0.borrow().len()
     }
 
+    fn innermost(&mut self) -> &mut Entry {
+        self.entries.last_mut().expect("an entry has begun")
+    }
+
     /// Sorts the entries of the object that ends; of two with one key the later stays.
     fn sort(&mut self) {
         let first = self.open.pop().expect("an object that ends has begun");
-        let entries = self.entries.split_off(first);
+        let entries = &mut self.entries[first..];
         let mut out = self.out.0.borrow_mut();
-        if entries.is_sorted_by(|one, other| one.key(&out) < other.key(&out)) {
-            return;
-        }
-        let ends = entries.iter().skip(1).map(|next| next.start - 1);
-        let ends = ends.chain([out.len()]);
-        let mut sorted: Vec<(Entry, usize)> = entries.iter().copied().zip(ends).collect();
-        sorted.sort_by(|(one, _), (other, _)| one.key(&out).cmp(&other.key(&out)));
-        sorted.reverse();
-        sorted.dedup_by(|(one, _), (other, _)| one.key(&out) == other.key(&out));
-        sorted.reverse();
-        let start = entries[0].start;
-        let mut written = Vec::with_capacity(out.len() - start);
-        for (entry, end) in sorted {
-            if !written.is_empty() {
-                written.push(b',');
+        if !entries.is_sorted_by(|one, other| one.key(&out) < other.key(&out)) {
+            let start = entries[0].start;
+            entries.sort_by(|one, other| one.key(&out).cmp(&other.key(&out)));
+            self.sorted.clear();
+            for (index, entry) in entries.iter().enumerate() {
+                let next = entries.get(index + 1);
+                if next.is_some_and(|next| next.key(&out) == entry.key(&out)) {
+                    continue;
+                }
+                if !self.sorted.is_empty() {
+                    self.sorted.push(b',');
+                }
+                self.sorted.extend_from_slice(&out[entry.start..entry.end]);
             }
-            written.extend_from_slice(&out[entry.start..end]);
+            out.truncate(start);
+            out.extend_from_slice(&self.sorted);
         }
-        out.truncate(start);
-        out.extend_from_slice(&written);
+        self.entries.truncate(first);
     }
 }
 
@@ -150,14 +158,24 @@ impl Formatter for Sorting {
         self.entries.push(Entry {
             start,
             key_end: start,
+            end: start,
+            is_escaped: false,
         });
         Ok(())
     }
 
     fn end_object_key<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
         let key_end = self.length();
-        let entry = self.entries.last_mut();
-        entry.expect("a key that ends has begun").key_end = key_end;
+        let start = self.innermost().start;
+        let is_escaped = self.out.0.borrow()[start..key_end].contains(&b'\\');
+        let entry = self.innermost();
+        (entry.key_end, entry.is_escaped) = (key_end, is_escaped);
+        Ok(())
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
+        let end = self.length();
+        self.innermost().end = end;
         Ok(())
     }
 

@@ -167,11 +167,12 @@ impl Direct<'_, '_> {
 
     /// Goes to the section that a header names; it has no other.
     fn begin_section(&mut self) -> Option<()> {
-        let path = std::mem::take(&mut self.path);
-        (self.current, self.level) = (0, path.len());
-        let (_, last) = path.last()?;
+        // That section ends: no more entries come to it.
+        self.sections[self.current].entries.shrink_to_fit();
+        (self.current, self.level) = (0, self.path.len());
+        let (_, last) = self.path.last()?;
         let header = (*last, self.header);
-        for (key, first) in path {
+        for (key, first) in self.path.drain(..) {
             let new = self.sections.len();
             let within = &mut self.sections[self.current].within;
             self.current = *within.entry(key).or_insert(new);
@@ -221,7 +222,7 @@ impl Direct<'_, '_> {
         };
         let key = self.path.pop()?;
         entries.push(Entry {
-            above: std::mem::take(&mut self.path),
+            above: self.path.drain(..).collect(),
             value: tag(key.1),
             key,
         });
