@@ -57,10 +57,13 @@ impl Finder {
     }
 }
 
-/// How many line breaks stand before a request: to be ignored (RFC 9112 §2.2).
+/// How many bytes of line breaks stand before a request: to be ignored (RFC 9112 §2.2). A CR alone is none.
 pub(super) fn breaks(bytes: &[u8]) -> usize {
-    let is_break = |byte: &&u8| matches!(byte, b'\r' | b'\n');
-    bytes.iter().take_while(is_break).count()
+    let mut rest = bytes;
+    while let [b'\r', b'\n', behind @ ..] | [b'\n', behind @ ..] = rest {
+        rest = behind;
+    }
+    bytes.len() - rest.len()
 }
 
 /// Whether a head asks for a transfer coding that nobody here can undo: 501 (RFC 9112 §6.1). What is

@@ -110,8 +110,8 @@ impl Receiver {
             let _ = input.split_to(breaks);
             self.seen += breaks;
         }
-        // The parser is slow to say that nothing is no head.
-        if input.is_empty() {
+        // The parser is slow to say that nothing is no head. A CR may be half a line break.
+        if input.is_empty() || (!self.finder.has_begun() && **input == b"\r"[..]) {
             return (self.seen > head::MOST).then_some(Received::Refused(StatusCode::BAD_REQUEST));
         }
         let is_first = !self.finder.has_begun();

@@ -75,7 +75,7 @@ fn what_is_well_formed_is_answered_and_its_connection_goes_on() {
         true,
         [
             ("200", GET.to_owned()),
-            ("200", format!("\r\n\r\n{GET}")),
+            ("200", format!("\r\n\n\r\n{GET}")),
             ("200", "GET / HTTP/1.1\nHost: a\n\n".to_owned()),
             ("200 200", GET.repeat(2)),
             ("200", head("GET / HTTP/1.2", &[])),
@@ -245,6 +245,8 @@ fn a_head_that_is_malformed_is_refused() {
         "GET /",
         "GET  / HTTP/1.1",
         " GET / HTTP/1.1",
+        "\rGET / HTTP/1.1",
+        "\r\n\r\r\nGET / HTTP/1.1",
         "GET / HTTP/1.1 ",
         "GET / HTTP/1.1x",
         "GET / HTTP/1.",
@@ -261,6 +263,17 @@ fn a_head_that_is_malformed_is_refused() {
     ];
     let firsts = firsts.map(|first| head(first, &[]));
     all_are_refused(400, lines.into_iter().chain(firsts));
+}
+
+#[test]
+fn a_line_break_that_comes_in_halves_may_stand_before_a_request() {
+    let stand = Stand::open(&[]);
+    let (mut conn, mut other) = (stand.connect(), stand.connect());
+    conn.send(b"\r");
+    // The worker has read the one half when it answers this.
+    other.get("/");
+    conn.send(format!("\n{GET}").as_bytes());
+    assert_eq!(conn.answer().status, 200);
 }
 
 #[test]
