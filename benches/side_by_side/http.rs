@@ -138,8 +138,11 @@ impl Client {
 
     /// Sends a request without a body, `method path`.
     pub fn send(&mut self, request: &str) -> io::Result<()> {
-        let head = format!("{request} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        self.stream.write_all(head.as_bytes())
+        self.write(&format!("{request} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+    }
+
+    fn write(&mut self, bytes: &str) -> io::Result<()> {
+        self.stream.write_all(bytes.as_bytes())
     }
 
     /// Waits for the answer to what was sent.
@@ -155,6 +158,16 @@ impl Client {
     /// The body of the answer, which must be a 200.
     pub fn ask(&mut self, request: &str) -> anyhow::Result<&[u8]> {
         self.send(request).context("a request")?;
+        self.receive_ok(request)
+    }
+
+    /// As [`ask`](Self::ask), of a whole request in its bytes.
+    pub fn ask_with(&mut self, request: &str) -> anyhow::Result<&[u8]> {
+        self.write(request).context("a request")?;
+        self.receive_ok(request)
+    }
+
+    fn receive_ok(&mut self, request: &str) -> anyhow::Result<&[u8]> {
         let answer = self
             .receive()
             .with_context(|| format!("the answer to {request}"))?;

@@ -23,16 +23,7 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
     let mut costs = Pairs::default();
     for round in 0..pace.rounds.min(3) {
         for side in Side::both(round) {
-            let role = match side {
-                Side::Ours => Role::Everup {
-                    workers: WORKERS,
-                    h2c: false,
-                },
-                Side::Other => Role::Stock {
-                    workers: WORKERS,
-                    files: None,
-                },
-            };
+            let role = Role::of(side, WORKERS);
             let server = Server::start(&mut role.command()?)?;
             Client::connect(server.address)?.ask("GET /")?;
             let before = server.process.memory()?;

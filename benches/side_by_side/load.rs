@@ -134,7 +134,8 @@ impl Exchange {
         }
     }
 
-    fn bytes(&self) -> String {
+    /// What a client writes at once.
+    pub fn bytes(&self) -> String {
         let path = &self.path;
         let request = match self.body {
             None => format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"),

@@ -2,10 +2,11 @@
 //!
 //! - `-- --quick`: fewer and shorter rounds, to see within a minute that it all works; its figures
 //!   are rough.
-//! - `-- NAME`: one section only: stop, throughput, requests, idle, h2c, log, files, latency, storm,
-//!   memory, routes or settings.
+//! - `-- NAME`: one section only: stop, throughput, requests, idle, instructions, h2c, log, files,
+//!   latency, storm, memory, routes or settings.
 //!
-//! Needs nothing but the toolchain; `h2c` also needs h2load of nghttp2, and is left out without it.
+//! Needs nothing but the toolchain; `h2c` also needs h2load of nghttp2 and `instructions` valgrind:
+//! each is left out without it.
 //! Servers and the load generator are processes of their own: this
 //! program again in another role, or the program everup. Each one's CPU time and memory are thus
 //! its own, but they share the machine's cores, which is why two sides' rounds alternate and only
@@ -20,6 +21,7 @@ mod files;
 mod h2c;
 mod http;
 mod idle;
+mod instructions;
 mod latency;
 mod load;
 mod log;
@@ -60,6 +62,7 @@ enum Name {
     Throughput,
     Requests,
     Idle,
+    Instructions,
     Log,
     Files,
     H2c,
@@ -127,7 +130,7 @@ fn measure(flags: &Flags) -> ExitCode {
     }
     let pace = if flags.quick { &QUICK } else { &FULL };
     type Measure = fn(&Pace) -> anyhow::Result<Section>;
-    let sections: [(Name, &str, Measure); 12] = [
+    let sections: [(Name, &str, Measure); 13] = [
         // First: what the others leave in the machine's table of sockets slows a stop.
         (Name::Stop, "idle stop, memory at start", stop::measure),
         (Name::Throughput, "throughput", throughput::measure),
@@ -137,6 +140,11 @@ fn measure(flags: &Flags) -> ExitCode {
             requests::measure,
         ),
         (Name::Idle, "idle connections", idle::measure),
+        (
+            Name::Instructions,
+            "instructions of a request",
+            instructions::measure,
+        ),
         (Name::H2c, "throughput of HTTP/2", h2c::measure),
         (Name::Log, "a line per request", log::measure),
         (Name::Files, "files beside actix-files", files::measure),

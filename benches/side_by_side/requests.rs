@@ -83,10 +83,7 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
         None => "nginx is not installed: left out (apt-get install nginx-light)".into(),
     });
     for kind in &KINDS {
-        let stock = Role::Stock {
-            workers: WORKERS,
-            files: None,
-        };
+        let stock = Role::stock(WORKERS);
         compare(&mut section, pace, kind, "stock", kind.goal, || {
             Ok(Box::new(Server::start(&mut stock.command()?)?))
         })?;
@@ -125,10 +122,7 @@ fn compare(
     goal: f64,
     start_other: impl Fn() -> anyhow::Result<Box<dyn Measured>>,
 ) -> anyhow::Result<()> {
-    let ours = Role::Everup {
-        workers: WORKERS,
-        h2c: false,
-    };
+    let ours = Role::everup(WORKERS);
     let exchange = Exchange {
         path: kind.path.into(),
         body: kind.body,

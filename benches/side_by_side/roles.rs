@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bare,
+    figure::Side,
     load::{self, Exchange},
 };
 
@@ -67,6 +68,30 @@ pub enum Role {
 }
 
 impl Role {
+    /// An author's service, on HTTP/1.
+    pub fn everup(workers: usize) -> Self {
+        Self::Everup {
+            workers,
+            h2c: false,
+        }
+    }
+
+    /// The same on actix-web's own server, without files.
+    pub fn stock(workers: usize) -> Self {
+        Self::Stock {
+            workers,
+            files: None,
+        }
+    }
+
+    /// Both, where they are compared: ours, and stock.
+    pub fn of(side: Side, workers: usize) -> Self {
+        match side {
+            Side::Ours => Self::everup(workers),
+            Side::Other => Self::stock(workers),
+        }
+    }
+
     /// The role that this process was started in.
     pub fn of_this_process() -> Option<Self> {
         let is_in_role = env::args().nth(1).is_some_and(|first| first == ROLE);

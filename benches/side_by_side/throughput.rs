@@ -18,16 +18,7 @@ pub fn measure(pace: &Pace) -> anyhow::Result<Section> {
     let mut own_costs = Values::default();
     for round in 0..pace.rounds {
         for side in Side::both(round) {
-            let role = match side {
-                Side::Ours => Role::Everup {
-                    workers: WORKERS,
-                    h2c: false,
-                },
-                Side::Other => Role::Stock {
-                    workers: WORKERS,
-                    files: None,
-                },
-            };
+            let role = Role::of(side, WORKERS);
             // A new process each round: where its memory lies is a matter of luck.
             let server = Server::start(&mut role.command()?)?;
             let load = Load::start(&server, CLIENTS, None)?;
