@@ -73,7 +73,9 @@ fn put_status(to: &mut BytesMut, status: StatusCode, reason: &str) {
 }
 
 fn put_length(to: &mut BytesMut, length: u64) {
-    write!(to, "content-length: {length}\r\n").expect("memory takes all that is written");
+    to.extend_from_slice(b"content-length: ");
+    to.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+    to.extend_from_slice(b"\r\n");
 }
 
 /// What is left to be written of a response's body.

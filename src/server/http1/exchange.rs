@@ -70,7 +70,7 @@ where
         conn: conn.clone(),
         ticket: Some(ticket),
     };
-    let exchange = Exchange {
+    let mut exchange = Exchange {
         wire,
         inflow,
         asked,
@@ -78,7 +78,10 @@ where
         entry,
     };
     let handling = track.handle(request, &conn, &pin, limits);
-    exchange.run(handling, config).await
+    match exchange.respond(handling, config).await? {
+        Next::Request => exchange.drain().await,
+        next => Ok(next),
+    }
 }
 
 /// One request and its answer.
@@ -92,45 +95,41 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn run<F, B>(mut self, handling: Handling<F>, config: &ServiceConfig) -> io::Result<Next>
+    /// Drives the handler, and sends what it responds.
+    async fn respond<F, B>(
+        &mut self,
+        handling: Handling<F>,
+        config: &ServiceConfig,
+    ) -> io::Result<Next>
     where
         F: Future<Output = Result<ServiceResponse<B>, actix_web::Error>>,
         B: MessageBody + 'static,
     {
-        let (next, is_whole) = {
-            let mut handling = pin!(handling);
-            let handled = poll_fn(|cx| {
-                loop {
-                    if let Poll::Ready(handled) = handling.as_mut().poll(cx) {
-                        return Poll::Ready(io::Result::Ok(handled));
-                    }
-                    if !self.poll_meanwhile(cx)? {
-                        return Poll::Pending;
-                    }
+        let mut handling = pin!(handling);
+        let handled = poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(handled) = handling.as_mut().poll(cx) {
+                    return Poll::Ready(io::Result::Ok(handled));
                 }
-            });
-            let Handled {
-                response,
-                is_broken,
-            } = handled.await?;
-            let (head, body) = self.final_response(response).into_parts();
-            let (next, frames) = self.begin(head.head(), body.size(), is_broken, config);
-            drop(head);
-            (next, self.send(pin!(body), frames).await?)
-        };
-        let Some(ticket) = self.entry.ticket.take() else {
-            return Ok(Next::Cut);
-        };
-        if !is_whole {
-            self.entry.ticket = Some(ticket);
+                if !self.poll_meanwhile(cx)? {
+                    return Poll::Pending;
+                }
+            }
+        });
+        let Handled {
+            response,
+            is_broken,
+        } = handled.await?;
+        let (head, body) = self.final_response(response).into_parts();
+        let (next, frames) = self.begin(head.head(), body.size(), is_broken, config);
+        drop(head);
+        if !self.send(pin!(body), frames).await? {
             poll_fn(|cx| self.wire.poll_flush(cx)).await?;
             return Ok(Next::Cut);
         }
+        let ticket = self.entry.ticket.take().expect("it is taken only here");
         self.wire.encoded(ticket);
-        match next {
-            Next::Request => self.drain().await,
-            next => Ok(next),
-        }
+        Ok(next)
     }
 
     /// While the handler or the response's body waits: sends what there is, and feeds the request's
@@ -272,7 +271,7 @@ impl Exchange<'_> {
     }
 
     /// Reads away what nobody has read of the request's body.
-    async fn drain(mut self) -> io::Result<Next> {
+    async fn drain(&mut self) -> io::Result<Next> {
         if matches!(self.inflow, Inflow::Done) {
             return Ok(Next::Request);
         }

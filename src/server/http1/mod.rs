@@ -46,12 +46,12 @@ where
     B: MessageBody + 'static,
 {
     let conn = io.conn().clone();
-    let wire = Wire::new(conn, io.into_held());
+    let mut wire = Wire::new(conn, io.into_held());
     if track.is_ready().await.is_err() {
         log::error!(target: "everup::http", "connection ended: a middleware is not ready");
         return;
     }
-    if let Err(error) = answer_all(track, config, wire).await {
+    if let Err(error) = answer_all(track, config, &mut wire).await {
         log::debug!(target: "everup::http", "connection ended: {error}");
     }
 }
@@ -59,7 +59,7 @@ where
 async fn answer_all<S, B>(
     track: &Rc<Track<S>>,
     config: &ServiceConfig,
-    mut wire: Wire,
+    wire: &mut Wire,
 ) -> io::Result<()>
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
@@ -68,14 +68,14 @@ where
     let mut receiver = Receiver::new(config);
     let mut batch = 0;
     loop {
-        let received = poll_fn(|cx| receiver.poll_next(&mut wire, cx)).await?;
+        let received = poll_fn(|cx| receiver.poll_next(wire, cx)).await?;
         let next = match received {
             Received::Request { request, asked } => {
-                exchange::answer(track, config, &mut wire, request, asked).await?
+                exchange::answer(track, config, wire, request, asked).await?
             }
             Received::Nothing => Next::Close,
             Received::Refused(status) => {
-                refuse(&mut wire, config, status);
+                refuse(wire, config, status);
                 Next::Close
             }
         };
