@@ -133,7 +133,8 @@ where
                     let app = apps.at(At::of(io.conn())).await;
                     match protocol {
                         Protocol::Http1 => http1::serve(&app.track, &config, io).await,
-                        Protocol::Http2 => app.http2.serve(io).await,
+                        // Boxed: a connection of HTTP/1 does not pay for its room.
+                        Protocol::Http2 => Box::pin(app.http2.serve(io)).await,
                     }
                 })
             };

@@ -28,7 +28,8 @@ pub(crate) fn drive(
         let mut clock = Clock::new(sleep);
         let conn = &open.conn;
         while let Turn::Moves = poll_fn(|cx| poll(conn, &mut serving, &mut clock, cx)).await {
-            let mut passing = pin!(conn.pass_on());
+            // Boxed: most connections never pass on, and need no room for it.
+            let mut passing = Box::pin(conn.pass_on());
             let passed = poll_fn(|cx| {
                 remember(&conn.waker, cx.waker());
                 match conn.cut.get() {

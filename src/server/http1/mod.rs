@@ -71,7 +71,8 @@ where
         let received = poll_fn(|cx| receiver.poll_next(wire, cx)).await?;
         let next = match received {
             Received::Request { request, asked } => {
-                exchange::answer(track, config, wire, request, asked).await?
+                // Boxed: an idle connection does not pay for the room that an answer needs.
+                Box::pin(exchange::answer(track, config, wire, request, asked)).await?
             }
             Received::Nothing => Next::Close,
             Received::Refused(status) => {
