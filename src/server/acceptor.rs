@@ -18,8 +18,9 @@ use super::{
     connection::{self, Conn},
     hub::Hub,
     origin::Origin,
-    serve::{Serve, Speaks},
+    serve::Serve,
     share::{Accepted, Queue, Share, is_clients_fault, is_shut},
+    speaks::Speaks,
 };
 use crate::config::{Generation, Slot};
 

@@ -22,11 +22,11 @@ use actix_http::{Method, StatusCode, Uri, uri::Scheme};
 use super::{
     books::{AccountId, End, Received, Ticket},
     hub::{Hub, Standing},
-    io::Stream,
     misconduct::Misconduct,
     origin::Origin,
     pace::Pace,
     refused::Refusal,
+    stream::Stream,
 };
 use crate::telemetry::{Event, emit};
 

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::serve::Speaks;
+use super::speaks::Speaks;
 use crate::config::Generation;
 
 /// Shared by a listener, its shares and its connections.

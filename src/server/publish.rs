@@ -25,8 +25,8 @@ use super::{
     listener::Listener,
     passage::{Arrival, Passage, Passenger},
     pulse::Deadline,
-    serve::Speaks,
     share::Share,
+    speaks::Speaks,
     worker::{Adopt, LetGo, Retire, Worker},
 };
 use crate::{

@@ -9,72 +9,23 @@ use actix_web::{
     dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse},
 };
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
-use rustls::ServerConfig;
 
 use super::{
     apps::{Apps, At},
     connection::Conn,
     http1, http2,
     hub::Hub,
-    io::{Io, Protocol, Stream},
+    io::Io,
     request::Track,
-    socket::Socket,
+    speaks::Opening,
+    stream::Protocol,
 };
-use crate::config::{Generation, Slot};
+use crate::config::Slot;
 
 /// Serves one connection after another.
 pub(crate) trait Serve {
     /// Resolves when the connection is at its end.
     fn serve(&self, conn: Rc<Conn>, opening: Opening) -> LocalBoxFuture<'static, ()>;
-}
-
-/// What the connections of a listener may speak.
-#[derive(Clone)]
-pub(crate) enum Speaks {
-    Http1,
-    /// HTTP/1, or HTTP/2 by prior knowledge: its first bytes tell.
-    Either,
-    /// The same within TLS, whose handshake tells.
-    Tls(Arc<ServerConfig>),
-}
-
-impl Speaks {
-    /// On the listener of this name.
-    pub(crate) fn on(generation: &Generation, listener: &str) -> Self {
-        if let Some(config) = generation.certificates.of(listener) {
-            return Self::Tls(config);
-        }
-        match generation.server.listeners.get(listener) {
-            Some(listener) if listener.h2c => Self::Either,
-            _ => Self::Http1,
-        }
-    }
-
-    /// On a connection that was accepted where there was no TLS.
-    pub(crate) fn in_the_clear(self) -> Self {
-        match self {
-            // What was spoken there is not known here.
-            Self::Tls(_) => Self::Either,
-            other => other,
-        }
-    }
-
-    /// A connection's stream, and how it is known what is spoken on it.
-    pub(crate) fn begin(self, socket: Socket) -> (Stream, Opening) {
-        match self {
-            Self::Http1 => (Stream::Plain(socket), Opening::Http1),
-            Self::Either => (Stream::Plain(socket), Opening::Sniff),
-            Self::Tls(config) => (Stream::tls(socket, config), Opening::Handshake),
-        }
-    }
-}
-
-/// How it is known what a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Opening {
-    Http1,
-    Sniff,
-    Handshake,
 }
 
 /// Makes a worker's [`Serve`], on the worker's thread. `None` where the App cannot be made.

@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
 
-use super::{io::Protocol, socket::Socket};
+use super::{socket::Socket, stream::Protocol};
 
 /// The names of what is spoken behind a handshake, the preferred one first (RFC 7301). Whoever names
 /// none speaks HTTP/1.

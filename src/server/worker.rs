@@ -25,8 +25,9 @@ use super::{
     passage::{Arrival, Passage},
     pulse::Pulse,
     readiness::Readiness,
-    serve::{NewServe, Speaks},
+    serve::NewServe,
     share::{Share, accepted_elsewhere},
+    speaks::Speaks,
     threads::{Thread, Threads},
 };
 use crate::{

@@ -11,9 +11,9 @@ use tokio::io::ReadBuf;
 
 use super::{Conn, Phase};
 use crate::server::{
-    io::{Protocol, Stream},
     pace::Pace,
     refused::Refusal,
+    stream::{Protocol, Stream},
 };
 
 /// How long a closed connection's late bytes are read away, at the most.

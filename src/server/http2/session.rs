@@ -19,8 +19,8 @@ use super::{
 use crate::server::{
     books::{End, Ticket},
     connection::Conn,
-    io::PREFACE,
     misconduct::Misconduct,
+    stream::PREFACE,
 };
 
 /// One connection that speaks HTTP/2.
