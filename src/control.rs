@@ -12,7 +12,8 @@ use crate::{
         Attempt, ConfigActor, Consult, Consulted, End, Errand, NotUpgraded, Recall, Reload,
         ReopenLogs, Review, Trigger, TriggerKind, Upgrade, Upgraded,
     },
-    server::{Inspect, Inspection, Readiness, Receive, ServerActor, State, Stop, Urge},
+    http::Readiness,
+    server::{Inspect, Inspection, Receive, ServerActor, State, Stop, Urge},
     settings::Diagnostic,
     upgrade::PassedConnections,
 };
@@ -246,10 +247,7 @@ mod tests {
     use actix::{Actor as _, AsyncContext as _, Context};
 
     use super::*;
-    use crate::{
-        server::{NewServer, Pulse},
-        telemetry::LogHandle,
-    };
+    use crate::{http::Pulse, server::NewServer, telemetry::LogHandle};
 
     /// The service of a ConfigActor that falls over when `dies` says so.
     fn stopped_with(dies: impl FnOnce(&Control, Context<ConfigActor>)) {

@@ -29,14 +29,13 @@ use tokio::{
 use crate::{
     admin, cli,
     config::{
-        AnySettings, Author, ConfigActor, Errand, Failed, NewConfig, Outcome, Reaper, Trigger,
-        TriggerKind,
+        AnySettings, Author, ConfigActor, Errand, Failed, NewConfig, Outcome, Trigger, TriggerKind,
     },
     control::{Control, StopMode},
-    server::{
-        Activation, Deadline, DrainReport, Failure, NewServe, NewServer, Pulse, Readiness,
-        ServerActor, Threads, Upgrades, Urge, new_serve,
-    },
+    generation::Reaper,
+    http::{Deadline, NewServe, Pulse, Readiness, new_serve},
+    net::Activation,
+    server::{DrainReport, Failure, NewServer, ServerActor, Threads, Upgrades, Urge},
     settings::{
         Baseline, Build, Diagnostic, Fault, Findings, Loaded, NotLoaded, Settings, Sources, load,
         schema, unreadable_file,

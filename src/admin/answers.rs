@@ -16,7 +16,8 @@ use crate::{
         Condition, Consulted, Errand, Outcome, Refused, SharedSettings, Trigger, TriggerKind,
     },
     control::{Control, Stopped},
-    server::{self, Client, State, Urge},
+    http::{self, Client},
+    server::{State, Urge},
 };
 
 #[derive(Serialize)]
@@ -154,7 +155,7 @@ async fn written(
 ) -> actix_web::Result<HttpResponse> {
     let value = Arc::new(value);
     let shared = value.clone();
-    let text = match server::block(move || serde_json::to_vec(&*shared)).await {
+    let text = match http::block(move || serde_json::to_vec(&*shared)).await {
         Ok(text) => text?,
         Err(_) => serde_json::to_vec(&*value)?,
     };

@@ -21,8 +21,8 @@ use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::{LIVEZ, READYZ, answers};
 use crate::{
-    config::Access,
-    server::{Client, client, pinned},
+    generation::Access,
+    http::{Client, client, pinned},
 };
 
 /// Bytes that a request's body may have: no endpoint reads any.

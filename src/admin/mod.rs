@@ -16,12 +16,12 @@ use actix_web::{
 
 use crate::{
     control::Control,
-    server::{self, NewServe},
+    http::{self, NewServe},
 };
 
 /// Serves the admin API of the service that `control` drives.
 pub(crate) fn new_serve(control: Control) -> NewServe {
-    server::new_serve(move || {
+    http::new_serve(move || {
         App::new()
             .app_data(web::Data::new(control.clone()))
             .app_data(answers::query_errors())

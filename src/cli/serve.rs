@@ -12,7 +12,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{args::Serve, diagnostics, exit, pid_file::PidFile};
 use crate::{
-    server::{Activation, Upgrades},
+    net::Activation,
+    server::Upgrades,
     service::{Launched, Ours},
     settings::{Diagnostic, Fault, Sources, Written, absolute, reason},
     systemd::Notifier,

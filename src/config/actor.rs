@@ -18,7 +18,6 @@ use super::{
     attempts::{Asked, Attempts, Basis, Errand, Order},
     background::Loader,
     content::Task,
-    generation::Reaper,
     handover::Upgrading,
     history::History,
     messages::{End, Reload, ReopenLogs},
@@ -28,7 +27,10 @@ use super::{
     watch::Watched,
 };
 use crate::{
-    server::{Activation, NewServe, Publish, Pulse, Readiness, ServerActor, Threads},
+    generation::Reaper,
+    http::{NewServe, Pulse, Readiness},
+    net::Activation,
+    server::{Publish, ServerActor, Threads},
     settings::{Changes, Diagnostic, Fault, Shadowed, Sources},
     telemetry::{Event, LogHandle, emit},
     upgrade::Inheritance,

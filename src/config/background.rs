@@ -15,7 +15,8 @@ use std::{
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
-    server::Deadline,
+    generation::let_requests_go_first,
+    http::Deadline,
     settings::{Diagnostic, Fault},
 };
 
@@ -60,16 +61,6 @@ pub(super) async fn bounded<T: Send + 'static>(
             })),
         }),
     }
-}
-
-/// How much less than a worker's is the claim of a thread that reads settings or frees them
-/// (nice(2)): on a busy machine a large reload takes longer, and holds up no request.
-const NICE: i32 = 10;
-
-/// Lets requests go first from here on, before this thread's work.
-pub(super) fn let_requests_go_first() {
-    // Refused where a limit of the system forbids it: then it competes.
-    let _ = rustix::process::setpriority_process(None, NICE);
 }
 
 /// What our own work may claim of the machine.

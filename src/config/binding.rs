@@ -8,7 +8,7 @@ use std::{io, sync::Arc};
 
 use super::prepare::Job;
 use crate::{
-    server::{Access, Activation, LentPort, Listener},
+    net::{Access, Activation, LentPort, Listener},
     settings::{
         Address, Admin, Diagnostic, Effective, Fault, Server, Sources, Written, first, reason,
     },

@@ -7,21 +7,21 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 
 use super::{
-    access::Token,
     attempt::Took,
     background::{Claim, Loader, bounded},
-    certificates::Certificates,
     comparison::compare,
-    generation::{Insides, Reaped, Reaper},
     load::{Found, load, load_again},
     prepare::{AnySettings, AnyState, Author, Failed, Job, Prepared, Rejected, START_TIMEOUT},
     rollback::RolledBack,
     watch::named,
 };
-use crate::server::Deadline;
-use crate::settings::{
-    Baseline, Build, Changes, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles, Recipe,
-    Shadowed, Sources, first, found_by_build, shadowed, warned_by_build,
+use crate::{
+    generation::{Certificates, Insides, Reaped, Reaper, Token},
+    http::Deadline,
+    settings::{
+        Baseline, Build, Changes, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles, Recipe,
+        Shadowed, Sources, first, found_by_build, shadowed, warned_by_build,
+    },
 };
 
 /// everup's own tables as they were read, and all that is known of every setting.

@@ -90,11 +90,11 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::super::{
+    use super::*;
+    use crate::config::{
         attempt::{Confirmations, Outcome},
         trigger::{Trigger, TriggerKind},
     };
-    use super::*;
     use crate::{
         settings::{Baseline, Change, Sources, load},
         site::Site,

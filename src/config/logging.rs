@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::background::{Claim, Loader, Undone, bounded};
 use crate::{
-    server::Deadline,
+    http::Deadline,
     settings::{Fault, Loaded, Sources, Written, absolute, reason},
     telemetry::{LogHandle, OpenedLog},
 };

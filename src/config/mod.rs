@@ -4,17 +4,14 @@
 //! `load`, `content`, `prepare` and `start`, `generation` (what a request sees), `attempt` (the record),
 //! `trigger` (who asked), `history`, `handover`, `watch`.
 
-mod access;
 mod actor;
 mod attempt;
 mod attempts;
 mod background;
 mod binding;
-mod certificates;
 mod comparison;
 mod content;
 mod descriptors;
-mod generation;
 mod handover;
 mod history;
 mod inquiries;
@@ -24,20 +21,17 @@ mod messages;
 #[cfg(test)]
 mod model;
 mod open;
-mod pem;
 mod prepare;
 mod rollback;
 mod trigger;
 mod watch;
 
-pub(crate) use access::Access;
 pub(crate) use actor::{ConfigActor, NewConfig};
 pub use attempt::{Attempt, Confirmations, Outcome, Refused};
 pub(crate) use attempt::{errors, to_the_millisecond};
 pub(crate) use attempts::{Condition, Errand};
 pub(crate) use content::{SharedSettings, rehearse};
 pub(crate) use descriptors::leaves_reserve;
-pub(crate) use generation::{Generation, Pin, Reaper, Slot, Stamp};
 pub(crate) use handover::Upgrade;
 pub use handover::{NotUpgraded, Upgraded};
 pub(crate) use messages::{Consult, Consulted, End, Recall, Reload, ReopenLogs, Review};

@@ -12,11 +12,13 @@ use tokio::sync::watch;
 use super::{
     binding::{Bound, Opening, key_of},
     descriptors::{Budget, Room},
-    generation::Generation,
     prepare::{AdminServer, Job, Snapshot},
 };
 use crate::{
-    server::{Crowd, Intake, Listener, Move, NOWHERE, NewWorker, Share, Speaks, Times, Worker},
+    generation::Generation,
+    http::{Crowd, NOWHERE, Times},
+    net::{Listener, Share, Speaks},
+    server::{Intake, Move, NewWorker, Worker},
     settings::{Diagnostic, Effective, Fault, Loaded, Server, reason},
     telemetry::AccessSource,
 };

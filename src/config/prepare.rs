@@ -19,14 +19,16 @@ use super::{
     binding::key_of,
     content::{Content, Made, SharedSettings, Task, make},
     descriptors::Budget,
-    generation::{Generation, Reaper},
     logging::open_log,
     open::{Opened, open},
     rollback::RolledBack,
     watch::{Watched, Watching, open_watch, watch_too},
 };
 use crate::{
-    server::{Activation, Deadline, Intake, Listener, NewServe, Pulse, Readiness, Threads, Worker},
+    generation::{Generation, Reaper},
+    http::{Deadline, NewServe, Pulse, Readiness},
+    net::{Activation, Listener},
+    server::{Intake, Threads, Worker},
     settings::{
         Baseline, Build, Change, Changes, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded,
         Shadowed, Sources,

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeSet, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::server::{Client, command};
+use crate::http::{Client, command};
 
 /// What asked for an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

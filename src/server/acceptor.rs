@@ -14,15 +14,11 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{
-    connection::{self, Conn},
-    hub::Hub,
-    origin::Origin,
-    serve::Serve,
-    share::{Accepted, Queue, Share, is_clients_fault, is_shut},
-    speaks::Speaks,
+use crate::{
+    generation::{Generation, Slot},
+    http::{Conn, Hub, Serve, connection},
+    net::{Accepted, Origin, Queue, Share, Speaks, is_clients_fault, is_shut},
 };
-use crate::config::{Generation, Slot};
 
 /// How long a worker waits before it accepts again where the system had nothing left to give, if
 /// no connection ends meanwhile.

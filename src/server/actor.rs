@@ -17,18 +17,15 @@ use actix::{Actor, AsyncContext as _, Context};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    books::{Account, Requests},
     drain::Drain,
     handover::{Resident, Upgrades},
-    listener::Listener,
-    passage::{Passage, Passenger},
-    pulse::{Pulse, Suspension, TICK},
-    readiness::Readiness,
     stopping::DrainReport,
     worker::{CatchUp, Worker},
 };
 use crate::{
     config::{AdminServer, Snapshot},
+    http::{Account, Passage, Passenger, Pulse, Readiness, Requests, Suspension, TICK},
+    net::Listener,
     telemetry::{AccessLog, Event, emit},
     upgrade::Inheritance,
 };

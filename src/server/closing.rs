@@ -6,11 +6,10 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::select_ok;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{
-    handshakes,
-    listener::Listener,
-    pulse::Deadline,
-    worker::{CloseListeners, Worker},
+use super::worker::{CloseListeners, Worker};
+use crate::{
+    http::Deadline,
+    net::{Listener, handshakes},
 };
 
 /// How long handshakes under way are waited for, at the most: SYN-ACKs that nobody answers any more are

@@ -20,15 +20,14 @@ use tokio::{
 };
 
 use super::{
-    activation::Activation,
     actor::ServerActor,
     drain::Phase,
-    listener::Listener,
-    passage::{Arrival, Passage},
     worker::{self, Delay, LetGo, Worker},
 };
 use crate::{
     config::{Attempt, NotUpgraded, Snapshot},
+    http::{Arrival, Passage},
+    net::{Activation, Listener},
     systemd::Notifier,
     upgrade::{self, Estate, PassedConnections, Program, Successor},
 };
@@ -284,7 +283,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        server::{NewServer, Pulse, Readiness},
+        http::{Pulse, Readiness},
+        server::NewServer,
         telemetry::LogHandle,
     };
 

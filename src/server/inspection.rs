@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use super::{
     actor::{ServerActor, sum, totals},
-    books::Requests,
     drain::Phase,
-    refused::RefusedRequests,
 };
+use crate::http::{RefusedRequests, Requests};
 
 /// Tell how the service fares.
 #[derive(Message)]

@@ -19,18 +19,14 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     actor::ServerActor,
-    books,
     closing::{HANDSHAKES, empty, handshakes_end},
     drain::Phase,
-    listener::Listener,
-    passage::{Arrival, Passage, Passenger},
-    pulse::Deadline,
-    share::Share,
-    speaks::Speaks,
     worker::{Adopt, LetGo, Retire, Worker},
 };
 use crate::{
     config::{Confirmations, Snapshot},
+    http::{Arrival, Deadline, Passage, Passenger, books},
+    net::{Listener, Share, Speaks},
     telemetry::{Event, emit},
 };
 

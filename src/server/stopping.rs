@@ -11,12 +11,14 @@ use tokio::time::timeout;
 
 use super::{
     actor::{ServerActor, totals},
-    books::Requests,
     closing::{HANDSHAKES, empty, handshakes_end},
     drain::{self, Phase, Step, Urge},
     worker::{self, CloseListeners, Cut, Delay, Worker},
 };
-use crate::telemetry::{Access, Event, emit};
+use crate::{
+    http::Requests,
+    telemetry::{Access, Event, emit},
+};
 
 /// End the service. From the ConfigActor, which begins no reload any more.
 #[derive(Message)]

@@ -20,18 +20,14 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 
 use super::{
     acceptor::Acceptor,
-    books::{Books, Victim},
-    hub::{Crowd, Farewell, Hub, Times},
-    passage::{Arrival, Passage},
-    pulse::Pulse,
-    readiness::Readiness,
-    serve::NewServe,
-    share::{Share, accepted_elsewhere},
-    speaks::Speaks,
     threads::{Thread, Threads},
 };
 use crate::{
-    config::{Generation, Slot},
+    generation::{Generation, Slot},
+    http::{
+        Arrival, Books, Crowd, Farewell, Hub, NewServe, Passage, Pulse, Readiness, Times, Victim,
+    },
+    net::{Share, Speaks, accepted_elsewhere},
     telemetry::AccessSource,
 };
 

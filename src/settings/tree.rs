@@ -297,8 +297,8 @@ impl Merge<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layer;
     use super::*;
+    use crate::settings::layer;
 
     fn tree(texts: &[&str]) -> Tree {
         let mut sources = Vec::new();

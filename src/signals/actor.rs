@@ -13,7 +13,8 @@ use super::{
 use crate::{
     config::{Errand, Trigger, TriggerKind},
     control::Control,
-    server::{Urge, command},
+    http::command,
+    server::Urge,
     telemetry::{Event, emit},
 };
 

@@ -21,7 +21,7 @@ use super::{
     by_extension,
     conditions::{Asked, Validators},
 };
-use crate::server::{self, Ahead, Leave};
+use crate::http::{self, Ahead, Leave};
 
 /// A file that is open.
 pub(super) struct OpenFile {
@@ -57,7 +57,7 @@ const CONDITIONS: [header::HeaderName; 5] = [
 pub(super) fn reads(request: &HttpRequest) -> Reads {
     let is_conditional = |name| request.headers().contains_key(name);
     let is_whole = request.method() == Method::GET && !CONDITIONS.iter().any(is_conditional);
-    if is_whole && server::may_read_ahead(request, PIECE as usize) {
+    if is_whole && http::may_read_ahead(request, PIECE as usize) {
         Reads::Whole
     } else {
         Reads::Unclear
@@ -125,7 +125,7 @@ impl OpenFile {
             Some(whole) if whole.len() as u64 == length => response.body(whole),
             first => {
                 let size = sent.end - sent.start;
-                let ahead = server::ahead(request);
+                let ahead = http::ahead(request);
                 let pieces = Box::pin(pieces(first, (self.file, leave), sent, ahead));
                 response.body(SizedStream::new(size, pieces))
             }
@@ -152,7 +152,7 @@ fn pieces(
             ahead.begins_to_read(PIECE.min(end - at) as usize);
         }
         let shared = file.clone();
-        let piece = match server::block(move || piece(&shared, at, end - at)).await {
+        let piece = match http::block(move || piece(&shared, at, end - at)).await {
             Ok(piece) => piece?,
             // Without a thread the worker reads it: an answer that has begun is not broken off.
             Err(_) => piece(&file, at, end - at)?,

@@ -23,7 +23,7 @@ use super::{
     throttle::Throttle,
 };
 use crate::{
-    server::{self, OpenFiles},
+    http::{self, OpenFiles},
     settings::{Build, may_be_settings, reason},
 };
 
@@ -150,7 +150,7 @@ impl Files {
         let (root, asked) = (Arc::clone(&self.root), name.clone());
         let reads = file::reads(request);
         // A disk may be slow, a network's file system may hang: not with the worker.
-        let opened = server::block(move || beneath::look(&root, name, reads)).await;
+        let opened = http::block(move || beneath::look(&root, name, reads)).await;
         match opened.unwrap_or(Opened::Busy) {
             Opened::File(file) => file.response(request, leave.flatten()),
             Opened::Directory if !in_directory => to_directory(request),

@@ -27,12 +27,13 @@ use actix_web::{
     http::{Method, StatusCode, header},
 };
 
-use self::{route::Action, table::Found};
 pub use self::{
     schema::{Respond, Route, Site},
     table::Table,
 };
-use crate::Live;
+use crate::http::Live;
+use route::Action;
+use table::Found;
 
 /// Answers every request of the program.
 pub async fn answer(request: HttpRequest, table: Live<Table>) -> HttpResponse {

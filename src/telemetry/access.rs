@@ -24,7 +24,7 @@ use super::{
     sink::{CHUNK, Sink},
 };
 use crate::{
-    server::{Refusal, Victim},
+    http::{Refusal, Victim},
     settings::LogFormat,
 };
 

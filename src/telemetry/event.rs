@@ -7,7 +7,9 @@ use log::{Level, Record};
 use super::line;
 use crate::{
     config::{Attempt, NotUpgraded, Outcome, Snapshot, Upgraded},
-    server::{DrainReport, Failure, Listener, Misconduct, Requests, Step, Victim},
+    http::{Misconduct, Requests, Victim},
+    net::Listener,
+    server::{DrainReport, Failure, Step},
     settings::{Diagnostic, LogFormat},
 };
 

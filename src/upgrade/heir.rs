@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     config::{Attempt, Trigger},
-    server::{Bequest, Passenger},
+    http::Passenger,
+    net::Bequest,
 };
 
 /// All that passes to the new process.

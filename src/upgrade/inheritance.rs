@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     config::{Attempt, Trigger, leaves_reserve},
-    server::{Access, Activation, Arrival, Bequest, LentPort, Listener, Origin},
+    http::Arrival,
+    net::{Access, Activation, Bequest, LentPort, Listener, Origin},
     settings::{Address, Diagnostic},
 };
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Attempt, Trigger},
-    server::Bequest,
+    net::Bequest,
 };
 
 /// The version of these messages.

@@ -12,20 +12,19 @@ use std::{
     time::Duration,
 };
 
-use watcher::{Changed, NotWatched, Watcher};
-
 use super::{
     background::{Claim, Undone, bounded},
     content::Content,
-    generation::Reaped,
     prepare::Job,
     rollback::RolledBack,
 };
 use crate::{
-    server::Deadline,
+    generation::Reaped,
+    http::Deadline,
     settings::{Effective, ReadFiles},
     telemetry::{Event, emit},
 };
+use watcher::{Changed, NotWatched, Watcher};
 
 /// What is watched for the generation that is served, where anything is.
 pub(crate) type Watched = Option<Watching>;

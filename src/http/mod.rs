@@ -1,0 +1,46 @@
+//! One connection: what is spoken on it, its requests and their answers, its times, and the books.
+//!
+//! Asked by a worker to serve what it accepted ([`Serve`]). Answers each request by the App of its
+//! generation, and enters in the books what became of it.
+
+mod apps;
+mod blocking;
+mod body;
+pub(crate) mod books;
+mod client;
+mod clock;
+pub(crate) mod connection;
+mod extract;
+mod http1;
+mod http2;
+mod hub;
+mod io;
+mod misconduct;
+mod open_files;
+mod pace;
+mod passage;
+mod probes;
+mod pulse;
+mod readiness;
+mod refused;
+mod request;
+mod serve;
+
+pub(crate) use apps::NOWHERE;
+pub(crate) use blocking::block;
+pub use books::Requests;
+pub(crate) use books::{Account, Books, Victim};
+pub(crate) use client::{Client, client, command};
+pub(crate) use connection::Conn;
+pub(crate) use extract::pinned;
+pub use extract::{Lifecycle, Live, Shared};
+pub(crate) use http2::{Ahead, ahead, may_read_ahead};
+pub(crate) use hub::{Crowd, Farewell, Hub, Times};
+pub(crate) use misconduct::Misconduct;
+pub(crate) use open_files::{Leave, OpenFiles};
+pub(crate) use passage::{Arrival, Passage, Passenger};
+pub(crate) use pulse::{Deadline, Pulse, Suspension, TICK};
+pub(crate) use readiness::Readiness;
+pub(crate) use refused::Refusal;
+pub use refused::RefusedRequests;
+pub(crate) use serve::{NewServe, Serve, new_serve};
