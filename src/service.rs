@@ -35,13 +35,13 @@ use crate::{
     generation::Reaper,
     http::{Deadline, NewServe, Pulse, Readiness, new_serve},
     net::Activation,
-    server::{DrainReport, Failure, NewServer, ServerActor, Threads, Upgrades, Urge},
+    server::{DrainReport, Failure, NewServer, ServerActor, ServerEvent, Threads, Upgrades, Urge},
     settings::{
         Baseline, Build, Diagnostic, Fault, Findings, Loaded, NotLoaded, Settings, Sources, load,
         schema, unreadable_file,
     },
     signals::{SignalActor, Signals},
-    telemetry::{Event, LogHandle, emit},
+    telemetry::{LogHandle, emit},
     upgrade::{Inheritance, PassedOn},
     watch::WatchActor,
 };
@@ -436,7 +436,7 @@ async fn end_after_failure(
         _ = has_ended => {}
         failure = failures.recv() => {
             if let Some(failure) = failure {
-                emit(&Event::Failed(failure));
+                emit(&ServerEvent::Failed(failure));
                 control.end(Urge::Graceful, Trigger::new(TriggerKind::Control), true);
             }
         }

@@ -13,11 +13,11 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use super::{args::Serve, diagnostics, exit, pid_file::PidFile};
 use crate::{
     net::Activation,
-    server::Upgrades,
+    server::{ServerEvent, Upgrades},
     service::{Launched, Ours},
     settings::{Diagnostic, Fault, Sources, Written, absolute, reason},
     systemd::Notifier,
-    telemetry::{Event, LogHandle, emit},
+    telemetry::{LogHandle, emit},
     upgrade::{Inheritance, Program},
 };
 
@@ -52,7 +52,7 @@ pub(super) fn serve(
     let path = command.pid_file.as_deref();
     let path = path.map(|path| sources.written(Written::Runtime, path));
     let failed = |errors: &[Diagnostic]| {
-        emit(&Event::CannotStart);
+        emit(&ServerEvent::CannotStart);
         diagnostics::say(log, errors);
         exit::of_errors(errors)
     };

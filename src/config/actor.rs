@@ -4,6 +4,7 @@
 //! Takes what `messages` says. Sends [`Publish`] and [`Stop`](crate::server::Stop) to the
 //! ServerActor, the one address that it knows.
 
+use super::events::ConfigEvent;
 use std::{sync::Arc, time::Instant};
 
 use actix::{
@@ -30,9 +31,9 @@ use crate::{
     generation::Reaper,
     http::{NewServe, Pulse, Readiness},
     net::Activation,
-    server::{Publish, ServerActor, Threads},
+    server::{Publish, ServerActor, ServerEvent, Threads},
     settings::{Changes, Diagnostic, Fault, Shadowed, Sources},
-    telemetry::{Event, LogHandle, emit},
+    telemetry::{LogHandle, emit},
     upgrade::Inheritance,
 };
 
@@ -319,7 +320,7 @@ impl ConfigActor {
         let is_new = before.is_none_or(|before| most(before) != (asked, given));
         if given < asked as usize && is_new {
             let limit = current.snapshot.budget.limit();
-            emit(&Event::Capped {
+            emit(&ServerEvent::Capped {
                 given,
                 asked,
                 limit,
@@ -329,9 +330,9 @@ impl ConfigActor {
         if before.is_none() {
             let unused = self.new.activation.unused(&current.snapshot.listeners);
             if !unused.is_empty() {
-                emit(&Event::SocketsUnused(&unused));
+                emit(&ServerEvent::SocketsUnused(&unused));
             }
-            emit(&Event::Serving(&current.snapshot));
+            emit(&ServerEvent::Serving(&current.snapshot));
         }
     }
 
@@ -391,7 +392,7 @@ impl ConfigActor {
         let attempt = Arc::new(attempt);
         // Whoever starts the service is told why it cannot start, and says it.
         if !attempt.is_failed_start() {
-            emit(&Event::Attempt(&attempt));
+            emit(&ConfigEvent::Attempt(&attempt));
         }
         if attempt.is_telling() {
             self.last = Some(attempt.clone());
@@ -420,7 +421,7 @@ impl ConfigActor {
 
     fn log_warnings(&self) {
         for warning in &self.warnings() {
-            emit(&Event::Warning(warning));
+            emit(&ConfigEvent::Warning(warning));
         }
     }
 

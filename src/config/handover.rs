@@ -1,6 +1,7 @@
 //! An upgrade, as the ConfigActor sees it: reloads wait meanwhile, and are carried out by the
 //! process that serves afterwards.
 
+use super::events::ConfigEvent;
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, WrapFuture as _};
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     server::{HandOver, HandedOver, Stop, Urge},
-    telemetry::{Event, emit},
+    telemetry::emit,
 };
 
 /// Hand the service over to a new process of the program on disk. From every trigger alike. The
@@ -123,7 +124,7 @@ impl ConfigActor {
             current.content.settings.tables.reload.timeout
         });
         self.upgrading = Some(Upgrading::UnderWay);
-        emit(&Event::UpgradeAsked(&by));
+        emit(&ConfigEvent::UpgradeAsked(&by));
         let handing = self.new.server.send(HandOver {
             attempts: self.attempts.newest(),
             history: self.history.attempts(),
@@ -135,7 +136,7 @@ impl ConfigActor {
             let answer = match handed {
                 Ok(handed) => Ok(this.handed_over(handed, patience, ctx)),
                 Err(why) => {
-                    emit(&Event::NotUpgraded { by: &by, why: &why });
+                    emit(&ConfigEvent::NotUpgraded { by: &by, why: &why });
                     if let Some(next) = this.attempts.release() {
                         this.begin(next, ctx);
                     }
@@ -159,10 +160,10 @@ impl ConfigActor {
             generation: handed.generation,
             ready_ms: millis(handed.took),
         };
-        emit(&Event::Upgraded(&upgraded));
+        emit(&ConfigEvent::Upgraded(&upgraded));
         let rollback = self.current.as_ref().and_then(|it| it.rollback.as_ref());
         if let Some(rollback) = rollback {
-            emit(&Event::RollbackEnds(rollback.to));
+            emit(&ConfigEvent::RollbackEnds(rollback.to));
         }
         let waiting = self.attempts.end().into_iter();
         // What was to be compared with this process's generations means nothing there.
@@ -204,6 +205,6 @@ impl ConfigActor {
 
 fn refuse(upgrade: Upgrade, why: NotUpgraded) {
     let Upgrade { by, asker } = upgrade;
-    emit(&Event::NotUpgraded { by: &by, why: &why });
+    emit(&ConfigEvent::NotUpgraded { by: &by, why: &why });
     let _ = asker.send(Err(why));
 }

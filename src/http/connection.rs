@@ -22,13 +22,13 @@ use actix_http::{Method, StatusCode, Uri, uri::Scheme};
 use super::{
     books::{AccountId, End, Received, Ticket},
     hub::{Hub, Standing},
-    misconduct::Misconduct,
+    misconduct::{ClientEnded, Misconduct},
     pace::Pace,
     refused::Refusal,
 };
 use crate::{
     net::{Origin, Stream},
-    telemetry::{Event, emit},
+    telemetry::emit,
 };
 
 pub(crate) use drive::drive;
@@ -182,7 +182,7 @@ impl Conn {
     /// The connection, or a request of it, is ended for what its client did: the log says so once.
     pub(crate) fn blame(&self, why: Misconduct) {
         if !self.is_blamed.replace(true) {
-            emit(&Event::Misconduct {
+            emit(&ClientEnded {
                 peer: self.peer,
                 listener: self.origin.newest().name(),
                 why,

@@ -1,7 +1,11 @@
 //! Why the server ends what a client has begun: for what the client does, and not because anything
 //! failed. The log says it once for each connection; the books count such requests apart.
 
-use std::fmt;
+use std::{fmt, net::SocketAddr};
+
+use log::Level;
+
+use crate::telemetry::Event;
 
 /// What a client did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,5 +28,33 @@ impl fmt::Display for Misconduct {
             Self::Slow => "it was slower than `server.min_rate`",
             Self::Stalled => "it took no byte of a response for `server.write_timeout`",
         })
+    }
+}
+
+/// A connection, or a request of it, was ended for what its client did.
+pub(crate) struct ClientEnded<'a> {
+    /// `None` on a unix socket.
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) listener: &'a str,
+    pub(crate) why: Misconduct,
+}
+
+impl Event for ClientEnded<'_> {
+    fn level(&self) -> Level {
+        Level::Warn
+    }
+
+    fn target(&self) -> &'static str {
+        "everup::server"
+    }
+}
+
+impl fmt::Display for ClientEnded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a client")?;
+        if let Some(peer) = self.peer {
+            write!(f, ", {peer},")?;
+        }
+        write!(f, " on listener {} was ended: {}", self.listener, self.why)
     }
 }

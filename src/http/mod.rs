@@ -36,7 +36,6 @@ pub(crate) use extract::pinned;
 pub use extract::{Lifecycle, Live, Shared};
 pub(crate) use http2::{Ahead, ahead, may_read_ahead};
 pub(crate) use hub::{Crowd, Farewell, Hub, Times};
-pub(crate) use misconduct::Misconduct;
 pub(crate) use open_files::{Leave, OpenFiles};
 pub(crate) use passage::{Arrival, Passage, Passenger};
 pub(crate) use pulse::{Deadline, Pulse, Suspension, TICK};

@@ -6,6 +6,7 @@
 //! to hand over, to stop and to tell of itself is in `publish`, `handover`, `stopping` and
 //! `inspection`.
 
+use super::events::ServerEvent;
 use std::{
     cell::Cell,
     rc::Rc,
@@ -26,7 +27,7 @@ use crate::{
     config::{AdminServer, Snapshot},
     http::{Account, Passage, Passenger, Pulse, Readiness, Requests, Suspension, TICK},
     net::Listener,
-    telemetry::{AccessLog, Event, emit},
+    telemetry::{AccessLog, emit},
     upgrade::Inheritance,
 };
 
@@ -153,7 +154,7 @@ impl ServerActor {
         if (by + slept).is_zero() {
             return;
         }
-        emit(&Event::StoodStill(by + slept));
+        emit(&ServerEvent::StoodStill(by + slept));
         self.drain.stood_still(by);
         self.set_clock(ctx);
         let drain = self.worker_drain();
@@ -174,7 +175,7 @@ pub(super) fn sum<'a>(accounts: impl IntoIterator<Item = &'a Account>) -> Reques
 pub(super) fn totals(books: &[Vec<Account>]) -> Requests {
     let totals = sum(books.iter().flatten());
     if !totals.balance() {
-        emit(&Event::BooksDiffer(totals));
+        emit(&ServerEvent::BooksDiffer(totals));
     }
     totals
 }

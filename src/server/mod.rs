@@ -11,6 +11,7 @@ mod acceptor;
 mod actor;
 mod closing;
 mod drain;
+mod events;
 mod handover;
 mod inspection;
 mod publish;
@@ -19,9 +20,10 @@ mod threads;
 mod worker;
 
 pub(crate) use actor::{NewServer, ServerActor};
+pub(crate) use drain::Urge;
 #[cfg(test)]
-pub(crate) use drain::{Drain, Limits as DrainLimits, Phase};
-pub(crate) use drain::{Step, Urge};
+pub(crate) use drain::{Drain, Limits as DrainLimits, Phase, Step};
+pub(crate) use events::ServerEvent;
 pub(crate) use handover::{HandOver, HandedOver, Receive, Upgrades};
 pub(crate) use inspection::Inspect;
 pub use inspection::{CertificateStatus, Inspection, ListenerStatus, State, WorkerStatus};

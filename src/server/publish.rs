@@ -5,6 +5,7 @@
 //! workers that go pass on to the others. Nothing of that can fail, and what takes long is not waited
 //! for: a WebSocket keeps its worker as long as it lasts.
 
+use super::events::ServerEvent;
 use std::{iter, sync::Arc, time::Duration};
 
 use actix::{
@@ -27,7 +28,7 @@ use crate::{
     config::{Confirmations, Snapshot},
     http::{Arrival, Deadline, Passage, Passenger, books},
     net::{Listener, Share, Speaks},
-    telemetry::{Event, emit},
+    telemetry::emit,
 };
 
 /// Make this snapshot what is served. From the ConfigActor; cannot fail: all that could has been
@@ -114,7 +115,7 @@ fn foretell(before: &Snapshot, next: &Snapshot, moves: &[Move], replaced: &[Move
         from.origin().is_taken(generation, to.origin());
     }
     for Move { from, to } in replaced {
-        emit(&Event::FileGone(from));
+        emit(&ServerEvent::FileGone(from));
         from.origin().mark_replaced(generation, to.origin());
     }
     for gone in without(before, next).filter(|it| !it.origin().has_passed()) {
@@ -184,7 +185,7 @@ impl ServerActor {
     fn let_listeners_go(&mut self, before: &Snapshot) -> Option<JoinHandle<()>> {
         let now = self.snapshot.as_ref()?;
         for listener in without(now, before) {
-            emit(&Event::Listening(listener));
+            emit(&ServerEvent::Listening(listener));
         }
         let gone: Vec<_> = without(before, now).cloned().collect();
         if gone.is_empty() {
@@ -209,7 +210,7 @@ impl ServerActor {
             };
             let closing: Vec<_> = listeners.iter().filter(is_closing).cloned().collect();
             for listener in &closing {
-                emit(&Event::Closing(listener));
+                emit(&ServerEvent::Closing(listener));
                 listener.refuse_handshakes();
             }
             self.closing.extend(closing.iter().map(Arc::downgrade));
@@ -236,7 +237,7 @@ impl ServerActor {
         let gone: Vec<Worker> = gone.cloned().collect();
         if before.workers.len() != now.workers.len() {
             let (from, to) = (before.workers.len(), now.workers.len());
-            emit(&Event::Workers { from, to });
+            emit(&ServerEvent::Workers { from, to });
         }
         let linger = now.generation.shutdown.linger;
         let names: Arc<[_]> = now.listeners.iter().map(|it| it.name().clone()).collect();

@@ -1,6 +1,7 @@
 //! A stop, as the ServerActor carries it out: what each [`Step`] of the drain comes to at the
 //! listeners and the workers, and the report in the end. Which step follows when, `drain` decides.
 
+use super::events::ServerEvent;
 use std::time::{Duration, Instant};
 
 use actix::{
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     http::Requests,
-    telemetry::{Access, Event, emit},
+    telemetry::{Access, emit},
 };
 
 /// End the service. From the ConfigActor, which begins no reload any more.
@@ -94,7 +95,7 @@ impl Handler<Stop> for ServerActor {
         self.is_failure |= stop.is_failure;
         let ids: Vec<usize> = self.all_workers().map(|worker| worker.id).collect();
         let step = self.drain.ask(stop.urge, limits, ids, Instant::now());
-        emit(&Event::StopAsked {
+        emit(&ServerEvent::StopAsked {
             by: &stop.by,
             is_first,
             step,
@@ -214,7 +215,7 @@ impl ServerActor {
             let open = listener.give_up();
             if open > 0 {
                 let listener = listener.name();
-                emit(&Event::NotAccepted { listener, open });
+                emit(&ServerEvent::NotAccepted { listener, open });
             }
             self.abandoned.set(self.abandoned.get() + open);
         }
@@ -234,7 +235,7 @@ impl ServerActor {
                         let open = open.saturating_sub(victims.len() as u64);
                         if open > 0 {
                             let worker = worker.id;
-                            emit(&Event::Abandoned { worker, open });
+                            emit(&ServerEvent::Abandoned { worker, open });
                         }
                         abandoned.set(abandoned.get() + open);
                         victims
@@ -242,7 +243,7 @@ impl ServerActor {
                 };
                 let is_told = access.is_on();
                 for victim in &victims {
-                    emit(&Event::Cut(victim));
+                    emit(&ServerEvent::Cut(victim));
                     if is_told {
                         access.record(&Access::of_victim(victim));
                     }
@@ -280,7 +281,7 @@ impl ServerActor {
             totals,
             is_failure: self.is_failure,
         };
-        emit(&Event::Stopped(&report));
+        emit(&ServerEvent::Stopped(&report));
         let admin = self.admin().cloned();
         let finishing = async move {
             if let Some(admin) = admin {

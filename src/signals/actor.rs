@@ -1,5 +1,6 @@
 //! SignalActor: translates the signals of the process into messages, as [`TABLE`] says.
 
+use super::events::SignalEvent;
 use std::io;
 
 use actix::{Actor, AsyncContext as _, Context, StreamHandler};
@@ -15,7 +16,7 @@ use crate::{
     control::Control,
     http::command,
     server::Urge,
-    telemetry::{Event, emit},
+    telemetry::emit,
 };
 
 /// The actor that hears signals.
@@ -67,7 +68,7 @@ impl StreamHandler<Origin> for SignalActor {
         let trigger = trigger(signal, &origin);
         match signal.action {
             Action::Reload if self.terminal.has_gone(&origin) => {
-                emit(&Event::TerminalGone(&trigger.to_string()));
+                emit(&SignalEvent::TerminalGone(&trigger.to_string()));
                 self.control.end(Urge::Graceful, trigger, false);
             }
             // The log has the outcome; a signal has nobody else to tell.
@@ -76,7 +77,7 @@ impl StreamHandler<Origin> for SignalActor {
             Action::StopFailed => self.control.end(Urge::Graceful, trigger, true),
             Action::ReopenLogs => self.control.reopen_logs(trigger),
             Action::Upgrade => drop(self.control.request_upgrade(&trigger)),
-            Action::Unhandled => emit(&Event::Unhandled(&trigger.to_string())),
+            Action::Unhandled => emit(&SignalEvent::Unhandled(&trigger.to_string())),
             Action::Ignored | Action::Default | Action::NotOurs | Action::Uncatchable => {}
         }
     }

@@ -5,6 +5,7 @@
 
 mod actor;
 pub(crate) mod disposition;
+mod events;
 mod table;
 mod terminal;
 

@@ -25,9 +25,10 @@ use tokio::sync::watch;
 
 use super::{
     access::{AccessSource, Destination},
-    event::{Event, emit},
+    event::emit,
     file::{Output, Rolling},
     line,
+    log_event::LogEvent,
     sink::{Losses, Manner, Remainder, Sink},
 };
 use crate::settings::{LogFormat, Logging};
@@ -190,7 +191,7 @@ impl LogHandle {
     pub(crate) fn reopen(&self, by: String) {
         match &self.process {
             Some(process) => process.state().sink.reopen(by),
-            None => emit(&Event::LogNotAFile { by: &by }),
+            None => emit(&LogEvent::LogNotAFile { by: &by }),
         }
     }
 
@@ -198,7 +199,7 @@ impl LogHandle {
     fn report_ignored(&self, logging: &Logging) {
         let keys = ignored(logging);
         if !keys.is_empty() && !self.has_reported_ignored.swap(true, Ordering::Relaxed) {
-            emit(&Event::LogSettingsIgnored(&keys));
+            emit(&LogEvent::LogSettingsIgnored(&keys));
         }
     }
 
@@ -249,7 +250,7 @@ impl Process {
                 "" => Path::new("standard error"),
                 _ => path,
             };
-            emit(&Event::LogMoves { to });
+            emit(&LogEvent::LogMoves { to });
         }
         sink.set_manner(manner(logging));
         self.log.set_config(config(sink, logging));

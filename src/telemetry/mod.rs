@@ -9,6 +9,7 @@ mod event;
 mod file;
 mod line;
 mod log;
+mod log_event;
 mod sink;
 
 pub(crate) use self::{

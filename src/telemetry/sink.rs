@@ -14,8 +14,9 @@ use std::{
 };
 
 use super::{
-    event::{Event, emit},
+    event::emit,
     file::{Output, Rolling, Unwritten, count_lines},
+    log_event::LogEvent,
 };
 use crate::settings::LogFormat;
 
@@ -86,8 +87,8 @@ pub(super) struct Losses {
 
 impl Losses {
     /// `None` where no line is lost.
-    pub(super) fn event(&self) -> Option<Event<'_>> {
-        (self.lines > 0).then_some(Event::LinesLost {
+    pub(super) fn event(&self) -> Option<LogEvent<'_>> {
+        (self.lines > 0).then_some(LogEvent::LinesLost {
             lines: self.lines,
             error: self.error.as_deref(),
         })
@@ -321,7 +322,7 @@ impl Writer {
             && let Err(error) = self.output.roll(manner.rolling)
         {
             let path = self.output.path().unwrap_or(Path::new(""));
-            self.complain(&Event::LogNotRolled {
+            self.complain(&LogEvent::LogNotRolled {
                 path,
                 error: &error,
             });
@@ -332,7 +333,7 @@ impl Writer {
                 let error = Arc::new(error);
                 if self.lose(lines, Some(error.clone())).error.is_none() {
                     let path = self.output.path().unwrap_or(Path::new("standard error"));
-                    self.complain(&Event::LogNotWritten {
+                    self.complain(&LogEvent::LogNotWritten {
                         path,
                         error: &error,
                     });
@@ -387,12 +388,12 @@ impl Writer {
     fn reopen(&mut self, by: &str) {
         let reopened = self.output.reopen();
         let Some(path) = self.output.path() else {
-            return emit(&Event::LogNotAFile { by });
+            return emit(&LogEvent::LogNotAFile { by });
         };
         match reopened {
-            Ok(()) => emit(&Event::LogReopened { path, by }),
+            Ok(()) => emit(&LogEvent::LogReopened { path, by }),
             Err(error) => {
-                let event = Event::LogNotReopened {
+                let event = LogEvent::LogNotReopened {
                     path,
                     error: &error,
                     by,
@@ -404,7 +405,7 @@ impl Writer {
     }
 
     /// Tells an operator who does not find it in this log.
-    fn complain(&self, event: &Event<'_>) {
+    fn complain(&self, event: &LogEvent<'_>) {
         if let Some(complaints) = &self.complaints {
             complaints.push(&event.line(LogFormat::Text));
         }

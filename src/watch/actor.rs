@@ -11,9 +11,9 @@ use tokio::sync::watch;
 
 use super::quiet::{Retry, Unsettled};
 use crate::{
-    config::{Attempt, Errand, Trigger, Watched},
+    config::{Attempt, ConfigEvent, Errand, Trigger, Watched},
     control::Control,
-    telemetry::{Event, emit},
+    telemetry::emit,
 };
 
 /// The actor that hears of changed files.
@@ -65,7 +65,7 @@ impl Changes {
         self.unsettled = None;
         if attempt.may_pass() {
             if before.is_none() {
-                emit(&Event::TriedAgain(attempt.number));
+                emit(&ConfigEvent::TriedAgain(attempt.number));
             }
             let now = Instant::now();
             self.retry = Some(Retry::after(before, now, attempt.generation));

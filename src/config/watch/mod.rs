@@ -5,6 +5,7 @@
 mod places;
 mod watcher;
 
+use super::events::ConfigEvent;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -22,7 +23,7 @@ use crate::{
     generation::Reaped,
     http::Deadline,
     settings::{Effective, ReadFiles},
-    telemetry::{Event, emit},
+    telemetry::emit,
 };
 use watcher::{Changed, NotWatched, Watcher};
 
@@ -58,7 +59,7 @@ impl Watching {
     /// Looks anew where everything is, before it is read. Blocks.
     pub(super) fn follow(&self) {
         if let Err(error) = self.watcher.follow() {
-            emit(&Event::NotWatched(&error.to_string()));
+            emit(&ConfigEvent::NotWatched(&error.to_string()));
         }
     }
 }
@@ -154,7 +155,7 @@ pub(super) async fn watch_too(
         .run(Claim::Full, move || watcher.watch(looked_for));
     let watched = bounded(deadline, WATCHING, watching).await?;
     if let Err(error) = watched {
-        emit(&Event::NotWatched(&error.to_string()));
+        emit(&ConfigEvent::NotWatched(&error.to_string()));
     }
     Ok(true)
 }

@@ -1,0 +1,227 @@
+//! What the log says of listeners, workers and stops.
+
+use std::{fmt, time::Duration};
+
+use log::Level;
+
+use super::{drain::Step, stopping::DrainReport, threads::Failure};
+use crate::{
+    config::Snapshot,
+    http::{Requests, Victim},
+    net::Listener,
+    telemetry::Event,
+};
+
+/// Something about what is served.
+pub(crate) enum ServerEvent<'a> {
+    /// A start fails. What is wrong follows, as a person sees it.
+    CannotStart,
+    /// The first generation is served: says where.
+    Serving(&'a Snapshot),
+    StopAsked {
+        by: &'a str,
+        is_first: bool,
+        step: Option<Step>,
+    },
+    /// An author's code has stopped what the service runs on.
+    Failed(Failure),
+    /// A request was cut.
+    Cut(&'a Victim),
+    Stopped(&'a DrainReport),
+    /// `server.max_connections` is more than the descriptors allow.
+    Capped {
+        given: usize,
+        asked: u32,
+        /// Of descriptors.
+        limit: u64,
+    },
+    /// Sockets that the service manager has passed, and no listener asks for.
+    SocketsUnused(&'a [&'a str]),
+    /// A reload opened a listener.
+    Listening(&'a Listener),
+    /// The file of a listener's socket was gone, so that nobody could connect.
+    FileGone(&'a Listener),
+    /// A reload closes a listener.
+    Closing(&'a Listener),
+    /// A reload changed how many workers there are.
+    Workers {
+        from: usize,
+        to: usize,
+    },
+    /// The process stood still for so long.
+    StoodStill(Duration),
+    /// A worker was blocked to the end of a stop.
+    Abandoned {
+        worker: usize,
+        open: u64,
+    },
+    /// Connections that brought something still waited to be accepted at the end of a stop.
+    NotAccepted {
+        listener: &'a str,
+        open: u64,
+    },
+    /// A bug: what was received is not all accounted for.
+    BooksDiffer(Requests),
+}
+
+impl Event for ServerEvent<'_> {
+    fn level(&self) -> Level {
+        match self {
+            Self::Serving(_) | Self::Stopped(DrainReport { cut: 0, .. }) => Level::Info,
+            Self::Stopped(_) => Level::Warn,
+            Self::StopAsked { .. }
+            | Self::Capped { .. }
+            | Self::Listening(_)
+            | Self::Closing(_)
+            | Self::Workers { .. } => Level::Info,
+            Self::Cut(_)
+            | Self::SocketsUnused(_)
+            | Self::FileGone(_)
+            | Self::StoodStill(_)
+            | Self::Abandoned { .. }
+            | Self::NotAccepted { .. } => Level::Warn,
+            Self::CannotStart | Self::Failed(_) | Self::BooksDiffer(_) => Level::Error,
+        }
+    }
+
+    fn target(&self) -> &'static str {
+        "everup::server"
+    }
+}
+
+impl fmt::Display for ServerEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serving(snapshot) => {
+                f.write_str("serving:")?;
+                for listener in &snapshot.listeners {
+                    write!(
+                        f,
+                        " listener {} on {},",
+                        listener.name(),
+                        listener.address()
+                    )?;
+                }
+                match &snapshot.admin {
+                    Some(admin) => write!(f, " admin on {}", admin.listener.address())?,
+                    None => f.write_str(" admin off")?,
+                }
+                write!(
+                    f,
+                    ", generation {}, {} workers, pid {}",
+                    snapshot.generation.number,
+                    snapshot.workers.len(),
+                    std::process::id()
+                )
+            }
+            Self::CannotStart => f.write_str("cannot start:"),
+            Self::StopAsked { by, is_first, step } => {
+                let what = match (is_first, step) {
+                    (true, Some(Step::Delay)) => "stopping: still accepting for `shutdown.delay`",
+                    (true, Some(Step::Cut)) | (false, Some(_)) => {
+                        "stopping now: what is in flight is cut"
+                    }
+                    (true, Some(Step::Drain)) => "stopping: draining",
+                    (true, _) => "stopping",
+                    (false, None) => "stopping already: nothing more to do",
+                };
+                write!(f, "{what}, asked by {by}")
+            }
+            Self::Failed(failure) => {
+                let what = match failure {
+                    Failure::System => "a handler stopped the actix System (`System::stop`)",
+                    Failure::Arbiter => {
+                        "a handler stopped the arbiter of its worker (`Arbiter::stop`), and what was \
+                         in flight there is aborted"
+                    }
+                };
+                write!(f, "{what}: the service stops, as failed")
+            }
+            Self::Cut(victim) => {
+                let Victim {
+                    method,
+                    path,
+                    peer,
+                    age,
+                    ..
+                } = victim;
+                write!(f, "cut: {method} {path} from ")?;
+                match peer {
+                    Some(peer) => write!(f, "{peer}")?,
+                    None => f.write_str("a unix socket")?,
+                }
+                write!(f, " after {:.3} s", age.as_secs_f64())
+            }
+            Self::Stopped(report) => {
+                let all = report.totals;
+                write!(
+                    f,
+                    "stopped: drained in {:.3} s; drain: {} answered, {} aborted, {} cut; \
+                     in all: {} received = {} answered + {} aborted + {} cut + {} in flight",
+                    report.took.as_secs_f64(),
+                    report.answered,
+                    report.aborted,
+                    report.cut,
+                    all.received,
+                    all.answered,
+                    all.aborted,
+                    all.cut,
+                    all.in_flight
+                )
+            }
+            Self::Capped {
+                given,
+                asked,
+                limit,
+            } => write!(
+                f,
+                "each worker takes {given} connections at most, not {asked} (`server.max_connections`): \
+                 the process may open {limit} files; for more, raise that limit (`LimitNOFILE=`, \
+                 `ulimit -Hn`)"
+            ),
+            Self::SocketsUnused(names) => write!(
+                f,
+                "the service manager passed sockets that no listener asks for: {}",
+                names.join(", ")
+            ),
+            Self::Listening(listener) => write!(
+                f,
+                "listening: {} on {}",
+                listener.name(),
+                listener.address()
+            ),
+            Self::FileGone(listener) => write!(
+                f,
+                "listener {}: the file of {} was removed or replaced by another program; it is made anew",
+                listener.name(),
+                listener.address()
+            ),
+            Self::Closing(listener) => {
+                write!(f, "closing: {} on {}", listener.name(), listener.address())
+            }
+            Self::Workers { from, to } => write!(f, "workers: {to} instead of {from}"),
+            Self::StoodStill(time) => write!(
+                f,
+                "stood still for {:.3} s (stopped, frozen, suspended, or starved of the processor); \
+                 deadlines move by as much",
+                time.as_secs_f64()
+            ),
+            Self::Abandoned { worker, open } => write!(
+                f,
+                "worker {worker} was blocked to the end: connections of which something that had \
+                 arrived was not read: {open}"
+            ),
+            Self::NotAccepted { listener, open } => write!(
+                f,
+                "listener {listener}: connections that still waited to be accepted, and of which \
+                 something had arrived: {open}"
+            ),
+            Self::BooksDiffer(requests) => {
+                write!(
+                    f,
+                    "the books do not balance: {requests:?}; please report this as a bug"
+                )
+            }
+        }
+    }
+}
