@@ -27,18 +27,21 @@ mod server;
 mod service;
 mod settings;
 mod signals;
+#[doc(hidden)]
 pub mod site;
 mod systemd;
 mod telemetry;
 mod upgrade;
 mod watch;
-#[doc(hidden)]
+
 pub use config::{
-    Attempt, Confirmations, NotUpgraded, Outcome, Refused, Rollback, Trigger, TriggerKind, Upgraded,
+    Attempt, NotUpgraded, Outcome, Refused, Rollback, Trigger, TriggerKind, Upgraded,
 };
 pub use control::{Control, Status, StopMode, Stopped};
 pub use http::{Lifecycle, Live, RefusedRequests, Requests, Shared};
-pub use server::{CertificateStatus, DrainReport, Inspection, ListenerStatus, State, WorkerStatus};
+pub use server::{
+    CertificateStatus, Confirmations, DrainReport, Inspection, ListenerStatus, State, WorkerStatus,
+};
 pub use service::{Running, Service};
 pub use settings::{
     Address, Admin, AdminAddress, Build, Change, Diagnostic, Effective, Excerpt, Fault, Findings,

@@ -4,7 +4,6 @@
 //! Takes what `messages` says. Sends [`Publish`] and [`Stop`](crate::server::Stop) to the
 //! ServerActor, the one address that it knows.
 
-use super::events::ConfigEvent;
 use std::{sync::Arc, time::Instant};
 
 use actix::{
@@ -15,10 +14,11 @@ use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    attempt::{Attempt, Confirmations, Outcome, Refused, Took},
+    attempt::{Attempt, Outcome, Refused, Took},
     attempts::{Asked, Attempts, Basis, Errand, Order},
     background::Loader,
     content::Task,
+    events::ConfigEvent,
     handover::Upgrading,
     history::History,
     messages::{End, Reload, ReopenLogs},
@@ -31,7 +31,7 @@ use crate::{
     generation::Reaper,
     http::{NewServe, Pulse, Readiness},
     net::Activation,
-    server::{Publish, ServerActor, ServerEvent, Threads},
+    server::{Confirmations, Publish, ServerActor, ServerEvent, Threads},
     settings::{Changes, Diagnostic, Fault, Shadowed, Sources},
     telemetry::{LogHandle, emit},
     upgrade::Inheritance,

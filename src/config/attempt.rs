@@ -11,7 +11,10 @@ use super::{
     rollback::Rollback,
     trigger::{Trigger, TriggerKind},
 };
-use crate::settings::{Change, Diagnostic, Fault, Place, Shadowed};
+use crate::{
+    server::Confirmations,
+    settings::{Change, Diagnostic, Fault, Place, Shadowed},
+};
 
 /// What came of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -126,27 +129,6 @@ impl From<attempts::Refusal> for Refused {
         match refusal {
             attempts::Refusal::Stopping => Self::Stopping,
             attempts::Refusal::Busy => Self::Busy,
-        }
-    }
-}
-
-/// Which workers have taken up a generation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Confirmations {
-    pub confirmed: usize,
-    pub total: usize,
-    /// The ids of those that had not within `reload.timeout`.
-    pub late: Vec<usize>,
-}
-
-impl Confirmations {
-    /// Of a generation that none of so many workers has missed.
-    pub(crate) fn of_all(total: usize) -> Self {
-        Self {
-            confirmed: total,
-            total,
-            late: Vec::new(),
         }
     }
 }

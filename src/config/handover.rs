@@ -1,7 +1,6 @@
 //! An upgrade, as the ConfigActor sees it: reloads wait meanwhile, and are carried out by the
 //! process that serves afterwards.
 
-use super::events::ConfigEvent;
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, WrapFuture as _};
@@ -11,6 +10,7 @@ use tokio::sync::oneshot;
 use super::{
     actor::ConfigActor,
     attempt::{Refused, millis},
+    events::ConfigEvent,
 };
 use crate::{
     server::{HandOver, HandedOver, Stop, Urge},

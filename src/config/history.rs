@@ -92,10 +92,11 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        attempt::{Confirmations, Outcome},
+        attempt::Outcome,
         trigger::{Trigger, TriggerKind},
     };
     use crate::{
+        server::Confirmations,
         settings::{Baseline, Change, Sources, load},
         site::Site,
     };

@@ -11,14 +11,13 @@ use tokio::sync::watch;
 
 use super::{
     binding::{Bound, Opening, key_of},
-    descriptors::{Budget, Room},
-    prepare::{AdminServer, Job, Snapshot},
+    prepare::Job,
 };
 use crate::{
     generation::Generation,
     http::{Crowd, NOWHERE, Times},
     net::{Listener, Share, Speaks},
-    server::{Intake, Move, NewWorker, Worker},
+    server::{AdminServer, Budget, Intake, Move, NewWorker, Room, Snapshot, Worker},
     settings::{Diagnostic, Effective, Fault, Loaded, Server, reason},
     telemetry::AccessSource,
 };

@@ -11,14 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use super::{
     attempt::Took,
     background::{Loader, Undone},
     binding::key_of,
     content::{Content, Made, SharedSettings, Task, make},
-    descriptors::Budget,
     logging::open_log,
     open::{Opened, open},
     rollback::RolledBack,
@@ -28,7 +27,7 @@ use crate::{
     generation::{Generation, Reaper},
     http::{Deadline, NewServe, Pulse, Readiness},
     net::{Activation, Listener},
-    server::{Intake, Threads, Worker},
+    server::{Intake, Snapshot, Threads},
     settings::{
         Baseline, Build, Change, Changes, Diagnostic, Facts, Fault, Findings, Loaded, NotLoaded,
         Shadowed, Sources,
@@ -83,40 +82,6 @@ pub(crate) type AnySettings = Box<dyn Any + Send + Sync>;
 
 /// The state that was built from them, likewise.
 pub(crate) type AnyState = Box<dyn Any + Send + Sync>;
-
-/// A generation with all that it opened. No request pins it, so nothing of yesterday stays open.
-#[derive(Clone)]
-pub(crate) struct Snapshot {
-    pub(crate) generation: Arc<Generation>,
-    /// Where the workers look for the newest generation.
-    pub(crate) published: watch::Sender<Arc<Generation>>,
-    pub(crate) listeners: Vec<Arc<Listener>>,
-    pub(crate) workers: Vec<Worker>,
-    /// The id of the next new worker: those of workers that are gone do not come again.
-    pub(super) next_worker: usize,
-    pub(crate) admin: Option<AdminServer>,
-    /// Connections of a worker, and files that its answers hold open.
-    pub(crate) max_connections: usize,
-    pub(crate) max_files: usize,
-    pub(super) budget: Budget,
-}
-
-impl Snapshot {
-    /// The service's own, then the admin API's.
-    pub(crate) fn all_listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
-        let admin = self.admin.iter().map(|admin| &admin.listener);
-        self.listeners.iter().chain(admin)
-    }
-}
-
-/// The admin listener and the worker that serves it, on an arbiter of its own: a big answer or
-/// many idle clients delay no signal and no request.
-#[derive(Clone)]
-pub(crate) struct AdminServer {
-    pub(crate) listener: Arc<Listener>,
-    pub(crate) worker: Worker,
-    pub(crate) max_connections: usize,
-}
 
 /// What is served, as the next attempt needs to know it.
 #[derive(Clone)]

@@ -14,10 +14,13 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
 use super::pem::{self, Chain, Facts};
-use crate::{
-    net::ALPN,
-    settings::{Build, Diagnostic, Fault, Loaded, Tls},
-};
+use crate::settings::{Build, Diagnostic, Fault, Loaded, Tls};
+
+/// The names of what is spoken behind a handshake, the preferred one first (RFC 7301). Whoever names
+/// none speaks HTTP/1.
+const ALPN: [&[u8]; 3] = [HTTP2, b"http/1.1", b"http/1.0"];
+
+pub(crate) const HTTP2: &[u8] = b"h2";
 
 /// What the listeners that speak TLS prove themselves by.
 #[derive(Default)]

@@ -10,7 +10,7 @@ mod pem;
 mod reaper;
 
 pub(crate) use access::{Access, Token};
-pub(crate) use certificates::Certificates;
+pub(crate) use certificates::{Certificates, HTTP2};
 pub(crate) use reaper::{Reaped, Reaper, let_requests_go_first};
 
 use std::{any::Any, ops::Deref, rc::Rc, sync::Arc};

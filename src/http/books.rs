@@ -15,7 +15,7 @@ use serde::Serialize;
 use slab::Slab;
 
 use super::refused::{Refusal, RefusedRequests};
-use crate::telemetry::Sent;
+use crate::telemetry::{Access, AccessEnd, Asked, Sent};
 
 /// What became of requests: `received = answered + aborted + cut + in_flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -144,6 +144,23 @@ pub(crate) struct Victim {
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) age: Duration,
     pub(crate) generation: u64,
+}
+
+impl Victim {
+    /// What its response came to before it was cut is not known here.
+    pub(crate) fn access(&self) -> Access<'_> {
+        Access {
+            asked: Some(Asked {
+                method: &self.method,
+                path: &self.path,
+                generation: self.generation,
+                took: self.age,
+            }),
+            peer: self.peer,
+            sent: None,
+            end: AccessEnd::Cut,
+        }
+    }
 }
 
 impl Books {

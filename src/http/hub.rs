@@ -201,7 +201,7 @@ impl Hub {
                 asked: None,
                 peer,
                 sent: status.map(|status| Sent { status, bytes: 0 }),
-                end: AccessEnd::Refused(refusal),
+                end: AccessEnd::Refused(refusal.name()),
             });
         }
     }

@@ -40,6 +40,5 @@ pub(crate) use open_files::{Leave, OpenFiles};
 pub(crate) use passage::{Arrival, Passage, Passenger};
 pub(crate) use pulse::{Deadline, Pulse, Suspension, TICK};
 pub(crate) use readiness::Readiness;
-pub(crate) use refused::Refusal;
 pub use refused::RefusedRequests;
 pub(crate) use serve::{NewServe, Serve, new_serve};

@@ -1,13 +1,10 @@
 //! What was refused before it became a request, counted by reason.
 
-use std::fmt;
-
 use actix_http::StatusCode;
 use serde::Serialize;
 
 /// Why something was refused that is no request, or none that can be served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// 400, or 417: it is malformed, or expects what nobody here does.
     BadRequest,
@@ -38,16 +35,17 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Refusal {
+    /// The reason in one word, as the access log has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             Self::BadRequest => "bad_request",
             Self::Timeout => "timeout",
             Self::TooLarge => "too_large",
             Self::NotImplemented => "not_implemented",
             Self::Version => "version",
             Self::Tls => "tls",
-        })
+        }
     }
 }
 

@@ -24,4 +24,3 @@ pub(crate) use share::{Accepted, Queue, Share, accepted_elsewhere, is_clients_fa
 pub(crate) use socket::Socket;
 pub(crate) use speaks::{Opening, Speaks};
 pub(crate) use stream::{PREFACE, Protocol, Stream};
-pub(crate) use tls::ALPN;

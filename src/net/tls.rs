@@ -2,6 +2,7 @@
 //!
 //! Certificates are `config`'s; when a handshake is out of time, the connection's clock decides.
 
+use crate::generation::HTTP2;
 use std::{
     io::{self, BufRead as _, ErrorKind},
     pin::Pin,
@@ -14,12 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
 
 use super::{socket::Socket, stream::Protocol};
-
-/// The names of what is spoken behind a handshake, the preferred one first (RFC 7301). Whoever names
-/// none speaks HTTP/1.
-pub(crate) const ALPN: [&[u8]; 3] = [HTTP2, b"http/1.1", b"http/1.0"];
-
-const HTTP2: &[u8] = b"h2";
 
 /// One connection's TLS.
 pub(crate) enum Tls {

@@ -6,7 +6,6 @@
 //! to hand over, to stop and to tell of itself is in `publish`, `handover`, `stopping` and
 //! `inspection`.
 
-use super::events::ServerEvent;
 use std::{
     cell::Cell,
     rc::Rc,
@@ -19,12 +18,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     drain::Drain,
+    events::ServerEvent,
     handover::{Resident, Upgrades},
+    snapshot::{AdminServer, Snapshot},
     stopping::DrainReport,
     worker::{CatchUp, Worker},
 };
 use crate::{
-    config::{AdminServer, Snapshot},
     http::{Account, Passage, Passenger, Pulse, Readiness, Requests, Suspension, TICK},
     net::Listener,
     telemetry::{AccessLog, emit},

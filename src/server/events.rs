@@ -4,9 +4,8 @@ use std::{fmt, time::Duration};
 
 use log::Level;
 
-use super::{drain::Step, stopping::DrainReport, threads::Failure};
+use super::{drain::Step, snapshot::Snapshot, stopping::DrainReport, threads::Failure};
 use crate::{
-    config::Snapshot,
     http::{Requests, Victim},
     net::Listener,
     telemetry::Event,

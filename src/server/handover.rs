@@ -22,10 +22,11 @@ use tokio::{
 use super::{
     actor::ServerActor,
     drain::Phase,
+    snapshot::Snapshot,
     worker::{self, Delay, LetGo, Worker},
 };
 use crate::{
-    config::{Attempt, NotUpgraded, Snapshot},
+    config::{Attempt, NotUpgraded},
     http::{Arrival, Passage},
     net::{Activation, Listener},
     systemd::Notifier,

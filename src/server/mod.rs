@@ -10,14 +10,18 @@
 mod acceptor;
 mod actor;
 mod closing;
+mod descriptors;
 mod drain;
 mod events;
 mod handover;
 mod inspection;
 mod publish;
+mod snapshot;
 mod stopping;
 mod threads;
 mod worker;
+
+pub(crate) use descriptors::{Budget, Room, leaves_reserve};
 
 pub(crate) use actor::{NewServer, ServerActor};
 pub(crate) use drain::Urge;
@@ -28,6 +32,8 @@ pub(crate) use handover::{HandOver, HandedOver, Receive, Upgrades};
 pub(crate) use inspection::Inspect;
 pub use inspection::{CertificateStatus, Inspection, ListenerStatus, State, WorkerStatus};
 pub(crate) use publish::{Intake, Move, Publish};
+pub use snapshot::Confirmations;
+pub(crate) use snapshot::{AdminServer, Snapshot};
 pub use stopping::DrainReport;
 pub(crate) use stopping::Stop;
 pub(crate) use threads::{Failure, Threads};

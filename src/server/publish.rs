@@ -5,7 +5,6 @@
 //! workers that go pass on to the others. Nothing of that can fail, and what takes long is not waited
 //! for: a WebSocket keeps its worker as long as it lasts.
 
-use super::events::ServerEvent;
 use std::{iter, sync::Arc, time::Duration};
 
 use actix::{
@@ -22,10 +21,11 @@ use super::{
     actor::ServerActor,
     closing::{HANDSHAKES, empty, handshakes_end},
     drain::Phase,
+    events::ServerEvent,
+    snapshot::{Confirmations, Snapshot},
     worker::{Adopt, LetGo, Retire, Worker},
 };
 use crate::{
-    config::{Confirmations, Snapshot},
     http::{Arrival, Deadline, Passage, Passenger, books},
     net::{Listener, Share, Speaks},
     telemetry::emit,

@@ -1,7 +1,6 @@
 //! A stop, as the ServerActor carries it out: what each [`Step`] of the drain comes to at the
 //! listeners and the workers, and the report in the end. Which step follows when, `drain` decides.
 
-use super::events::ServerEvent;
 use std::time::{Duration, Instant};
 
 use actix::{
@@ -14,12 +13,10 @@ use super::{
     actor::{ServerActor, totals},
     closing::{HANDSHAKES, empty, handshakes_end},
     drain::{self, Phase, Step, Urge},
+    events::ServerEvent,
     worker::{self, CloseListeners, Cut, Delay, Worker},
 };
-use crate::{
-    http::Requests,
-    telemetry::{Access, emit},
-};
+use crate::{http::Requests, telemetry::emit};
 
 /// End the service. From the ConfigActor, which begins no reload any more.
 #[derive(Message)]
@@ -245,7 +242,7 @@ impl ServerActor {
                 for victim in &victims {
                     emit(&ServerEvent::Cut(victim));
                     if is_told {
-                        access.record(&Access::of_victim(victim));
+                        access.record(&victim.access());
                     }
                 }
                 access.flush();

@@ -1,6 +1,5 @@
 //! SignalActor: translates the signals of the process into messages, as [`TABLE`] says.
 
-use super::events::SignalEvent;
 use std::io;
 
 use actix::{Actor, AsyncContext as _, Context, StreamHandler};
@@ -8,6 +7,7 @@ use signal_hook::{iterator::exfiltrator::WithOrigin, low_level::siginfo::Origin}
 use signal_hook_tokio::SignalsInfo;
 
 use super::{
+    events::SignalEvent,
     table::{Action, Signal, TABLE},
     terminal::Terminal,
 };

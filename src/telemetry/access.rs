@@ -23,10 +23,7 @@ use super::{
     line,
     sink::{CHUNK, Sink},
 };
-use crate::{
-    http::{Refusal, Victim},
-    settings::LogFormat,
-};
+use crate::settings::LogFormat;
 
 /// The target of the lines, and their level.
 const TARGET: &str = "everup::access";
@@ -75,7 +72,8 @@ pub(crate) struct Sent {
 /// How a request ended in the books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccessEnd {
-    Refused(Refusal),
+    /// For this reason, in one word.
+    Refused(&'static str),
     Answered,
     Aborted,
     AbortedByServer,
@@ -193,21 +191,6 @@ impl Drop for Inner {
 }
 
 impl<'a> Access<'a> {
-    /// What its response came to before it was cut is not known here.
-    pub(crate) fn of_victim(victim: &'a Victim) -> Self {
-        Self {
-            asked: Some(Asked {
-                method: &victim.method,
-                path: &victim.path,
-                generation: victim.generation,
-                took: victim.age,
-            }),
-            peer: victim.peer,
-            sent: None,
-            end: AccessEnd::Cut,
-        }
-    }
-
     fn write_line(&self, lines: &mut Vec<u8>, format: LogFormat) {
         let (start, time) = (lines.len(), Timestamp::now());
         let written = match format {
@@ -309,5 +292,5 @@ struct Object<'a> {
     end: &'static str,
     /// Of what was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Refusal>,
+    reason: Option<&'static str>,
 }

@@ -14,9 +14,10 @@ use super::{
     records,
 };
 use crate::{
-    config::{Attempt, Trigger, leaves_reserve},
+    config::{Attempt, Trigger},
     http::Arrival,
     net::{Access, Activation, Bequest, LentPort, Listener, Origin},
+    server::leaves_reserve,
     settings::{Address, Diagnostic},
 };
 

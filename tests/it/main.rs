@@ -14,6 +14,7 @@ mod examples;
 mod framing;
 mod http1;
 mod http2;
+mod layers;
 mod library;
 mod limits;
 mod live;

@@ -5,7 +5,6 @@
 mod places;
 mod watcher;
 
-use super::events::ConfigEvent;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -16,6 +15,7 @@ use std::{
 use super::{
     background::{Claim, Undone, bounded},
     content::Content,
+    events::ConfigEvent,
     prepare::Job,
     rollback::RolledBack,
 };
