@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::{
-        Attempt, ConfigActor, Consult, Consulted, End, Errand, NotUpgraded, Recall, Reload,
-        ReopenLogs, Review, Trigger, TriggerKind, Upgrade, Upgraded,
+        Attempt, ConfigActor, Consult, Consulted, EndService, NotUpgraded, Recall, Reload,
+        ReloadRequest, ReopenLogs, Review, Trigger, TriggerKind, Upgrade, Upgraded,
     },
     http::Readiness,
-    server::{Inspect, Inspection, Receive, ServerActor, State, Stop, Urge},
+    server::{Inspect, Inspection, Receive, ServerActor, State, Stop, StopUrgency},
     settings::Diagnostic,
     upgrade::PassedConnections,
 };
@@ -95,7 +95,7 @@ impl Control {
     /// rejected.
     pub async fn reload(&self) -> Result<Arc<Attempt>, Stopped> {
         let trigger = Trigger::new(TriggerKind::Control);
-        self.ask(Errand::default(), trigger).await
+        self.ask(ReloadRequest::default(), trigger).await
     }
 
     /// Serves the settings of the generation of this number, as a new generation, until the settings
@@ -107,7 +107,7 @@ impl Control {
     /// built, the attempt is rejected.
     pub async fn rollback(&self, generation: u64) -> Result<Arc<Attempt>, Stopped> {
         let trigger = Trigger::new(TriggerKind::Rollback);
-        self.ask(Errand::rollback(generation), trigger).await
+        self.ask(ReloadRequest::rollback(generation), trigger).await
     }
 
     /// The newest attempts, newest first: 100, or fewer where they tell of more than
@@ -121,11 +121,11 @@ impl Control {
 
     /// Ends the service; [`Running::finished`](crate::Running::finished) tells when it has ended.
     pub fn stop(&self, mode: StopMode) {
-        let urge = match mode {
-            StopMode::Graceful => Urge::Graceful,
-            StopMode::Now => Urge::Now,
+        let urgency = match mode {
+            StopMode::Graceful => StopUrgency::Graceful,
+            StopMode::Now => StopUrgency::Now,
         };
-        self.end(urge, Trigger::new(TriggerKind::Control), false);
+        self.end(urgency, Trigger::new(TriggerKind::Control), false);
     }
 
     /// Hands the service over to a new process of the program that is on disk now, and waits until
@@ -180,23 +180,23 @@ impl Control {
     /// Asks for an attempt, whoever it is that asks.
     pub(crate) async fn ask(
         &self,
-        errand: Errand,
+        request: ReloadRequest,
         trigger: Trigger,
     ) -> Result<Arc<Attempt>, Stopped> {
-        self.request(errand, trigger).await.map_err(|_| Stopped)
+        self.request(request, trigger).await.map_err(|_| Stopped)
     }
 
     /// Asks for an attempt, and leaves it to the caller whether to wait for it.
     pub(crate) fn request(
         &self,
-        errand: Errand,
+        request: ReloadRequest,
         trigger: Trigger,
     ) -> oneshot::Receiver<Arc<Attempt>> {
-        let (asker, answer) = oneshot::channel();
+        let (requester, answer) = oneshot::channel();
         self.config.do_send(Reload {
-            errand,
+            request,
             trigger,
-            asker,
+            requester,
         });
         answer
     }
@@ -217,9 +217,9 @@ impl Control {
         &self,
         trigger: &Trigger,
     ) -> oneshot::Receiver<Result<Upgraded, NotUpgraded>> {
-        let (asker, answer) = oneshot::channel();
+        let (requester, answer) = oneshot::channel();
         let by = trigger.to_string();
-        self.config.do_send(Upgrade { by, asker });
+        self.config.do_send(Upgrade { by, requester });
         answer
     }
 
@@ -229,14 +229,15 @@ impl Control {
     }
 
     /// Asks for the end, whoever it is that asks.
-    pub(crate) fn end(&self, urge: Urge, trigger: Trigger, is_failure: bool) {
+    pub(crate) fn end(&self, urgency: StopUrgency, trigger: Trigger, is_failure: bool) {
         self.readiness.ends();
         let stop = Stop {
-            urge,
+            urgency,
             by: trigger.to_string(),
             is_failure,
         };
-        self.config.do_send(End::new(stop, self.server.clone()));
+        self.config
+            .do_send(EndService::new(stop, self.server.clone()));
     }
 }
 
@@ -247,7 +248,7 @@ mod tests {
     use actix::{Actor as _, AsyncContext as _, Context};
 
     use super::*;
-    use crate::{http::Pulse, server::NewServer, telemetry::LogHandle};
+    use crate::{http::SuspensionClock, server::NewServer, telemetry::LogHandle};
 
     /// The service of a ConfigActor that falls over when `dies` says so.
     fn stopped_with(dies: impl FnOnce(&Control, Context<ConfigActor>)) {
@@ -257,7 +258,7 @@ mod tests {
             let server = ServerActor::new(NewServer {
                 finished: over,
                 readiness: readiness.clone(),
-                pulse: Pulse::new(Instant::now()),
+                suspension: SuspensionClock::new(Instant::now()),
                 access: LogHandle::of_another().access().log(),
                 upgrades: None,
                 inheritance: None,

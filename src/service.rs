@@ -29,13 +29,16 @@ use tokio::{
 use crate::{
     admin, cli,
     config::{
-        AnySettings, Author, ConfigActor, Errand, Failed, NewConfig, Outcome, Trigger, TriggerKind,
+        AnySettings, Author, ConfigActor, Failed, NewConfig, Outcome, ReloadRequest, Trigger,
+        TriggerKind,
     },
     control::{Control, StopMode},
-    generation::Reaper,
-    http::{Deadline, NewServe, Pulse, Readiness, new_serve},
+    generation::DropThread,
+    http::{Deadline, NewServe, Readiness, SuspensionClock, new_serve},
     net::Activation,
-    server::{DrainReport, Failure, NewServer, ServerActor, ServerEvent, Threads, Upgrades, Urge},
+    server::{
+        DrainReport, Failure, NewServer, ServerActor, ServerEvent, StopUrgency, Threads, Upgrades,
+    },
     settings::{
         Baseline, Build, Diagnostic, Fault, Findings, Loaded, NotLoaded, Settings, Sources, load,
         schema, unreadable_file,
@@ -326,8 +329,8 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
             ours.activation,
         ),
     };
-    let reaper = match Reaper::start() {
-        Ok(reaper) => reaper,
+    let drop_thread = match DropThread::start() {
+        Ok(drop_thread) => drop_thread,
         Err(error) => return tell(Err(cannot_start(error))),
     };
     let (threads, failures) = match Threads::start() {
@@ -335,10 +338,10 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
         Err(error) => return tell(Err(cannot_start(error))),
     };
     let (over, mut is_over) = oneshot::channel();
-    let (pulse, readiness) = (Pulse::new(Instant::now()), Readiness::default());
+    let (suspension, readiness) = (SuspensionClock::new(Instant::now()), Readiness::default());
     let server = ServerActor::new(NewServer {
         finished: over,
-        pulse: pulse.clone(),
+        suspension: suspension.clone(),
         access: log.access().log(),
         readiness: readiness.clone(),
         upgrades,
@@ -355,9 +358,9 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
         ConfigActor::new(NewConfig {
             author,
             sources: Arc::new(sources),
-            reaper,
+            drop_thread,
             threads,
-            pulse,
+            suspension,
             admin: admin::new_serve(handle),
             server,
             readiness,
@@ -376,7 +379,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
     }
 
     let Ok(attempt) = control
-        .ask(Errand::default(), Trigger::new(TriggerKind::Start))
+        .ask(ReloadRequest::default(), Trigger::new(TriggerKind::Start))
         .await
     else {
         return tell(Err(cannot_start("stopped before it served")));
@@ -437,7 +440,7 @@ async fn end_after_failure(
         failure = failures.recv() => {
             if let Some(failure) = failure {
                 emit(&ServerEvent::Failed(failure));
-                control.end(Urge::Graceful, Trigger::new(TriggerKind::Control), true);
+                control.end(StopUrgency::Graceful, Trigger::new(TriggerKind::Control), true);
             }
         }
     }
@@ -453,7 +456,7 @@ async fn take_over(inheritance: Arc<Inheritance>, control: Control, generation: 
             PassedOn::Reload(trigger) => {
                 let (control, inheritance) = (control.clone(), inheritance.clone());
                 actix::spawn(async move {
-                    if let Ok(attempt) = control.ask(Errand::default(), trigger).await {
+                    if let Ok(attempt) = control.ask(ReloadRequest::default(), trigger).await {
                         inheritance.reloaded(&attempt);
                     }
                 });

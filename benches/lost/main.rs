@@ -167,14 +167,14 @@ fn stop_stock() -> Vec<LoadBooks> {
 }
 
 fn upgrade_everup() -> Vec<LoadBooks> {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Program::serve(&settings(0));
     let load = clients(0).start(program.public());
     for _ in 0..UPGRADES {
         thread::sleep(PAUSE);
         let mark = program.mark();
         program.signal(Signal::USR2);
-        program.wait_heir(mark);
+        program.wait_successor(mark);
     }
     let books = load.stop();
     program.stop();

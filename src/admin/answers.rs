@@ -13,11 +13,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::conditions::Tags;
 use crate::{
     config::{
-        Condition, Consulted, Errand, Outcome, Refused, SharedSettings, Trigger, TriggerKind,
+        Condition, Consulted, Outcome, Refused, ReloadRequest, SharedSettings, Trigger, TriggerKind,
     },
     control::{Control, Stopped},
     http::{self, Client},
-    server::{State, Urge},
+    server::{State, StopUrgency},
 };
 
 #[derive(Serialize)]
@@ -75,14 +75,14 @@ pub(super) async fn reload(
     client: web::ReqData<Client>,
     request: HttpRequest,
 ) -> actix_web::Result<HttpResponse> {
-    let errand = Errand {
+    let reload = ReloadRequest {
         is_dry_run: query.dry_run,
         is_forced: query.force,
         condition: condition(&request)?,
-        ..Errand::default()
+        ..ReloadRequest::default()
     };
     let trigger = Trigger::of_client(TriggerKind::Http, &client);
-    attempt(&control, errand, trigger).await
+    attempt(&control, reload, trigger).await
 }
 
 #[derive(Deserialize)]
@@ -104,12 +104,12 @@ pub(super) async fn rollback(
     client: web::ReqData<Client>,
     request: HttpRequest,
 ) -> actix_web::Result<HttpResponse> {
-    let errand = Errand {
+    let reload = ReloadRequest {
         condition: condition(&request)?,
-        ..Errand::rollback(query.generation)
+        ..ReloadRequest::rollback(query.generation)
     };
     let trigger = Trigger::of_client(TriggerKind::Rollback, &client);
-    attempt(&control, errand, trigger).await
+    attempt(&control, reload, trigger).await
 }
 
 /// What must be served when the attempt begins.
@@ -126,10 +126,10 @@ fn tags(request: &HttpRequest, name: &HeaderName) -> actix_web::Result<Option<Ta
 
 async fn attempt(
     control: &Control,
-    errand: Errand,
+    reload: ReloadRequest,
     trigger: Trigger,
 ) -> actix_web::Result<HttpResponse> {
-    let attempt = control.ask(errand, trigger).await?;
+    let attempt = control.ask(reload, trigger).await?;
     let mut answer = match (attempt.outcome, attempt.refused) {
         (_, Some(Refused::Stopping)) => HttpResponse::ServiceUnavailable(),
         (_, Some(Refused::Busy)) => {
@@ -232,9 +232,13 @@ pub(super) async fn stop(
     query: web::Query<StopQuery>,
     client: web::ReqData<Client>,
 ) -> HttpResponse {
-    let urge = if query.now { Urge::Now } else { Urge::Graceful };
+    let urgency = if query.now {
+        StopUrgency::Now
+    } else {
+        StopUrgency::Graceful
+    };
     let trigger = Trigger::of_client(TriggerKind::Http, &client);
-    control.end(urge, trigger, false);
+    control.end(urgency, trigger, false);
     HttpResponse::Accepted().json(Begun {
         state: State::Draining,
     })

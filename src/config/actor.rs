@@ -15,21 +15,21 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     attempt::{Attempt, Outcome, Refused, Took},
-    attempts::{Asked, Attempts, Basis, Errand, Order},
+    attempts::{Attempts, Basis, Decision, ReloadRequest, RequestGroup},
     background::Loader,
     content::Task,
     events::ConfigEvent,
     handover::Upgrading,
     history::History,
-    messages::{End, Reload, ReopenLogs},
+    messages::{EndService, Reload, ReopenLogs},
     prepare::{Author, Candidate, Current, Job, Prepared, Rejected, prepare},
     rollback::{Rollback, RolledBack},
     trigger::Trigger,
     watch::Watched,
 };
 use crate::{
-    generation::Reaper,
-    http::{NewServe, Pulse, Readiness},
+    generation::DropThread,
+    http::{NewServe, Readiness, SuspensionClock},
     net::Activation,
     server::{Confirmations, Publish, ServerActor, ServerEvent, Threads},
     settings::{Changes, Diagnostic, Fault, Shadowed, Sources},
@@ -41,9 +41,9 @@ use crate::{
 pub(crate) struct NewConfig {
     pub(crate) author: Arc<dyn Author>,
     pub(crate) sources: Arc<Sources>,
-    pub(crate) reaper: Reaper,
+    pub(crate) drop_thread: DropThread,
     pub(crate) threads: Arc<Threads>,
-    pub(crate) pulse: Pulse,
+    pub(crate) suspension: SuspensionClock,
     /// Serves the admin API.
     pub(crate) admin: NewServe,
     pub(crate) server: Addr<ServerActor>,
@@ -57,12 +57,12 @@ pub(crate) struct NewConfig {
     pub(crate) activation: Arc<Activation>,
 }
 
-type Asker = oneshot::Sender<Arc<Attempt>>;
+type Requester = oneshot::Sender<Arc<Attempt>>;
 
 /// The actor that reloads.
 pub(crate) struct ConfigActor {
     pub(super) new: NewConfig,
-    pub(super) attempts: Attempts<Trigger, Asker>,
+    pub(super) attempts: Attempts<Trigger, Requester>,
     pub(super) current: Option<Current>,
     pub(super) upgrading: Option<Upgrading>,
     /// The attempt under way, while it can still be given up.
@@ -155,7 +155,7 @@ impl ConfigActor {
             number,
             at: Timestamp::now(),
         };
-        let task = match self.task(self.attempts.errand()) {
+        let task = match self.task(self.attempts.request()) {
             Ok(task) => task,
             Err(verdict) => return self.conclude(*verdict, Took::default(), ctx),
         };
@@ -163,16 +163,16 @@ impl ConfigActor {
             author: self.new.author.clone(),
             admin: self.new.admin.clone(),
             sources: self.new.sources.clone(),
-            reaper: self.new.reaper.clone(),
+            drop_thread: self.new.drop_thread.clone(),
             threads: self.new.threads.clone(),
             loader: self.loader.clone(),
             builder: self.builder.clone(),
             readiness: self.new.readiness.clone(),
             begun: Instant::now(),
-            pulse: self.new.pulse.clone(),
+            suspension: self.new.suspension.clone(),
             current: self.current.clone(),
             task,
-            is_dry_run: self.attempts.errand().is_dry_run,
+            is_dry_run: self.attempts.request().is_dry_run,
             log: self.new.log.clone(),
             inheritance: self.new.inheritance.clone(),
             activation: self.new.activation.clone(),
@@ -194,12 +194,12 @@ impl ConfigActor {
     }
 
     /// What the attempt works with, or what is to be said of it at once.
-    fn task(&self, errand: &Errand) -> Result<Task, Box<Verdict>> {
-        let condition = errand.condition.as_ref();
+    fn task(&self, request: &ReloadRequest) -> Result<Task, Box<Verdict>> {
+        let condition = request.condition.as_ref();
         if condition.is_some_and(|condition| !condition.holds(&self.digest())) {
             return Err(Verdict::refused(Refused::Condition).into());
         }
-        let task = match errand.basis {
+        let task = match request.basis {
             Basis::Kept(number) if number == self.generation() => {
                 return Err(Verdict::of(Outcome::Unchanged).into());
             }
@@ -211,7 +211,7 @@ impl ConfigActor {
                 None => return Err(Verdict::refused(Refused::NotKept(number)).into()),
             },
             Basis::Sources => Task::Read {
-                is_forced: errand.is_forced,
+                is_forced: request.is_forced,
             },
         };
         let Some((stuck, since)) = self.stuck else {
@@ -226,7 +226,7 @@ impl ConfigActor {
     }
 
     fn prepared(&mut self, prepared: Prepared, took: Took, ctx: &mut Context<Self>) {
-        let is_dry_run = self.attempts.errand().is_dry_run;
+        let is_dry_run = self.attempts.request().is_dry_run;
         match prepared {
             Prepared::Ready(candidate) if is_dry_run => {
                 let verdict = Verdict {
@@ -338,9 +338,9 @@ impl ConfigActor {
 
     /// The attempt under way has its verdict: everybody is told the same, and the next one begins.
     fn conclude(&mut self, verdict: Verdict, took: Took, ctx: &mut Context<Self>) {
-        let (order, next) = self.attempts.finish();
+        let (group, next) = self.attempts.finish();
         let (number, at) = (self.begun.number, self.begun.at);
-        self.answer(number, at, order, verdict, took);
+        self.answer(number, at, group, verdict, took);
         match next {
             Some(next) => self.begin(next, ctx),
             None => self.upgrade_if_it_waits(ctx),
@@ -351,7 +351,7 @@ impl ConfigActor {
         &mut self,
         number: u64,
         at: Timestamp,
-        order: Order<Trigger, Asker>,
+        group: RequestGroup<Trigger, Requester>,
         mut verdict: Verdict,
         took: Took,
     ) {
@@ -363,10 +363,10 @@ impl ConfigActor {
                 .map_or(0, |current| current.snapshot.workers.len());
             verdict.workers = Confirmations::of_all(total);
         }
-        let mut triggers = order.triggers.into_iter();
+        let mut triggers = group.triggers.into_iter();
         let attempt = Attempt {
             number,
-            folded: order.folded,
+            folded: group.folded,
             outcome: verdict.outcome,
             generation: self.generation(),
             digest: self.digest(),
@@ -374,7 +374,7 @@ impl ConfigActor {
             changes_omitted: verdict.changes.omitted,
             shadowed: verdict.shadowed,
             errors: verdict.errors,
-            trigger: triggers.next().expect("an order has a trigger"),
+            trigger: triggers.next().expect("an group has a trigger"),
             workers: verdict.workers,
             load_ms: 0.0,
             prepare_ms: 0.0,
@@ -382,7 +382,7 @@ impl ConfigActor {
             at,
             others: triggers.collect(),
             refused: verdict.refused,
-            is_dry_run: order.errand.is_dry_run,
+            is_dry_run: group.request.is_dry_run,
             is_repeated: false,
             rollback: Rollback::after(verdict.undoes, self.current.as_ref()),
         };
@@ -401,17 +401,17 @@ impl ConfigActor {
         if attempt.refused != Some(Refused::Busy) && !attempt.is_repeated {
             self.history.enter(attempt.clone());
         }
-        for asker in order.askers {
+        for requester in group.requesters {
             // Who has hung up meanwhile has the log.
-            let _ = asker.send(attempt.clone());
+            let _ = requester.send(attempt.clone());
         }
     }
 
     /// Tells those whom no attempt will answer.
-    pub(super) fn refuse(&mut self, order: Order<Trigger, Asker>, refused: Refused) {
+    pub(super) fn refuse(&mut self, group: RequestGroup<Trigger, Requester>, refused: Refused) {
         let number = self.attempts.number_refused();
         let verdict = Verdict::refused(refused);
-        self.answer(number, Timestamp::now(), order, verdict, Took::default());
+        self.answer(number, Timestamp::now(), group, verdict, Took::default());
     }
 
     pub(super) fn warnings(&self) -> Vec<Diagnostic> {
@@ -447,22 +447,22 @@ impl Handler<Reload> for ConfigActor {
 
     fn handle(&mut self, reload: Reload, ctx: &mut Context<Self>) {
         let Reload {
-            errand,
+            request,
             trigger,
-            asker,
+            requester,
         } = reload;
-        match self.attempts.ask(errand, trigger, asker) {
-            Asked::Begin(number) => self.begin(number, ctx),
-            Asked::Waits => {}
-            Asked::Refused(refusal, order) => self.refuse(order, refusal.into()),
+        match self.attempts.ask(request, trigger, requester) {
+            Decision::Begin(number) => self.begin(number, ctx),
+            Decision::Waits => {}
+            Decision::Refused(refusal, group) => self.refuse(group, refusal.into()),
         }
     }
 }
 
-impl Handler<End> for ConfigActor {
+impl Handler<EndService> for ConfigActor {
     type Result = ();
 
-    fn handle(&mut self, mut end: End, ctx: &mut Context<Self>) {
+    fn handle(&mut self, mut end: EndService, ctx: &mut Context<Self>) {
         let waiting = self.attempts.end();
         self.end_upgrade();
         if let Some(preparing) = self.preparing.take() {
@@ -471,8 +471,8 @@ impl Handler<End> for ConfigActor {
             let verdict = Verdict::refused(Refused::Stopping);
             self.conclude(verdict, Took::default(), ctx);
         }
-        for order in waiting {
-            self.refuse(order, Refused::Stopping);
+        for group in waiting {
+            self.refuse(group, Refused::Stopping);
         }
         // After a Publish that is under way: messages keep their order.
         if let Some(stop) = end.take() {

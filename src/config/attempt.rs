@@ -1,4 +1,4 @@
-//! The record of an attempt: what asked for it, what came of it. This is what every asker is
+//! The record of an attempt: what asked for it, what came of it. This is what every requester is
 //! answered, what the log says in one line, and what the admin API serves as JSON.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -124,11 +124,11 @@ impl fmt::Display for Refused {
     }
 }
 
-impl From<attempts::Refusal> for Refused {
-    fn from(refusal: attempts::Refusal) -> Self {
+impl From<attempts::AttemptRefusal> for Refused {
+    fn from(refusal: attempts::AttemptRefusal) -> Self {
         match refusal {
-            attempts::Refusal::Stopping => Self::Stopping,
-            attempts::Refusal::Busy => Self::Busy,
+            attempts::AttemptRefusal::Stopping => Self::Stopping,
+            attempts::AttemptRefusal::Busy => Self::Busy,
         }
     }
 }

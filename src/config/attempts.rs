@@ -1,12 +1,12 @@
 //! One attempt under way, the others waiting: who asks for what is answered by which attempt.
 //!
-//! Deciding only: no I/O, no clock, no actor. `T` is what asked, `A` the asker's way back.
+//! Deciding only: no I/O, no clock, no actor. `T` is what asked, `A` the requester's way back.
 
 use std::collections::VecDeque;
 
 /// What an attempt is to do. One that only reads the sources and serves them is plain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Errand {
+pub struct ReloadRequest {
     pub basis: Basis,
     /// Load and prepare, then forget it: nothing is served.
     pub is_dry_run: bool,
@@ -43,8 +43,8 @@ pub enum Condition {
 pub struct Attempts<T, A> {
     /// The newest number given, to an attempt begun or a request refused.
     begun: u64,
-    under_way: Option<Order<T, A>>,
-    waiting: VecDeque<Order<T, A>>,
+    under_way: Option<RequestGroup<T, A>>,
+    waiting: VecDeque<RequestGroup<T, A>>,
     /// An upgrade is under way: what is asked for waits, whoever will carry it out.
     held: bool,
     ended: bool,
@@ -52,42 +52,42 @@ pub struct Attempts<T, A> {
 
 /// Those that one attempt answers, the first to ask first. There is always one trigger at least.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Order<T, A> {
-    pub errand: Errand,
+pub struct RequestGroup<T, A> {
+    pub request: ReloadRequest,
     pub triggers: Vec<T>,
-    pub askers: Vec<A>,
+    pub requesters: Vec<A>,
     /// Requests that this attempt answers beside the first.
     pub folded: u64,
 }
 
 /// What is to be done with a request for a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Asked<T, A> {
+pub enum Decision<T, A> {
     /// Nothing was under way: begin the attempt of this number now.
     Begin(u64),
     /// An attempt is under way, which may have read its sources already, or an upgrade: another
     /// will answer (P4).
     Waits,
     /// No attempt will be made.
-    Refused(Refusal, Order<T, A>),
+    Refused(AttemptRefusal, RequestGroup<T, A>),
 }
 
 /// Why no attempt is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
+pub enum AttemptRefusal {
     /// The service is stopping.
     Stopping,
     /// [`SINGLES`] wait already.
     Busy,
 }
 
-/// How many triggers an order keeps; the rest is counted in [`Order::folded`].
+/// How many triggers a group keeps; the rest is counted in [`RequestGroup::folded`].
 pub const TRIGGERS_KEPT: usize = 6;
 
 /// How many dry runs, rollbacks and conditional reloads may wait.
 pub const SINGLES: usize = 16;
 
-impl Errand {
+impl ReloadRequest {
     /// To go back to a generation that is kept.
     pub fn rollback(generation: u64) -> Self {
         Self {
@@ -135,47 +135,47 @@ impl<T, A> Attempts<T, A> {
     }
 
     /// Somebody asks for an attempt.
-    pub fn ask(&mut self, errand: Errand, trigger: T, asker: A) -> Asked<T, A> {
-        let order = Order::new(errand, trigger, asker);
+    pub fn ask(&mut self, request: ReloadRequest, trigger: T, requester: A) -> Decision<T, A> {
+        let group = RequestGroup::new(request, trigger, requester);
         if self.ended {
-            return Asked::Refused(Refusal::Stopping, order);
+            return Decision::Refused(AttemptRefusal::Stopping, group);
         }
         if self.is_idle() && !self.held {
-            self.under_way = Some(order);
+            self.under_way = Some(group);
             self.begun += 1;
-            return Asked::Begin(self.begun);
+            return Decision::Begin(self.begun);
         }
-        if order.errand.folds() {
+        if group.request.folds() {
             match self.foldable() {
-                Some(earlier) => earlier.fold(order),
-                None => self.waiting.push_back(order),
+                Some(earlier) => earlier.fold(group),
+                None => self.waiting.push_back(group),
             }
-            return Asked::Waits;
+            return Decision::Waits;
         }
-        let singles = self.waiting.iter().filter(|order| !order.errand.folds());
+        let singles = self.waiting.iter().filter(|group| !group.request.folds());
         if singles.count() >= SINGLES {
-            return Asked::Refused(Refusal::Busy, order);
+            return Decision::Refused(AttemptRefusal::Busy, group);
         }
-        self.waiting.push_back(order);
-        Asked::Waits
+        self.waiting.push_back(group);
+        Decision::Waits
     }
 
     /// The waiting order that a plain reload may join: what it asks for must not be undone by a
     /// rollback that was asked for before it. So no more of them wait than rollbacks, and one.
-    fn foldable(&mut self) -> Option<&mut Order<T, A>> {
+    fn foldable(&mut self) -> Option<&mut RequestGroup<T, A>> {
         let after_rollbacks = self.waiting.iter_mut().rev();
         after_rollbacks
-            .take_while(|order| order.errand.basis == Basis::Sources)
-            .find(|order| order.errand.folds())
+            .take_while(|group| group.request.basis == Basis::Sources)
+            .find(|group| group.request.folds())
     }
 
     /// What the attempt under way is to do.
     ///
     /// # Panics
     /// Where no attempt is under way.
-    pub fn errand(&self) -> &Errand {
+    pub fn request(&self) -> &ReloadRequest {
         let under_way = self.under_way.as_ref();
-        &under_way.expect("an attempt is under way").errand
+        &under_way.expect("an attempt is under way").request
     }
 
     /// The attempt under way has its outcome: those whom it answers, and the number of the attempt
@@ -183,7 +183,7 @@ impl<T, A> Attempts<T, A> {
     ///
     /// # Panics
     /// Where no attempt is under way.
-    pub fn finish(&mut self) -> (Order<T, A>, Option<u64>) {
+    pub fn finish(&mut self) -> (RequestGroup<T, A>, Option<u64>) {
         let done = self
             .under_way
             .take()
@@ -231,7 +231,7 @@ impl<T, A> Attempts<T, A> {
 
     /// The service stops: nothing begins any more. Those who wait, in the order of their attempts;
     /// an attempt under way stays until [`finish`](Self::finish).
-    pub fn end(&mut self) -> VecDeque<Order<T, A>> {
+    pub fn end(&mut self) -> VecDeque<RequestGroup<T, A>> {
         self.ended = true;
         std::mem::take(&mut self.waiting)
     }
@@ -243,22 +243,22 @@ impl<T, A> Attempts<T, A> {
     }
 }
 
-impl<T, A> Order<T, A> {
-    fn new(errand: Errand, trigger: T, asker: A) -> Self {
+impl<T, A> RequestGroup<T, A> {
+    fn new(request: ReloadRequest, trigger: T, requester: A) -> Self {
         Self {
-            errand,
+            request,
             triggers: vec![trigger],
-            askers: vec![asker],
+            requesters: vec![requester],
             folded: 0,
         }
     }
 
     fn fold(&mut self, later: Self) {
         // Who asked for no more than a plain reload gets one all the same.
-        self.errand.is_forced |= later.errand.is_forced;
+        self.request.is_forced |= later.request.is_forced;
         let room = TRIGGERS_KEPT.saturating_sub(self.triggers.len());
         self.triggers.extend(later.triggers.into_iter().take(room));
-        self.askers.extend(later.askers);
+        self.requesters.extend(later.requesters);
         self.folded += 1;
     }
 }
@@ -267,23 +267,23 @@ impl<T, A> Order<T, A> {
 mod tests {
     use super::*;
 
-    fn dry_run() -> Errand {
-        Errand {
+    fn dry_run() -> ReloadRequest {
+        ReloadRequest {
             is_dry_run: true,
-            ..Errand::default()
+            ..ReloadRequest::default()
         }
     }
 
-    fn plain() -> Errand {
-        Errand::default()
+    fn plain() -> ReloadRequest {
+        ReloadRequest::default()
     }
 
-    /// The askers of each attempt, from the one under way on.
+    /// The requesters of each attempt, from the one under way on.
     fn play(mut attempts: Attempts<&str, u32>) -> Vec<Vec<u32>> {
         let mut answered = Vec::new();
         loop {
             let (done, next) = attempts.finish();
-            answered.push(done.askers);
+            answered.push(done.requesters);
             if next.is_none() {
                 return answered;
             }
@@ -293,15 +293,15 @@ mod tests {
     #[test]
     fn a_burst_costs_one_under_way_and_one_waiting() {
         let mut attempts = Attempts::default();
-        assert_eq!(attempts.ask(plain(), "a", 1), Asked::Begin(1));
-        for asker in 2..=100 {
-            assert_eq!(attempts.ask(plain(), "b", asker), Asked::Waits);
+        assert_eq!(attempts.ask(plain(), "a", 1), Decision::Begin(1));
+        for requester in 2..=100 {
+            assert_eq!(attempts.ask(plain(), "b", requester), Decision::Waits);
         }
         let (first, next) = attempts.finish();
-        assert_eq!((first.askers, first.folded), (vec![1], 0));
+        assert_eq!((first.requesters, first.folded), (vec![1], 0));
         assert_eq!(next, Some(2));
         let (second, next) = attempts.finish();
-        assert_eq!(second.askers, (2..=100).collect::<Vec<_>>());
+        assert_eq!(second.requesters, (2..=100).collect::<Vec<_>>());
         assert_eq!((second.folded, second.triggers.len()), (98, TRIGGERS_KEPT));
         assert_eq!(next, None);
     }
@@ -312,40 +312,40 @@ mod tests {
         attempts.ask(plain(), "a", 1);
         attempts.ask(plain(), "b", 2);
         let (first, _) = attempts.finish();
-        assert_eq!(first.askers, vec![1]);
+        assert_eq!(first.requesters, vec![1]);
         attempts.ask(plain(), "c", 3);
         let (second, _) = attempts.finish();
-        assert_eq!(second.askers, vec![2]);
+        assert_eq!(second.requesters, vec![2]);
     }
 
     #[test]
     fn what_is_not_plain_waits_singly_and_not_without_bound() {
         let mut attempts = Attempts::default();
         attempts.ask(plain(), "a", 0);
-        for asker in 1..=16 {
-            let asked = attempts.ask(dry_run(), "b", asker);
-            assert_eq!(asked, Asked::Waits, "{asker}");
+        for requester in 1..=16 {
+            let asked = attempts.ask(dry_run(), "b", requester);
+            assert_eq!(asked, Decision::Waits, "{requester}");
         }
-        let refused = attempts.ask(Errand::rollback(1), "c", 17);
-        let Asked::Refused(Refusal::Busy, order) = refused else {
+        let refused = attempts.ask(ReloadRequest::rollback(1), "c", 17);
+        let Decision::Refused(AttemptRefusal::Busy, group) = refused else {
             panic!("{refused:?}");
         };
-        assert_eq!(order.askers, vec![17]);
-        assert_eq!(attempts.ask(plain(), "d", 18), Asked::Waits);
+        assert_eq!(group.requesters, vec![17]);
+        assert_eq!(attempts.ask(plain(), "d", 18), Decision::Waits);
         let answered = play(attempts);
         assert_eq!(answered.len(), 18);
-        assert!(answered.iter().all(|askers| askers.len() == 1));
+        assert!(answered.iter().all(|requesters| requesters.len() == 1));
     }
 
     #[test]
     fn a_plain_reload_passes_dry_runs_but_is_not_undone_by_an_earlier_rollback() {
         let mut attempts = Attempts::default();
-        for (asker, errand) in [
+        for (requester, request) in [
             plain(),
             plain(),
             dry_run(),
             plain(),
-            Errand::rollback(1),
+            ReloadRequest::rollback(1),
             plain(),
             dry_run(),
             plain(),
@@ -353,7 +353,7 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            attempts.ask(errand, "a", asker as u32);
+            attempts.ask(request, "a", requester as u32);
         }
         let expected = vec![vec![0], vec![1, 3], vec![2], vec![4], vec![5, 7], vec![6]];
         assert_eq!(play(attempts), expected);
@@ -364,13 +364,13 @@ mod tests {
         let mut attempts = Attempts::default();
         attempts.ask(plain(), "a", 1);
         attempts.ask(plain(), "a", 2);
-        let forced = Errand {
+        let forced = ReloadRequest {
             is_forced: true,
-            ..Errand::default()
+            ..ReloadRequest::default()
         };
         attempts.ask(forced, "a", 3);
         attempts.finish();
-        assert!(attempts.errand().is_forced);
+        assert!(attempts.request().is_forced);
         assert_eq!(play(attempts), [[2, 3]]);
     }
 
@@ -382,13 +382,13 @@ mod tests {
         attempts.ask(plain(), "b", 2);
         assert_eq!(attempts.finish().1, None);
         assert!(attempts.is_idle());
-        assert_eq!(attempts.ask(plain(), "c", 3), Asked::Waits);
+        assert_eq!(attempts.ask(plain(), "c", 3), Decision::Waits);
         assert_eq!(attempts.release(), Some(9));
         let (second, next) = attempts.finish();
-        assert_eq!((second.askers, next), (vec![2, 3], None));
+        assert_eq!((second.requesters, next), (vec![2, 3], None));
         attempts.hold();
-        assert_eq!(attempts.ask(plain(), "d", 4), Asked::Waits);
-        let waiting = attempts.end().into_iter().map(|order| order.askers);
+        assert_eq!(attempts.ask(plain(), "d", 4), Decision::Waits);
+        let waiting = attempts.end().into_iter().map(|group| group.requesters);
         assert_eq!(waiting.collect::<Vec<_>>(), [[4]]);
     }
 
@@ -401,12 +401,15 @@ mod tests {
         let waiting: Vec<_> = attempts
             .end()
             .into_iter()
-            .map(|order| order.askers)
+            .map(|group| group.requesters)
             .collect();
         assert_eq!(waiting, [[2], [3]]);
         let refused = attempts.ask(plain(), "c", 4);
-        assert!(matches!(refused, Asked::Refused(Refusal::Stopping, _)));
+        assert!(matches!(
+            refused,
+            Decision::Refused(AttemptRefusal::Stopping, _)
+        ));
         let (first, next) = attempts.finish();
-        assert_eq!((first.askers, next), (vec![1], None));
+        assert_eq!((first.requesters, next), (vec![1], None));
     }
 }

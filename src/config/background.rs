@@ -93,8 +93,8 @@ pub(crate) struct Loader {
 }
 
 /// Comes back with how it is told that it is done.
-type Work = Box<dyn FnOnce() -> Told + Send>;
-type Told = Box<dyn FnOnce() + Send>;
+type Work = Box<dyn FnOnce() -> Report + Send>;
+type Report = Box<dyn FnOnce() + Send>;
 
 impl Loader {
     pub(super) fn new(name: &'static str) -> Self {

@@ -186,12 +186,12 @@ impl<'a> Binding<'a> {
         if let Some(kept) = self.kept.iter().find(|kept| wanted.is_served_by(kept)) {
             return kept.has_file().then(|| Ok(Opening::Kept(kept.clone())));
         }
-        let is_it = |going: &Arc<Listener>| going.bequest().is_of(name, address, *access);
+        let is_it = |going: &Arc<Listener>| going.as_inherited().is_of(name, address, *access);
         if let Some(place) = self.going.iter().position(is_it) {
             let from = self.going.swap_remove(place);
-            let moved = from
-                .bequeath()
-                .and_then(|(bequest, socket)| Listener::inherit(name, address, bequest, socket));
+            let moved = from.clone_for_successor().and_then(|(inherited, socket)| {
+                Listener::inherit(name, address, inherited, socket)
+            });
             return Some(moved.map(|to| Opening::Moved { from, to }));
         }
         let inherited = self.inheritance?.take(name, address, *access)?;

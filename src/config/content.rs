@@ -16,7 +16,7 @@ use super::{
     watch::named,
 };
 use crate::{
-    generation::{Certificates, Insides, Reaped, Reaper, Token},
+    generation::{AuthorData, Certificates, DropOnThread, DropThread, Token},
     http::Deadline,
     settings::{
         Baseline, Build, Changes, Diagnostic, Effective, Facts, Fault, Loaded, ReadFiles, Recipe,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// everup's own tables as they were read, and all that is known of every setting.
-pub(crate) type SharedSettings = Arc<Reaped<Loaded<()>>>;
+pub(crate) type SharedSettings = Arc<DropOnThread<Loaded<()>>>;
 
 /// What a generation is made of, whatever its number.
 #[derive(Clone)]
@@ -33,10 +33,10 @@ pub(crate) struct Content {
     pub(crate) settings: SharedSettings,
     /// The same as it was read last: nothing that is in force differs, but perhaps where it stands.
     pub(crate) shown: SharedSettings,
-    pub(crate) insides: Arc<Insides>,
+    pub(crate) author_data: Arc<AuthorData>,
     pub(crate) token: Option<Token>,
     pub(crate) certificates: Arc<Certificates>,
-    pub(crate) files: Arc<Reaped<ReadFiles>>,
+    pub(crate) files: Arc<DropOnThread<ReadFiles>>,
     /// What the author's build has warned of.
     pub(crate) warnings: Arc<[Diagnostic]>,
     pub(crate) digest: Arc<str>,
@@ -54,7 +54,7 @@ impl Content {
     pub(super) fn to_settings(&self) -> Read {
         Read {
             settings: self.settings.clone(),
-            app: self.insides.settings.clone(),
+            app: self.author_data.settings.clone(),
         }
     }
 }
@@ -81,14 +81,14 @@ pub(super) struct Made {
 #[derive(Clone)]
 pub(crate) struct Read {
     pub(super) settings: SharedSettings,
-    app: Arc<Reaped<AnySettings>>,
+    app: Arc<DropOnThread<AnySettings>>,
 }
 
 impl Read {
-    pub(super) fn new(settings: Loaded<()>, app: AnySettings, reaper: &Reaper) -> Self {
+    pub(super) fn new(settings: Loaded<()>, app: AnySettings, drop_thread: &DropThread) -> Self {
         Self {
-            settings: Arc::new(Reaped::new(settings, reaper)),
-            app: Arc::new(Reaped::new(app, reaper)),
+            settings: Arc::new(DropOnThread::new(settings, drop_thread)),
+            app: Arc::new(DropOnThread::new(app, drop_thread)),
         }
     }
 }
@@ -96,7 +96,7 @@ impl Read {
 /// A generation's content, but for its digest.
 struct Built {
     settings: SharedSettings,
-    insides: Insides,
+    author_data: AuthorData,
     token: Option<Token>,
     certificates: Arc<Certificates>,
     files: ReadFiles,
@@ -104,15 +104,15 @@ struct Built {
 }
 
 impl Built {
-    fn into_content(self, reaper: &Reaper) -> Content {
+    fn into_content(self, drop_thread: &DropThread) -> Content {
         Content {
             digest: self.settings.effective.digest(&self.files).into(),
             shown: self.settings.clone(),
             settings: self.settings,
-            insides: Arc::new(self.insides),
+            author_data: Arc::new(self.author_data),
             token: self.token,
             certificates: self.certificates,
-            files: Arc::new(Reaped::new(self.files, reaper)),
+            files: Arc::new(DropOnThread::new(self.files, drop_thread)),
             warnings: self.warnings.into(),
         }
     }
@@ -174,7 +174,7 @@ pub(crate) async fn rehearse(
     sources: Arc<Sources>,
 ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     let no_thread = |error: io::Error| vec![Diagnostic::new(Fault::System, "", error.to_string())];
-    let reaper = Reaper::start().map_err(no_thread)?;
+    let drop_thread = DropThread::start().map_err(no_thread)?;
     let loader = Loader::new("everup-load");
     let deadline = Deadline::fixed(START_TIMEOUT);
     loop {
@@ -184,18 +184,18 @@ pub(crate) async fn rehearse(
         let loaded = bounded(&deadline, "reading the settings", loading).await;
         let loaded = loaded.map_err(|undone| vec![undone.error])?;
         let (settings, app) = loaded.map_err(|not| not.errors)?;
-        let read = Read::new(settings, app, &reaper);
+        let read = Read::new(settings, app, &drop_thread);
         let deadline = deadline.after(read.settings.tables.reload.timeout);
         let building = Building {
             author: author.clone(),
             sources: sources.clone(),
-            reaper: reaper.clone(),
+            drop_thread: drop_thread.clone(),
             builder: loader.clone(),
             served: Arc::default(),
             is_kept: false,
         };
         match building.build(read, &deadline).await {
-            Ok(Some(built)) => return Ok(built.into_content(&reaper).warnings()),
+            Ok(Some(built)) => return Ok(built.into_content(&drop_thread).warnings()),
             Ok(None) => {}
             Err(rejected) => return Err(rejected.errors),
         }
@@ -215,7 +215,7 @@ async fn finish(
     let building = Building {
         author: job.author.clone(),
         sources: job.sources.clone(),
-        reaper: job.reaper.clone(),
+        drop_thread: job.drop_thread.clone(),
         builder: job.builder.clone(),
         served: current.map_or_else(Arc::default, |it| it.content.certificates.clone()),
         is_kept,
@@ -223,10 +223,10 @@ async fn finish(
     let Some(built) = building.build(read, deadline).await? else {
         return Ok(None);
     };
-    let (current, reaper) = (job.current.clone(), job.reaper.clone());
+    let (current, drop_thread) = (job.current.clone(), job.drop_thread.clone());
     let claim = Claim::beside(current.as_ref());
     let comparing = job.loader.run(claim, move || {
-        let content = built.into_content(&reaper);
+        let content = built.into_content(&drop_thread);
         let is = &content.settings.effective;
         Made {
             changes: compare(current.as_ref(), &content),
@@ -254,7 +254,7 @@ async fn finish(
 struct Building {
     author: Arc<dyn Author>,
     sources: Arc<Sources>,
-    reaper: Reaper,
+    drop_thread: DropThread,
     builder: Loader,
     /// The certificates that are served.
     served: Arc<Certificates>,
@@ -264,7 +264,7 @@ struct Building {
 
 /// What one pass of a build has come to.
 struct Pass {
-    made: Result<(Secrets, Reaped<AnyState>), Vec<Diagnostic>>,
+    made: Result<(Secrets, DropOnThread<AnyState>), Vec<Diagnostic>>,
     files: ReadFiles,
     warnings: Vec<Diagnostic>,
     /// No file that it has read has changed since.
@@ -297,7 +297,7 @@ impl Building {
             if pass.is_stable && pass.stands_still {
                 return Ok(Some(Built {
                     settings: read.settings,
-                    insides: Insides {
+                    author_data: AuthorData {
                         settings: read.app,
                         state,
                     },
@@ -315,10 +315,10 @@ impl Building {
     }
 
     fn pass(&self, read: &Read, until: &Deadline) -> impl FnOnce() -> Pass + Send + 'static {
-        let (author, sources, reaper) = (
+        let (author, sources, drop_thread) = (
             self.author.clone(),
             self.sources.clone(),
-            self.reaper.clone(),
+            self.drop_thread.clone(),
         );
         let (served, is_kept) = (self.served.clone(), self.is_kept);
         let (Read { settings, app }, until) = (read.clone(), until.clone());
@@ -332,7 +332,7 @@ impl Building {
             // First, so that nothing that the author's build opens can show them.
             let secrets = secrets(&settings, &with, &served);
             let state = author.build(&app, &with, &until);
-            let state = state.map(|state| Reaped::new(state, &reaper));
+            let state = state.map(|state| DropOnThread::new(state, &drop_thread));
             let state = state.map_err(|failed| errors_of(failed, &settings.effective));
             let made = both(secrets, state);
             let files = with.files_read();

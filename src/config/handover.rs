@@ -13,18 +13,18 @@ use super::{
     events::ConfigEvent,
 };
 use crate::{
-    server::{HandOver, HandedOver, Stop, Urge},
+    server::{HandOver, HandedOver, Stop, StopUrgency},
     telemetry::emit,
 };
 
 /// Hand the service over to a new process of the program on disk. From every trigger alike. The
-/// answer goes to `asker`, so that who loses interest takes nothing back.
+/// answer goes to `requester`, so that who loses interest takes nothing back.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Upgrade {
     /// Who asks, for the log.
     pub(crate) by: String,
-    pub(crate) asker: oneshot::Sender<Result<Upgraded, NotUpgraded>>,
+    pub(crate) requester: oneshot::Sender<Result<Upgraded, NotUpgraded>>,
 }
 
 /// A new process serves.
@@ -119,7 +119,7 @@ impl ConfigActor {
         }
     }
 
-    fn hand_over(&mut self, Upgrade { by, asker }: Upgrade, ctx: &mut Context<Self>) {
+    fn hand_over(&mut self, Upgrade { by, requester }: Upgrade, ctx: &mut Context<Self>) {
         let patience = self.current.as_ref().map_or(Duration::ZERO, |current| {
             current.content.settings.tables.reload.timeout
         });
@@ -144,7 +144,7 @@ impl ConfigActor {
                 }
             };
             // Who has hung up meanwhile has the log.
-            let _ = asker.send(answer);
+            let _ = requester.send(answer);
         }));
     }
 
@@ -167,34 +167,34 @@ impl ConfigActor {
         }
         let waiting = self.attempts.end().into_iter();
         // What was to be compared with this process's generations means nothing there.
-        let (passed, kept): (Vec<_>, Vec<_>) = waiting.partition(|order| order.errand.folds());
-        for order in kept {
-            self.refuse(order, Refused::Stopping);
+        let (passed, kept): (Vec<_>, Vec<_>) = waiting.partition(|group| group.request.folds());
+        for group in kept {
+            self.refuse(group, Refused::Stopping);
         }
         let (successor, pid) = (handed.successor, handed.pid);
         let asking = async move {
             let mut answers = Vec::new();
-            for order in passed {
-                let trigger = order.triggers.first().expect("an order has a trigger");
+            for group in passed {
+                let trigger = group.triggers.first().expect("an group has a trigger");
                 let attempt = successor.reload(trigger.clone(), patience).await;
-                answers.push((order, attempt));
+                answers.push((group, attempt));
             }
             answers
         };
         // P4: the stop begins when they have been answered. It would not wait for them.
         ctx.spawn(asking.into_actor(self).map(move |answers, this, _| {
-            for (order, attempt) in answers {
+            for (group, attempt) in answers {
                 let Some(attempt) = attempt.map(Arc::new) else {
-                    this.refuse(order, Refused::Stopping);
+                    this.refuse(group, Refused::Stopping);
                     continue;
                 };
-                for asker in order.askers {
+                for requester in group.requesters {
                     // Who has hung up meanwhile has the new process's log.
-                    let _ = asker.send(attempt.clone());
+                    let _ = requester.send(attempt.clone());
                 }
             }
             this.new.server.do_send(Stop {
-                urge: Urge::Graceful,
+                urgency: StopUrgency::Graceful,
                 by: format!("the upgrade to pid {pid}"),
                 is_failure: false,
             });
@@ -204,7 +204,7 @@ impl ConfigActor {
 }
 
 fn refuse(upgrade: Upgrade, why: NotUpgraded) {
-    let Upgrade { by, asker } = upgrade;
+    let Upgrade { by, requester } = upgrade;
     emit(&ConfigEvent::NotUpgraded { by: &by, why: &why });
-    let _ = asker.send(Err(why));
+    let _ = requester.send(Err(why));
 }

@@ -34,10 +34,14 @@ pub(super) fn load_again(
     settings: Recipe,
     deadline: Instant,
 ) -> impl FnOnce() -> Result<Read, Rejected> + Send + 'static {
-    let (author, sources, reaper) = (job.author.clone(), job.sources.clone(), job.reaper.clone());
+    let (author, sources, drop_thread) = (
+        job.author.clone(),
+        job.sources.clone(),
+        job.drop_thread.clone(),
+    );
     move || {
         let (settings, app) = author.load(&sources, Baseline::Again(&settings), deadline)?;
-        Ok(Read::new(settings, app, &reaper))
+        Ok(Read::new(settings, app, &drop_thread))
     }
 }
 
@@ -48,7 +52,7 @@ pub(super) fn load(
     deadline: Instant,
 ) -> impl FnOnce() -> Result<Found, Rejected> + Send + 'static {
     let (author, sources) = (job.author.clone(), job.sources.clone());
-    let (current, reaper) = (job.current.clone(), job.reaper.clone());
+    let (current, drop_thread) = (job.current.clone(), job.drop_thread.clone());
     move || {
         if let Some(watching) = current.as_ref().and_then(|it| it.watching.as_ref()) {
             watching.follow();
@@ -63,7 +67,7 @@ pub(super) fn load(
             None => Baseline::Start,
         };
         let (settings, app) = author.load(&sources, baseline, deadline)?;
-        let read = Read::new(settings, app, &reaper);
+        let read = Read::new(settings, app, &drop_thread);
         let Some(current) = current.filter(|_| !is_forced) else {
             return Ok(Found::New(read));
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::{Addr, Message, MessageResponse};
 use tokio::sync::oneshot;
 
-use super::{attempt::Attempt, attempts::Errand, content::SharedSettings, trigger::Trigger};
+use super::{attempt::Attempt, attempts::ReloadRequest, content::SharedSettings, trigger::Trigger};
 use crate::{
     server::{ServerActor, Stop},
     settings::Diagnostic,
@@ -14,14 +14,14 @@ use crate::{
 /// Make another generation the one that is served. From every trigger alike; says how, never with
 /// what: sources are read when the attempt begins.
 ///
-/// The answer goes to `asker`, so that who loses interest takes nothing back: dropping the future
+/// The answer goes to `requester`, so that who loses interest takes nothing back: dropping the future
 /// of an actix `send` cancels a message that has not been handled.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Reload {
-    pub(crate) errand: Errand,
+    pub(crate) request: ReloadRequest,
     pub(crate) trigger: Trigger,
-    pub(crate) asker: oneshot::Sender<Arc<Attempt>>,
+    pub(crate) requester: oneshot::Sender<Arc<Attempt>>,
 }
 
 /// Begin no reload any more, reject what has not been published, then let the ServerActor stop.
@@ -30,13 +30,13 @@ pub(crate) struct Reload {
 /// to this message.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct End {
+pub(crate) struct EndService {
     /// `None` once it is under way.
     stop: Option<Stop>,
     server: Addr<ServerActor>,
 }
 
-impl End {
+impl EndService {
     pub(crate) fn new(stop: Stop, server: Addr<ServerActor>) -> Self {
         Self {
             stop: Some(stop),
@@ -50,7 +50,7 @@ impl End {
     }
 }
 
-impl Drop for End {
+impl Drop for EndService {
     fn drop(&mut self) {
         if let Some(stop) = self.take() {
             self.server.do_send(stop);

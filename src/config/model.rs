@@ -2,7 +2,7 @@
 //! in which messages can arrive.
 //!
 //! It calls the real [`Attempts`] and [`Drain`]; what it adds is the world around them: sources
-//! that change, askers, workers whose mailboxes may be late, a build that may fail, a stop at any
+//! that change, requesters, workers whose mailboxes may be late, a build that may fail, a stop at any
 //! point. Liveness is told as `always` over final states.
 
 use std::{
@@ -12,19 +12,19 @@ use std::{
 
 use stateright::{Checker, Model, Property};
 
-use super::attempts::{Asked, Attempts, Errand};
-use crate::server::{Drain, DrainLimits, Phase, Step, Urge};
+use super::attempts::{Attempts, Decision, ReloadRequest};
+use crate::server::{Drain, DrainLimits, Phase, Step, StopUrgency};
 
 const WORKERS: usize = 2;
 const TRIGGERS: usize = 3;
 
-/// The asker that may ask for a dry run.
-const DRY: Asker = 1;
+/// The requester that may ask for a dry run.
+const DRY: Requester = 1;
 
-/// An asker, and what the sources held when it asked.
-type Asker = usize;
+/// A requester, and what the sources held when it asked.
+type Requester = usize;
 
-/// What is known of one asker.
+/// What is known of one requester.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Asking {
     NotYet,
@@ -77,9 +77,9 @@ struct Worker {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     sources: u8,
-    attempts: Attempts<(), Asker>,
+    attempts: Attempts<(), Requester>,
     under: Under,
-    askers: Vec<Asking>,
+    requesters: Vec<Asking>,
     server: VecDeque<Message>,
     /// What the watch channel holds.
     published: u8,
@@ -93,8 +93,8 @@ struct World {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Action {
     Edit,
-    Ask(Asker),
-    AskDry(Asker),
+    Ask(Requester),
+    AskDry(Requester),
     Read,
     BuildFails,
     BuildDone,
@@ -120,23 +120,23 @@ const LIMITS: DrainLimits = DrainLimits {
 };
 
 impl World {
-    fn ask(&mut self, errand: Errand, asker: Asker) {
-        match self.attempts.ask(errand, (), asker) {
-            Asked::Begin(_) => self.under = Under::Loading,
-            Asked::Waits => {}
-            Asked::Refused(_, order) => self.answer(order.askers[0], None),
+    fn ask(&mut self, request: ReloadRequest, requester: Requester) {
+        match self.attempts.ask(request, (), requester) {
+            Decision::Begin(_) => self.under = Under::Loading,
+            Decision::Waits => {}
+            Decision::Refused(_, group) => self.answer(group.requesters[0], None),
         }
     }
 
     /// The ConfigActor has an answer for the attempt under way.
     fn conclude(&mut self, applied: Option<u8>) {
-        let (order, next) = self.attempts.finish();
-        for asker in order.askers {
-            let is_dry = self.askers[asker] == Asking::WaitsDry;
-            if is_dry != order.errand.is_dry_run {
+        let (group, next) = self.attempts.finish();
+        for requester in group.requesters {
+            let is_dry = self.requesters[requester] == Asking::WaitsDry;
+            if is_dry != group.request.is_dry_run {
                 self.broken = Some(4);
             }
-            self.answer(asker, applied);
+            self.answer(requester, applied);
         }
         self.under = if next.is_some() {
             Under::Loading
@@ -145,8 +145,8 @@ impl World {
         };
     }
 
-    fn answer(&mut self, asker: Asker, applied: Option<u8>) {
-        self.askers[asker] = match (&self.askers[asker], applied) {
+    fn answer(&mut self, requester: Requester, applied: Option<u8>) {
+        self.requesters[requester] = match (&self.requesters[requester], applied) {
             (Asking::WaitsDry, _) => Asking::Tried,
             (&Asking::Waits(asked_for), Some(told)) => Asking::Applied { told, asked_for },
             (Asking::Waits(_), None) => Asking::Rejected,
@@ -190,7 +190,7 @@ impl Model for Protocol {
             sources: 0,
             attempts: Attempts::default(),
             under: Under::Nothing,
-            askers: vec![Asking::NotYet; TRIGGERS],
+            requesters: vec![Asking::NotYet; TRIGGERS],
             server: VecDeque::new(),
             published: 0,
             workers: vec![worker; WORKERS],
@@ -204,11 +204,11 @@ impl Model for Protocol {
         if usize::from(world.sources) < TRIGGERS - 1 {
             actions.push(Action::Edit);
         }
-        // Askers are alike: they come in their order.
+        // Requesters are alike: they come in their order.
         let next = world
-            .askers
+            .requesters
             .iter()
-            .position(|asker| *asker == Asking::NotYet);
+            .position(|requester| *requester == Asking::NotYet);
         actions.extend(next.map(Action::Ask));
         // One that is dry among them is enough to meet the others in every order.
         actions.extend(next.filter(|next| *next == DRY).map(Action::AskDry));
@@ -252,17 +252,17 @@ impl Model for Protocol {
         let mut world = before.clone();
         match action {
             Action::Edit => world.sources += 1,
-            Action::Ask(asker) => {
-                world.askers[asker] = Asking::Waits(world.sources);
-                world.ask(Errand::default(), asker);
+            Action::Ask(requester) => {
+                world.requesters[requester] = Asking::Waits(world.sources);
+                world.ask(ReloadRequest::default(), requester);
             }
-            Action::AskDry(asker) => {
-                world.askers[asker] = Asking::WaitsDry;
-                let errand = Errand {
+            Action::AskDry(requester) => {
+                world.requesters[requester] = Asking::WaitsDry;
+                let request = ReloadRequest {
                     is_dry_run: true,
-                    ..Errand::default()
+                    ..ReloadRequest::default()
                 };
-                world.ask(errand, asker);
+                world.ask(request, requester);
             }
             Action::Die => world.workers[0].is_dead = true,
             Action::Read => world.under = Under::Preparing(world.sources),
@@ -271,7 +271,7 @@ impl Model for Protocol {
                 let Under::Preparing(version) = world.under else {
                     return None;
                 };
-                if world.attempts.errand().is_dry_run {
+                if world.attempts.request().is_dry_run {
                     world.conclude(None);
                 } else {
                     world.server.push_back(Message::Publish(version));
@@ -288,9 +288,10 @@ impl Model for Protocol {
                     world.conclude(Some(version));
                 }
                 Message::Stop => {
-                    let step = world
-                        .drain
-                        .ask(Urge::Graceful, LIMITS, 0..WORKERS, self.epoch);
+                    let step =
+                        world
+                            .drain
+                            .ask(StopUrgency::Graceful, LIMITS, 0..WORKERS, self.epoch);
                     world.take(step);
                 }
             },
@@ -309,10 +310,13 @@ impl Model for Protocol {
                 // The head is complete now: the slot looks at the channel first (P2).
                 world.workers[id].slot = world.published;
                 world.workers[id].in_flight = Some(world.published);
-                let told = world.askers.iter().filter_map(|asker| match asker {
-                    Asking::Applied { told, .. } => Some(*told),
-                    _ => None,
-                });
+                let told = world
+                    .requesters
+                    .iter()
+                    .filter_map(|requester| match requester {
+                        Asking::Applied { told, .. } => Some(*told),
+                        _ => None,
+                    });
                 if told.max().is_some_and(|told| world.published < told) {
                     world.broken = Some(2);
                 }
@@ -333,8 +337,8 @@ impl Model for Protocol {
                 if matches!(world.under, Under::Loading | Under::Preparing(_)) {
                     world.conclude(None);
                 }
-                for asker in waiting.into_iter().flat_map(|order| order.askers) {
-                    world.answer(asker, None);
+                for requester in waiting.into_iter().flat_map(|group| group.requesters) {
+                    world.answer(requester, None);
                 }
                 world.server.push_back(Message::Stop);
             }
@@ -359,7 +363,7 @@ impl Model for Protocol {
             Property::always(
                 "P4: who is told `applied` was asked for no later version",
                 |_, world: &World| {
-                    world.askers.iter().all(|asker| match asker {
+                    world.requesters.iter().all(|requester| match requester {
                         Asking::Applied { told, asked_for } => told >= asked_for,
                         _ => true,
                     })
@@ -369,9 +373,9 @@ impl Model for Protocol {
                 "P4: at the end of all things everybody has an answer",
                 |this, world: &World| {
                     !is_final(this, world)
-                        || world.askers.iter().all(|asker| {
+                        || world.requesters.iter().all(|requester| {
                             use Asking::{Applied, Rejected, Tried};
-                            matches!(asker, Applied { .. } | Rejected | Tried)
+                            matches!(requester, Applied { .. } | Rejected | Tried)
                         })
                 },
             ),
@@ -380,12 +384,12 @@ impl Model for Protocol {
                 |this, world: &World| !is_final(this, world) || world.drain.phase() == Phase::Over,
             ),
             Property::sometimes(
-                "an asker of a late version is folded",
+                "an requester of a late version is folded",
                 |_, world: &World| {
                     world
-                        .askers
+                        .requesters
                         .iter()
-                        .all(|asker| matches!(asker, Asking::Applied { told: 2, .. }))
+                        .all(|requester| matches!(requester, Asking::Applied { told: 2, .. }))
                 },
             ),
             Property::sometimes("a request outlives its generation", |_, world: &World| {

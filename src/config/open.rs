@@ -211,7 +211,7 @@ async fn start_workers(
             max_files: room.files,
             crowd: Crowd::Waits,
             readiness: job.readiness.clone(),
-            pulse: job.pulse.clone(),
+            suspension: job.suspension.clone(),
             access: job.log.access(),
         };
         Worker::start(worker, &job.threads)
@@ -255,7 +255,7 @@ async fn start_admin(
         // Whoever keeps connections open must not keep the operator out.
         crowd: Crowd::MakesRoom,
         readiness: job.readiness.clone(),
-        pulse: job.pulse.clone(),
+        suspension: job.suspension.clone(),
         access: AccessSource::none(),
     };
     let started = Worker::start(worker, &job.threads).await;

@@ -24,8 +24,8 @@ use super::{
     watch::{Watched, Watching, open_watch, watch_too},
 };
 use crate::{
-    generation::{Generation, Reaper},
-    http::{Deadline, NewServe, Pulse, Readiness},
+    generation::{DropThread, Generation},
+    http::{Deadline, NewServe, Readiness, SuspensionClock},
     net::{Activation, Listener},
     server::{Intake, Snapshot, Threads},
     settings::{
@@ -100,7 +100,7 @@ pub(crate) struct Job {
     pub(crate) author: Arc<dyn Author>,
     pub(crate) admin: NewServe,
     pub(crate) sources: Arc<Sources>,
-    pub(crate) reaper: Reaper,
+    pub(crate) drop_thread: DropThread,
     pub(crate) threads: Arc<Threads>,
     /// Reads and compares settings.
     pub(crate) loader: Loader,
@@ -109,7 +109,7 @@ pub(crate) struct Job {
     pub(crate) builder: Loader,
     pub(crate) readiness: Readiness,
     pub(crate) begun: Instant,
-    pub(crate) pulse: Pulse,
+    pub(crate) suspension: SuspensionClock,
     pub(crate) current: Option<Current>,
     pub(crate) task: Task,
     pub(crate) is_dry_run: bool,
@@ -236,7 +236,7 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let timeout = job.current.as_ref().map_or(START_TIMEOUT, |current| {
         current.content.settings.tables.reload.timeout
     });
-    let deadline = job.pulse.deadline(timeout);
+    let deadline = job.suspension.deadline(timeout);
     let made = loop {
         let prepared = match make(&job, &deadline, took).await {
             Ok(made) => break made,
@@ -303,7 +303,7 @@ async fn candidate(
         tables,
         content.token.clone(),
         content.certificates.clone(),
-        content.insides.clone(),
+        content.author_data.clone(),
     ));
     let Opened {
         snapshot,

@@ -36,7 +36,7 @@ struct Certified {
 }
 
 /// Which of a listener's two files is wrong, and how.
-struct Wrong {
+struct CertificateFault {
     file: &'static str,
     why: String,
     fault: Fault,
@@ -141,7 +141,7 @@ fn key_of(listener: &str, file: &str) -> String {
 }
 
 impl Certified {
-    fn read(tls: &Tls, with: &Build, served: &Certificates) -> Result<Self, Vec<Wrong>> {
+    fn read(tls: &Tls, with: &Build, served: &Certificates) -> Result<Self, Vec<CertificateFault>> {
         let certificate = if tls.certificate == tls.key {
             with.read_secret(&tls.certificate)
         } else {
@@ -166,17 +166,17 @@ impl Certified {
         if has_both && tls.certificate != tls.key {
             // What the certificate's file holds is no secret: it is in the digest that is shown.
             let why = "the file holds a private key too: name it as `key` as well".to_owned();
-            return Err(vec![Wrong::certificate(why)]);
+            return Err(vec![CertificateFault::certificate(why)]);
         }
-        let chain = Chain::read(&certificate).map_err(Wrong::certificate);
-        let (chain, key) = both(chain, pem::private_key(&key).map_err(Wrong::key))?;
+        let chain = Chain::read(&certificate).map_err(CertificateFault::certificate);
+        let (chain, key) = both(chain, pem::private_key(&key).map_err(CertificateFault::key))?;
         let config = Arc::new(config(&chain, key).map_err(|wrong| vec![wrong])?);
         let facts = chain.facts;
         Ok(Self { config, facts, sum })
     }
 }
 
-impl Wrong {
+impl CertificateFault {
     fn certificate(why: String) -> Self {
         Self::of(CERTIFICATE, why)
     }
@@ -192,25 +192,28 @@ impl Wrong {
 }
 
 /// Both, or all that is wrong with either.
-fn both<A, B>(one: Result<A, Wrong>, other: Result<B, Wrong>) -> Result<(A, B), Vec<Wrong>> {
+fn both<A, B>(
+    one: Result<A, CertificateFault>,
+    other: Result<B, CertificateFault>,
+) -> Result<(A, B), Vec<CertificateFault>> {
     match (one, other) {
         (Ok(one), Ok(other)) => Ok((one, other)),
         (one, other) => Err([one.err(), other.err()].into_iter().flatten().collect()),
     }
 }
 
-fn unreadable(file: &'static str, error: &io::Error) -> Wrong {
-    Wrong {
+fn unreadable(file: &'static str, error: &io::Error) -> CertificateFault {
+    CertificateFault {
         file,
         why: error.to_string(),
         fault: Fault::of(error),
     }
 }
 
-fn config(chain: &Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, Wrong> {
+fn config(chain: &Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, CertificateFault> {
     let provider = ring::default_provider();
     let unsupported = |_| {
-        Wrong::key(format!(
+        CertificateFault::key(format!(
             "expected an RSA key of 2048 to 8192 bits, an ECDSA key on P-256 or P-384, or an Ed25519 \
              key, found another (the certificate's is {})",
             chain.kind_of_key()
@@ -227,15 +230,16 @@ fn config(chain: &Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, Wr
         .with_no_client_auth();
     let config = builder.with_single_cert(chain.certificates.clone(), key);
     let mut config = config.map_err(|error| match error {
-        TlsError::InconsistentKeys(_) => Wrong::key(format!("{MISMATCH}: {ORDER}")),
-        error => Wrong::certificate(format!("the certificate cannot be used: {error}")),
+        TlsError::InconsistentKeys(_) => CertificateFault::key(format!("{MISMATCH}: {ORDER}")),
+        error => CertificateFault::certificate(format!("the certificate cannot be used: {error}")),
     })?;
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
     // What clients bring back to resume a session, they keep: nothing is kept here, and no lock is
     // shared.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = Ticketer::new()
-        .map_err(|error| Wrong::key(format!("cannot make keys for sessions: {error}")))?;
+    config.ticketer = Ticketer::new().map_err(|error| {
+        CertificateFault::key(format!("cannot make keys for sessions: {error}"))
+    })?;
     Ok(config)
 }
 
@@ -245,14 +249,16 @@ const MISMATCH: &str = "the private key does not match the certificate";
 const ORDER: &str = "check that the server's own certificate comes first in the file";
 
 /// Checks that the private key belongs to the first certificate.
-fn check_match(chain: &Chain, public_key: &[u8]) -> Result<(), Wrong> {
+fn check_match(chain: &Chain, public_key: &[u8]) -> Result<(), CertificateFault> {
     let first = &chain.facts.subject;
     match chain.position(public_key) {
         Some(0) => Ok(()),
-        Some(index) => Err(Wrong::certificate(format!(
+        Some(index) => Err(CertificateFault::certificate(format!(
             "{MISMATCH} `{first}` but the file's certificate {}: {ORDER}",
             index + 1
         ))),
-        None => Err(Wrong::key(format!("{MISMATCH} `{first}`: {ORDER}"))),
+        None => Err(CertificateFault::key(format!(
+            "{MISMATCH} `{first}`: {ORDER}"
+        ))),
     }
 }

@@ -1,17 +1,17 @@
 //! What a request sees, and how a worker gets hold of it: [`Generation`], [`Slot`],
-//! [`Pin`], [`Reaper`].
+//! [`Pin`], [`DropThread`].
 //!
 //! A generation is immutable and holds no socket, so a request of yesterday keeps no port open. It
 //! does not know where it came from, nor who serves it.
 
 mod access;
 mod certificates;
+mod drop_thread;
 mod pem;
-mod reaper;
 
 pub(crate) use access::{Access, Token};
 pub(crate) use certificates::{Certificates, HTTP2};
-pub(crate) use reaper::{Reaped, Reaper, let_requests_go_first};
+pub(crate) use drop_thread::{DropOnThread, DropThread, let_requests_go_first};
 
 use std::{any::Any, ops::Deref, rc::Rc, sync::Arc};
 
@@ -31,7 +31,7 @@ pub(crate) struct Generation {
     /// Of the listeners that speak TLS.
     pub(crate) certificates: Arc<Certificates>,
     /// The author's.
-    insides: Arc<Insides>,
+    author_data: Arc<AuthorData>,
     /// The prefixes of those listeners that answer probes.
     probes: Vec<(String, String)>,
 }
@@ -40,10 +40,10 @@ pub(crate) struct Generation {
 pub(crate) type Stamp = (HeaderName, HeaderValue);
 
 /// The author's part of a generation, behind `dyn Any` so that no actor is generic.
-pub(crate) struct Insides {
+pub(crate) struct AuthorData {
     /// Kept longer than the state, for a rollback.
-    pub(crate) settings: Arc<Reaped<Box<dyn Any + Send + Sync>>>,
-    pub(crate) state: Reaped<Box<dyn Any + Send + Sync>>,
+    pub(crate) settings: Arc<DropOnThread<Box<dyn Any + Send + Sync>>>,
+    pub(crate) state: DropOnThread<Box<dyn Any + Send + Sync>>,
 }
 
 impl Generation {
@@ -52,7 +52,7 @@ impl Generation {
         tables: &Tables<A>,
         token: Option<Token>,
         certificates: Arc<Certificates>,
-        insides: Arc<Insides>,
+        author_data: Arc<AuthorData>,
     ) -> Self {
         let listeners = tables.server.listeners.iter();
         let probes = listeners.filter_map(|(name, listener)| {
@@ -69,13 +69,13 @@ impl Generation {
                 hosts: tables.admin.hosts.clone(),
             },
             certificates,
-            insides,
+            author_data,
         }
     }
 
     /// The settings or the state, whichever is a `T`.
     pub(crate) fn find<T: 'static>(&self) -> Option<&T> {
-        let Insides { settings, state } = &*self.insides;
+        let AuthorData { settings, state } = &*self.author_data;
         settings.downcast_ref().or_else(|| state.downcast_ref())
     }
 
@@ -154,13 +154,14 @@ mod tests {
     fn workers_count_references_to_no_header_together() {
         let mut tables = Tables::<()>::default();
         tables.server.generation_header = "x-config-generation".to_owned();
-        let reaper = Reaper::start().expect("a thread");
-        let nothing = || Reaped::new(Box::new(()) as Box<dyn Any + Send + Sync>, &reaper);
-        let insides = Arc::new(Insides {
+        let drop_thread = DropThread::start().expect("a thread");
+        let nothing =
+            || DropOnThread::new(Box::new(()) as Box<dyn Any + Send + Sync>, &drop_thread);
+        let author_data = Arc::new(AuthorData {
             settings: Arc::new(nothing()),
             state: nothing(),
         });
-        let generation = Generation::new(7, &tables, None, Arc::default(), insides);
+        let generation = Generation::new(7, &tables, None, Arc::default(), author_data);
         let published = watch::Sender::new(Arc::new(generation));
         let mut workers = [(); 2].map(|()| Slot::new(published.subscribe()));
         let [one, other] = workers.each_mut().map(|slot| {

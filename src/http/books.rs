@@ -15,7 +15,7 @@ use serde::Serialize;
 use slab::Slab;
 
 use super::refused::{Refusal, RefusedRequests};
-use crate::telemetry::{Access, AccessEnd, Asked, Sent};
+use crate::telemetry::{Access, AccessEnd, AccessRequest, Sent};
 
 /// What became of requests: `received = answered + aborted + cut + in_flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -24,7 +24,7 @@ pub struct Requests {
     pub received: u64,
     /// The last byte of the response was handed to the socket.
     pub answered: u64,
-    /// The client hung up or stood still for too long, or the response failed midway.
+    /// The client hung up or took nothing for too long, or the response failed midway.
     pub aborted: u64,
     /// Those of the aborted ones that the server has ended for what the client did: it sent too much
     /// that brings nothing, or took nothing.
@@ -130,7 +130,7 @@ impl Ticket {
 
 /// How a request ended, where it was not cut.
 #[derive(Clone, Copy)]
-pub(crate) enum End {
+pub(crate) enum RequestEnd {
     Answered,
     Aborted,
     /// Aborted, for what the client did.
@@ -150,7 +150,7 @@ impl Victim {
     /// What its response came to before it was cut is not known here.
     pub(crate) fn access(&self) -> Access<'_> {
         Access {
-            asked: Some(Asked {
+            asked: Some(AccessRequest {
                 method: &self.method,
                 path: &self.path,
                 generation: self.generation,
@@ -211,7 +211,7 @@ impl Books {
     }
 
     /// A request has ended. One that was cut meanwhile stays cut: then there is nothing to close.
-    pub(crate) fn close(&self, ticket: &Ticket, end: End) -> Option<Received> {
+    pub(crate) fn close(&self, ticket: &Ticket, end: RequestEnd) -> Option<Received> {
         let mut ledger = self.ledger();
         let open = ledger.in_flight.get(ticket.place);
         if open.is_none_or(|entry| entry.serial != ticket.serial) {
@@ -220,9 +220,9 @@ impl Books {
         let entry = ledger.in_flight.remove(ticket.place);
         let requests = &mut ledger.accounts[entry.account].requests;
         match end {
-            End::Answered => requests.answered += 1,
-            End::Aborted => requests.aborted += 1,
-            End::AbortedByServer => {
+            RequestEnd::Answered => requests.answered += 1,
+            RequestEnd::Aborted => requests.aborted += 1,
+            RequestEnd::AbortedByServer => {
                 requests.aborted += 1;
                 requests.aborted_by_server += 1;
             }
@@ -301,9 +301,9 @@ mod tests {
         let account = books.account(&"public".into());
         let [a, b, c, _d] = std::array::from_fn(|_| receive(&books, account));
         for answered in [a, b] {
-            books.close(&answered, End::Answered);
+            books.close(&answered, RequestEnd::Answered);
         }
-        let aborted = books.close(&c, End::Aborted).expect("it was open");
+        let aborted = books.close(&c, RequestEnd::Aborted).expect("it was open");
         assert_eq!((aborted.uri.path(), aborted.generation), ("/a", 1));
         let read = books.read()[0].requests;
         let expected = Requests {
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!((named.len(), named[0].path.as_str()), (1, "/a"));
         let next = receive(&books, account);
         assert_eq!(late.place, next.place, "the place is taken again");
-        assert!(books.close(&late, End::Answered).is_none());
+        assert!(books.close(&late, RequestEnd::Answered).is_none());
         let read = books.read()[0].requests;
         assert_eq!((read.cut, read.answered, read.in_flight), (1, 0, 1));
     }

@@ -59,10 +59,10 @@ pub(crate) struct Allowance {
     sleep: Pin<Box<Sleep>>,
     hub: Rc<Hub>,
     begun: Instant,
-    /// How long the process had stood still before.
-    stood_before: Duration,
+    /// How long the process was suspended before.
+    suspended_before: Duration,
     /// The same, as far as the timer knows.
-    stood: Duration,
+    suspended_for: Duration,
 }
 
 impl Allowance {
@@ -72,27 +72,27 @@ impl Allowance {
             sleep: Box::pin(sleep_until((begun + time).into())),
             hub: hub.clone(),
             begun,
-            stood_before: hub.stood(),
-            stood: hub.stood(),
+            suspended_before: hub.suspended_for(),
+            suspended_for: hub.suspended_for(),
         }
     }
 
     /// How much of it is used up.
     pub(crate) fn used(&self) -> Duration {
-        let stood = self.hub.stood() - self.stood_before;
-        self.begun.elapsed().saturating_sub(stood)
+        let suspended_for = self.hub.suspended_for() - self.suspended_before;
+        self.begun.elapsed().saturating_sub(suspended_for)
     }
 
     /// Ready when it is used up.
     pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.sleep.as_mut().poll(cx));
-            self.hub.catch_up(Instant::now());
-            let moved = self.hub.stood() - self.stood;
+            self.hub.note_suspension(Instant::now());
+            let moved = self.hub.suspended_for() - self.suspended_for;
             if moved.is_zero() {
                 return Poll::Ready(());
             }
-            self.stood = self.hub.stood();
+            self.suspended_for = self.hub.suspended_for();
             let deadline = self.sleep.deadline() + moved;
             self.sleep.as_mut().reset(deadline);
         }

@@ -20,7 +20,7 @@ use std::{
 use actix_http::{Method, StatusCode, Uri, uri::Scheme};
 
 use super::{
-    books::{AccountId, End, Received, Ticket},
+    books::{AccountId, Received, RequestEnd, Ticket},
     hub::{Hub, Standing},
     misconduct::{ClientEnded, Misconduct},
     pace::Pace,
@@ -191,7 +191,7 @@ impl Conn {
     }
 
     /// The process was suspended: deadlines move by that time.
-    pub(crate) fn stood_still(&self, by: Duration, now: Instant) {
+    pub(crate) fn extend_by(&self, by: Duration, now: Instant) {
         self.phase.set(self.phase.get().moved(by, now));
         let blocked = self.write_blocked_since.get();
         let moved = |since: Instant| (since + by).min(now);
@@ -216,9 +216,9 @@ impl Conn {
     }
 
     /// Requests that were entered have ended.
-    pub(crate) fn close(&self, tickets: impl IntoIterator<Item = Ticket>, end: End) {
+    pub(crate) fn close(&self, tickets: impl IntoIterator<Item = Ticket>, end: RequestEnd) {
         let end = match end {
-            End::Aborted if self.is_expelled.get() => End::AbortedByServer,
+            RequestEnd::Aborted if self.is_expelled.get() => RequestEnd::AbortedByServer,
             end => end,
         };
         self.hub.close_requests(tickets, end);
@@ -247,7 +247,7 @@ impl Conn {
     fn may_move(&self) -> bool {
         !self.stays.get()
             && self.origin.closes_since().is_none()
-            && self.hub.has_passage(self.origin.newest().name())
+            && self.hub.has_transfer(self.origin.newest().name())
     }
 
     /// Whether it can move right now: this process holds nothing of it, neither a byte that was
@@ -258,11 +258,11 @@ impl Conn {
 
     /// Passes it on. Whether somebody else has it now; it must not be read any more then.
     async fn pass_on(&self) -> bool {
-        let Some(passage) = self.hub.passage() else {
+        let Some(transfer) = self.hub.transfer() else {
             return false;
         };
         let listener = self.origin.newest().name().clone();
         let clone = || self.stream.borrow().try_clone();
-        passage.pass(listener, clone).await
+        transfer.pass(listener, clone).await
     }
 }

@@ -14,18 +14,18 @@ use slab::Slab;
 use tokio::sync::{Notify, watch};
 
 use super::{
-    books::{AccountId, Books, End, Ticket},
+    books::{AccountId, Books, RequestEnd, Ticket},
     connection::Conn,
     extract::Lifecycle,
     open_files::OpenFiles,
-    passage::Passage,
-    pulse::Pulse,
     readiness::Readiness,
     refused::Refusal,
+    suspension::SuspensionClock,
+    transfer::Transfer,
 };
 use crate::{
     generation::Generation,
-    telemetry::{Access, AccessEnd, AccessLog, Asked, Sent},
+    telemetry::{Access, AccessEnd, AccessLog, AccessRequest, Sent},
 };
 
 /// The times that every connection keeps.
@@ -87,14 +87,14 @@ pub(crate) enum Standing {
     Delaying,
     /// Other workers go on without this one: idle connections pass on to them or linger, what is in
     /// flight takes the time that it takes.
-    Retiring(Farewell),
+    Retiring(Linger),
     /// A stop: nothing is accepted, and idle connections linger.
-    Draining(Farewell),
+    Draining(Linger),
 }
 
 /// How connections are seen off.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Farewell {
+pub(crate) struct Linger {
     pub(crate) since: Instant,
     /// How long an idle one lives on.
     pub(crate) linger: Duration,
@@ -116,13 +116,13 @@ pub(crate) struct Hub {
     /// A connection has ended, or there is room for more.
     room: Notify,
     /// Where idle connections go instead of being closed.
-    passage: RefCell<Option<Passage>>,
+    transfer: RefCell<Option<Transfer>>,
     /// Tells handlers of the drain. The worker's own, so that a request's copy of it touches no
     /// other worker's cache line.
     lifecycle: watch::Sender<Option<Instant>>,
-    pulse: Pulse,
-    /// How long the process has stood still, as far as the connections' clocks know.
-    stood: Cell<Duration>,
+    suspension: SuspensionClock,
+    /// How long the process was suspended, as far as the connections' clocks know.
+    suspended_for: Cell<Duration>,
     /// Bytes of responses that HTTP/2 connections hold, because their clients have not taken them.
     held: Cell<usize>,
 }
@@ -135,7 +135,7 @@ impl Hub {
         max_connections: usize,
         crowd: Crowd,
         readiness: Readiness,
-        pulse: Pulse,
+        suspension: SuspensionClock,
     ) -> Rc<Self> {
         Rc::new(Self {
             books,
@@ -149,11 +149,11 @@ impl Hub {
             standing: Cell::new(Standing::Serving),
             connections: RefCell::default(),
             room: Notify::new(),
-            passage: RefCell::default(),
+            transfer: RefCell::default(),
             lifecycle: watch::Sender::new(None),
-            stood: Cell::new(pulse.look(Instant::now())),
+            suspended_for: Cell::new(suspension.look(Instant::now())),
             held: Cell::default(),
-            pulse,
+            suspension,
         })
     }
 
@@ -162,7 +162,11 @@ impl Hub {
     }
 
     /// Requests have ended: enters it in the books, and in the access log where that is on.
-    pub(crate) fn close_requests(&self, tickets: impl IntoIterator<Item = Ticket>, end: End) {
+    pub(crate) fn close_requests(
+        &self,
+        tickets: impl IntoIterator<Item = Ticket>,
+        end: RequestEnd,
+    ) {
         let is_told = self.access.is_on();
         for ticket in tickets {
             let closed = self.books.close(&ticket, end);
@@ -170,7 +174,7 @@ impl Hub {
                 continue;
             };
             self.access.record(&Access {
-                asked: Some(Asked {
+                asked: Some(AccessRequest {
                     method: &closed.method,
                     path: closed.uri.path(),
                     generation: closed.generation,
@@ -179,9 +183,9 @@ impl Hub {
                 peer: closed.peer,
                 sent: ticket.sent(),
                 end: match end {
-                    End::Answered => AccessEnd::Answered,
-                    End::Aborted => AccessEnd::Aborted,
-                    End::AbortedByServer => AccessEnd::AbortedByServer,
+                    RequestEnd::Answered => AccessEnd::Answered,
+                    RequestEnd::Aborted => AccessEnd::Aborted,
+                    RequestEnd::AbortedByServer => AccessEnd::AbortedByServer,
                 },
             });
         }
@@ -245,26 +249,26 @@ impl Hub {
         self.files.clone()
     }
 
-    /// How long the process has stood still in all, as far as is known.
-    pub(crate) fn stood(&self) -> Duration {
-        self.stood.get()
+    /// How long the process was suspended in all, as far as is known.
+    pub(crate) fn suspended_for(&self) -> Duration {
+        self.suspended_for.get()
     }
 
-    /// Moves every connection's clock by the time that the process has stood still since this was
+    /// Moves every connection's clock by the time that the process was suspended since this was
     /// called last; whether there was any. To be called where a clock has run out.
-    pub(crate) fn catch_up(&self, now: Instant) -> bool {
-        let stood = self.pulse.look(now);
-        let by = stood - self.stood.replace(stood);
+    pub(crate) fn note_suspension(&self, now: Instant) -> bool {
+        let suspended_for = self.suspension.look(now);
+        let by = suspended_for - self.suspended_for.replace(suspended_for);
         if by.is_zero() {
             return false;
         }
         let mut standing = self.standing.get();
-        if let Standing::Draining(farewell) | Standing::Retiring(farewell) = &mut standing {
-            farewell.since += by;
+        if let Standing::Draining(linger) | Standing::Retiring(linger) = &mut standing {
+            linger.since += by;
         }
         self.standing.set(standing);
         for (_, conn) in &*self.connections.borrow() {
-            conn.stood_still(by, now);
+            conn.extend_by(by, now);
         }
         true
     }
@@ -363,31 +367,31 @@ impl Hub {
     }
 
     /// Other workers go on without this one.
-    pub(crate) fn retire(&self, farewell: Farewell) {
-        self.standing.set(Standing::Retiring(farewell));
+    pub(crate) fn retire(&self, linger: Linger) {
+        self.standing.set(Standing::Retiring(linger));
         self.wake_connections();
     }
 
     /// From now on idle connections pass on, to the new process or to other workers.
-    pub(crate) fn open_passage(&self, passage: Passage) {
-        self.passage.replace(Some(passage));
+    pub(crate) fn open_transfer(&self, transfer: Transfer) {
+        self.transfer.replace(Some(transfer));
     }
 
     /// The way out.
-    pub(crate) fn passage(&self) -> Option<Passage> {
-        self.passage.borrow().clone()
+    pub(crate) fn transfer(&self) -> Option<Transfer> {
+        self.transfer.borrow().clone()
     }
 
     /// Whether there is a way out for connections of this listener.
-    pub(crate) fn has_passage(&self, listener: &str) -> bool {
-        let passage = self.passage.borrow();
-        passage.as_ref().is_some_and(|it| it.is_of(listener))
+    pub(crate) fn has_transfer(&self, listener: &str) -> bool {
+        let transfer = self.transfer.borrow();
+        transfer.as_ref().is_some_and(|it| it.is_of(listener))
     }
 
     /// What is in flight is finished until the deadline; idle connections linger.
     pub(crate) fn drain(&self, since: Instant, linger: Duration, deadline: Instant) {
         self.standing
-            .set(Standing::Draining(Farewell { since, linger }));
+            .set(Standing::Draining(Linger { since, linger }));
         self.lifecycle.send_replace(Some(deadline));
         self.wake_connections();
     }

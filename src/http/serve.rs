@@ -63,7 +63,7 @@ where
             let slot = slot.clone();
             let making = async move {
                 let track = Rc::new(Track::new(making.await.ok()?, slot));
-                let http2 = http2::Server::new(track.clone());
+                let http2 = http2::H2Server::new(track.clone());
                 Some(Protocols { track, http2 })
             };
             making.boxed_local()
@@ -98,7 +98,7 @@ where
 /// An App, and what it may be asked by.
 struct Protocols<S> {
     track: Rc<Track<S>>,
-    http2: http2::Server<S>,
+    http2: http2::H2Server<S>,
 }
 
 /// What a new connection speaks. `None` where it does not come to that.

@@ -63,7 +63,7 @@ impl Activation {
     ///
     /// # Errors
     /// Where the descriptors are used up.
-    pub(crate) fn bequeath(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+    pub(crate) fn clone_for_successor(&self) -> io::Result<Vec<(String, OwnedFd)>> {
         self.sound()
             .map(|(name, socket)| Ok((name.to_owned(), socket.try_clone()?.into())))
             .collect()

@@ -57,7 +57,7 @@ pub(crate) struct Listener {
 
 /// What is to be known of a listening socket that passes from one process to the next.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Bequest {
+pub(crate) struct InheritedSocket {
     name: Arc<str>,
     asked: Address,
     address: Address,
@@ -67,7 +67,7 @@ pub(crate) struct Bequest {
     is_managed: bool,
 }
 
-impl Bequest {
+impl InheritedSocket {
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -206,24 +206,24 @@ impl Listener {
     pub(crate) fn inherit(
         name: &str,
         asked: &Address,
-        bequest: Bequest,
+        inherited: InheritedSocket,
         socket: OwnedFd,
     ) -> io::Result<Self> {
         let socket = Socket::from(socket);
         socket.set_nonblocking(true)?;
-        let file = match &bequest.address {
-            Address::Unix(path) => bequest.file.map(|file| SocketFile::inherited(path, file)),
+        let file = match &inherited.address {
+            Address::Unix(path) => inherited.file.map(|file| SocketFile::inherited(path, file)),
             Address::Tcp(_) | Address::Systemd(_) => None,
         };
-        let origin = Origin::new(name, bequest.address.tcp(), bequest.is_managed);
+        let origin = Origin::new(name, inherited.address.tcp(), inherited.is_managed);
         origin.passes(true);
         Ok(Self {
             origin,
             asked: asked.clone(),
-            address: bequest.address,
+            address: inherited.address,
             socket,
             file,
-            access: bequest.access,
+            access: inherited.access,
             is_shut: false,
             lent: Vec::new(),
         })
@@ -233,12 +233,12 @@ impl Listener {
     ///
     /// # Errors
     /// Where the descriptors are used up.
-    pub(crate) fn bequeath(&self) -> io::Result<(Bequest, OwnedFd)> {
-        Ok((self.bequest(), self.socket.try_clone()?.into()))
+    pub(crate) fn clone_for_successor(&self) -> io::Result<(InheritedSocket, OwnedFd)> {
+        Ok((self.as_inherited(), self.socket.try_clone()?.into()))
     }
 
-    pub(crate) fn bequest(&self) -> Bequest {
-        Bequest {
+    pub(crate) fn as_inherited(&self) -> InheritedSocket {
+        InheritedSocket {
             name: self.origin.name().clone(),
             asked: self.asked.clone(),
             address: self.address.clone(),

@@ -18,7 +18,7 @@ mod tls;
 
 pub(crate) use activation::Activation;
 pub(crate) use lent_port::LentPort;
-pub(crate) use listener::{Access, Bequest, Listener};
+pub(crate) use listener::{Access, InheritedSocket, Listener};
 pub(crate) use origin::Origin;
 pub(crate) use share::{Accepted, Queue, Share, accepted_elsewhere, is_clients_fault, is_shut};
 pub(crate) use socket::Socket;

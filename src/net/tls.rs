@@ -18,15 +18,15 @@ use super::{socket::Socket, stream::Protocol};
 
 /// One connection's TLS.
 pub(crate) enum Tls {
-    Handshake(Accept<Wire>),
-    Open(TlsStream<Wire>),
+    Handshake(Accept<TlsWire>),
+    Open(TlsStream<TlsWire>),
     /// The handshake failed, and the socket is closed.
     Failed,
 }
 
 impl Tls {
     pub(crate) fn new(socket: Socket, config: Arc<ServerConfig>) -> Self {
-        Self::Handshake(TlsAcceptor::from(config).accept(Wire::new(socket)))
+        Self::Handshake(TlsAcceptor::from(config).accept(TlsWire::new(socket)))
     }
 
     /// Goes on with the handshake.
@@ -86,7 +86,7 @@ impl Tls {
         self.wire().map_or(0, |wire| wire.taken)
     }
 
-    fn wire(&self) -> Option<&Wire> {
+    fn wire(&self) -> Option<&TlsWire> {
         match self {
             Self::Handshake(accept) => accept.get_ref(),
             Self::Open(stream) => Some(stream.get_ref().0),
@@ -94,7 +94,7 @@ impl Tls {
         }
     }
 
-    fn open(&mut self) -> io::Result<&mut TlsStream<Wire>> {
+    fn open(&mut self) -> io::Result<&mut TlsStream<TlsWire>> {
         match self {
             Self::Open(stream) => Ok(stream),
             Self::Handshake(_) | Self::Failed => Err(ErrorKind::NotConnected.into()),
@@ -133,14 +133,14 @@ impl Tls {
 }
 
 /// The socket as rustls reads and writes it.
-pub(crate) struct Wire {
+pub(crate) struct TlsWire {
     socket: Socket,
     has_received: bool,
     records: Records,
     taken: u64,
 }
 
-impl Wire {
+impl TlsWire {
     fn new(socket: Socket) -> Self {
         Self {
             socket,
@@ -151,7 +151,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for TlsWire {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -166,7 +166,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for TlsWire {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -22,10 +22,13 @@ use super::{
     handover::{Resident, Upgrades},
     snapshot::{AdminServer, Snapshot},
     stopping::DrainReport,
-    worker::{CatchUp, Worker},
+    worker::{ProcessWasSuspended, Worker},
 };
 use crate::{
-    http::{Account, Passage, Passenger, Pulse, Readiness, Requests, Suspension, TICK},
+    http::{
+        Account, MachineSuspension, OutgoingConnection, Readiness, Requests, SuspensionClock, TICK,
+        Transfer,
+    },
     net::Listener,
     telemetry::{AccessLog, emit},
     upgrade::Inheritance,
@@ -36,7 +39,7 @@ pub(crate) struct NewServer {
     /// Gets the report when all is over.
     pub(crate) finished: oneshot::Sender<DrainReport>,
     pub(crate) readiness: Readiness,
-    pub(crate) pulse: Pulse,
+    pub(crate) suspension: SuspensionClock,
     pub(crate) access: AccessLog,
     /// Where the process is ours.
     pub(crate) upgrades: Option<Upgrades>,
@@ -53,8 +56,8 @@ pub(crate) struct ServerActor {
     /// What workers that are gone had in their books.
     pub(super) past: Vec<Account>,
     /// How idle connections of workers that retire come here, to be spread over the others.
-    pub(super) transfers: mpsc::UnboundedSender<Passenger>,
-    transferred: Option<mpsc::UnboundedReceiver<Passenger>>,
+    pub(super) transfers: mpsc::UnboundedSender<OutgoingConnection>,
+    transferred: Option<mpsc::UnboundedReceiver<OutgoingConnection>>,
     pub(super) turn: usize,
     pub(super) readiness: Readiness,
     pub(super) drain: Drain,
@@ -65,17 +68,17 @@ pub(crate) struct ServerActor {
     /// Ends the upgrade under way, when it is dropped.
     pub(super) upgrading: Option<oneshot::Sender<()>>,
     /// Where idle connections go on, once a new process has taken over.
-    pub(super) passage: Option<Passage>,
+    pub(super) transfer: Option<Transfer>,
     /// The books when the stop began.
     pub(super) before: Requests,
     pub(super) is_failure: bool,
     pub(super) finished: Option<oneshot::Sender<DrainReport>>,
     /// Until it is finished.
     pub(super) resident: Option<Resident>,
-    pub(super) pulse: Pulse,
-    /// How long the process has stood still, as far as the drain knows.
-    stood: Duration,
-    suspended: Suspension,
+    pub(super) suspension: SuspensionClock,
+    /// How long the process was suspended, as far as the drain knows.
+    suspended_for: Duration,
+    suspended: MachineSuspension,
     /// For what is cut.
     pub(super) access: AccessLog,
     /// Connections that nobody reads any more.
@@ -100,14 +103,14 @@ impl ServerActor {
             upgrades: new.upgrades,
             inheritance: new.inheritance,
             upgrading: None,
-            passage: None,
+            transfer: None,
             before: Requests::default(),
             is_failure: false,
             finished: Some(new.finished),
             resident: Some(Resident::enter()),
-            stood: new.pulse.look(Instant::now()),
-            pulse: new.pulse,
-            suspended: Suspension::so_far(),
+            suspended_for: new.suspension.look(Instant::now()),
+            suspension: new.suspension,
+            suspended: MachineSuspension::so_far(),
         }
     }
 
@@ -145,21 +148,21 @@ impl ServerActor {
         books.chain([self.past.clone()]).collect()
     }
 
-    /// Where the process stood still, says so, and moves every deadline by as much.
-    pub(super) fn catch_up(&mut self, ctx: &mut Context<Self>) {
-        let stood = self.pulse.look(Instant::now());
-        let by = stood - self.stood;
-        self.stood = stood;
-        let slept = self.suspended.since(Suspension::so_far());
+    /// Where the process was suspended, says so, and moves every deadline by as much.
+    pub(super) fn note_suspension(&mut self, ctx: &mut Context<Self>) {
+        let suspended_for = self.suspension.look(Instant::now());
+        let by = suspended_for - self.suspended_for;
+        self.suspended_for = suspended_for;
+        let slept = self.suspended.since(MachineSuspension::so_far());
         if (by + slept).is_zero() {
             return;
         }
-        emit(&ServerEvent::StoodStill(by + slept));
-        self.drain.stood_still(by);
+        emit(&ServerEvent::Suspended(by + slept));
+        self.drain.extend_by(by);
         self.set_clock(ctx);
         let drain = self.worker_drain();
         for worker in self.all_workers() {
-            worker.address.do_send(CatchUp);
+            worker.address.do_send(ProcessWasSuspended);
             if let Some(drain) = &drain {
                 worker.address.do_send(drain.clone());
             }
@@ -184,7 +187,7 @@ impl Actor for ServerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(TICK, Self::catch_up);
+        ctx.run_interval(TICK, Self::note_suspension);
         if let Some(transferred) = self.transferred.take() {
             self.spread(transferred, ctx);
         }

@@ -14,7 +14,7 @@ pub const CUT_LIMIT: Duration = Duration::from_millis(250);
 
 /// How somebody asks for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Urge {
+pub enum StopUrgency {
     /// SIGTERM, `POST /stop`: finish what is in flight. Said again, it changes nothing.
     Graceful,
     /// SIGINT, SIGQUIT: the same, but said again later than [`SECOND_THOUGHT`] it means now.
@@ -120,7 +120,7 @@ impl Drain {
     /// Somebody asks for the end. `None`: heard already, nothing changes.
     pub fn ask(
         &mut self,
-        urge: Urge,
+        urgency: StopUrgency,
         limits: Limits,
         workers: impl IntoIterator<Item = usize>,
         now: Instant,
@@ -130,10 +130,12 @@ impl Drain {
                 self.began = Some(now);
                 self.limits = limits;
                 self.remaining = workers.into_iter().collect();
-                Some(match urge {
-                    Urge::Now => self.cut(now),
-                    Urge::Graceful | Urge::Interrupt if limits.delay.is_zero() => self.drain(now),
-                    Urge::Graceful | Urge::Interrupt => {
+                Some(match urgency {
+                    StopUrgency::Now => self.cut(now),
+                    StopUrgency::Graceful | StopUrgency::Interrupt if limits.delay.is_zero() => {
+                        self.drain(now)
+                    }
+                    StopUrgency::Graceful | StopUrgency::Interrupt => {
                         self.phase = Phase::Delaying {
                             until: now + limits.delay,
                         };
@@ -141,12 +143,12 @@ impl Drain {
                     }
                 })
             }
-            (Phase::Delaying { .. } | Phase::Draining { .. }, Some(began)) => match urge {
-                Urge::Now => Some(self.cut(now)),
-                Urge::Interrupt if now.duration_since(began) >= SECOND_THOUGHT => {
+            (Phase::Delaying { .. } | Phase::Draining { .. }, Some(began)) => match urgency {
+                StopUrgency::Now => Some(self.cut(now)),
+                StopUrgency::Interrupt if now.duration_since(began) >= SECOND_THOUGHT => {
                     Some(self.cut(now))
                 }
-                Urge::Interrupt | Urge::Graceful => None,
+                StopUrgency::Interrupt | StopUrgency::Graceful => None,
             },
             (Phase::Delaying { .. } | Phase::Draining { .. }, None) => None,
             (Phase::Cutting { .. } | Phase::Over, _) => None,
@@ -169,8 +171,8 @@ impl Drain {
         }
     }
 
-    /// The process stood still: what was to come comes so much later.
-    pub fn stood_still(&mut self, by: Duration) {
+    /// The process was suspended: what was to come comes so much later.
+    pub fn extend_by(&mut self, by: Duration) {
         match &mut self.phase {
             Phase::Serving | Phase::Over => {}
             Phase::Delaying { until } => *until += by,
@@ -226,15 +228,15 @@ mod tests {
         timeout: Duration::from_secs(25),
     };
 
-    fn begun(urge: Urge) -> (Drain, Instant) {
+    fn begun(urgency: StopUrgency) -> (Drain, Instant) {
         let (mut drain, now) = (Drain::new(), Instant::now());
-        assert_eq!(drain.ask(urge, LIMITS, [0, 1], now), Some(Step::Delay));
+        assert_eq!(drain.ask(urgency, LIMITS, [0, 1], now), Some(Step::Delay));
         (drain, now)
     }
 
     #[test]
     fn each_phase_follows_at_its_time() {
-        let (mut drain, start) = begun(Urge::Graceful);
+        let (mut drain, start) = begun(StopUrgency::Graceful);
         assert_eq!(drain.tick(start), None);
         let drained_at = start + LIMITS.delay;
         assert_eq!(drain.tick(drained_at), Some(Step::Drain));
@@ -246,22 +248,25 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_moves_by_the_time_that_the_process_stood_still() {
-        let (mut drain, start) = begun(Urge::Graceful);
-        let stood = Duration::from_secs(60);
-        drain.stood_still(stood);
+    fn a_deadline_moves_by_the_time_that_the_process_was_suspended() {
+        let (mut drain, start) = begun(StopUrgency::Graceful);
+        let suspended_for = Duration::from_secs(60);
+        drain.extend_by(suspended_for);
         assert_eq!(drain.tick(start + LIMITS.delay), None);
-        let drained_at = start + LIMITS.delay + stood;
+        let drained_at = start + LIMITS.delay + suspended_for;
         assert_eq!(drain.tick(drained_at), Some(Step::Drain));
-        drain.stood_still(stood);
-        let (since, deadline) = (drained_at + stood, drained_at + LIMITS.timeout + stood);
+        drain.extend_by(suspended_for);
+        let (since, deadline) = (
+            drained_at + suspended_for,
+            drained_at + LIMITS.timeout + suspended_for,
+        );
         assert_eq!(drain.phase(), Phase::Draining { since, deadline });
         assert_eq!(drain.tick(deadline), Some(Step::Cut));
     }
 
     #[test]
     fn the_last_empty_worker_ends_it() {
-        let (mut drain, start) = begun(Urge::Graceful);
+        let (mut drain, start) = begun(StopUrgency::Graceful);
         drain.tick(start + LIMITS.delay);
         assert_eq!(drain.worker_is_empty(1), None);
         assert_eq!(drain.worker_is_empty(1), None);
@@ -270,16 +275,25 @@ mod tests {
 
     #[test]
     fn an_interrupt_cuts_only_when_repeated_later() {
-        let (mut drain, start) = begun(Urge::Interrupt);
+        let (mut drain, start) = begun(StopUrgency::Interrupt);
         let soon = start + SECOND_THOUGHT / 2;
-        assert_eq!(drain.ask(Urge::Interrupt, LIMITS, [0, 1], soon), None);
-        let later = start + SECOND_THOUGHT;
-        assert_eq!(drain.ask(Urge::Graceful, LIMITS, [0, 1], later), None);
         assert_eq!(
-            drain.ask(Urge::Interrupt, LIMITS, [0, 1], later),
+            drain.ask(StopUrgency::Interrupt, LIMITS, [0, 1], soon),
+            None
+        );
+        let later = start + SECOND_THOUGHT;
+        assert_eq!(
+            drain.ask(StopUrgency::Graceful, LIMITS, [0, 1], later),
+            None
+        );
+        assert_eq!(
+            drain.ask(StopUrgency::Interrupt, LIMITS, [0, 1], later),
             Some(Step::Cut)
         );
-        assert_eq!(drain.ask(Urge::Interrupt, LIMITS, [0, 1], later), None);
+        assert_eq!(
+            drain.ask(StopUrgency::Interrupt, LIMITS, [0, 1], later),
+            None
+        );
     }
 
     #[test]
@@ -289,9 +303,13 @@ mod tests {
             ..LIMITS
         };
         let now = Instant::now();
-        for urge in [Urge::Graceful, Urge::Interrupt, Urge::Now] {
+        for urgency in [
+            StopUrgency::Graceful,
+            StopUrgency::Interrupt,
+            StopUrgency::Now,
+        ] {
             let mut drain = Drain::new();
-            assert_eq!(drain.ask(urge, no_delay, [], now), Some(Step::End));
+            assert_eq!(drain.ask(urgency, no_delay, [], now), Some(Step::End));
         }
     }
 }

@@ -47,8 +47,8 @@ pub(crate) enum ServerEvent<'a> {
         from: usize,
         to: usize,
     },
-    /// The process stood still for so long.
-    StoodStill(Duration),
+    /// The process was suspended for this long.
+    Suspended(Duration),
     /// A worker was blocked to the end of a stop.
     Abandoned {
         worker: usize,
@@ -76,7 +76,7 @@ impl Event for ServerEvent<'_> {
             Self::Cut(_)
             | Self::SocketsUnused(_)
             | Self::FileGone(_)
-            | Self::StoodStill(_)
+            | Self::Suspended(_)
             | Self::Abandoned { .. }
             | Self::NotAccepted { .. } => Level::Warn,
             Self::CannotStart | Self::Failed(_) | Self::BooksDiffer(_) => Level::Error,
@@ -199,10 +199,10 @@ impl fmt::Display for ServerEvent<'_> {
                 write!(f, "closing: {} on {}", listener.name(), listener.address())
             }
             Self::Workers { from, to } => write!(f, "workers: {to} instead of {from}"),
-            Self::StoodStill(time) => write!(
+            Self::Suspended(time) => write!(
                 f,
-                "stood still for {:.3} s (stopped, frozen, suspended, or starved of the processor); \
-                 deadlines move by as much",
+                "suspended for {:.3} s (SIGSTOP, a frozen container, a suspended machine, or no processor \
+                 time); all deadlines move by that time",
                 time.as_secs_f64()
             ),
             Self::Abandoned { worker, open } => write!(

@@ -27,10 +27,10 @@ use super::{
 };
 use crate::{
     config::{Attempt, NotUpgraded},
-    http::{Arrival, Passage},
+    http::{Transfer, TransferredConnection},
     net::{Activation, Listener},
     systemd::Notifier,
-    upgrade::{self, Estate, PassedConnections, Program, Successor},
+    upgrade::{self, InheritedState, PassedConnections, Program, Successor},
 };
 
 /// Pass the sockets to a new process. From the ConfigActor, which holds reloads meanwhile. Fails,
@@ -130,23 +130,23 @@ impl ServerActor {
     }
 
     /// From now on idle connections go on in the new process.
-    fn open_passage(&mut self, successor: &Arc<Successor>) {
+    fn open_transfer(&mut self, successor: &Arc<Successor>) {
         let listeners = self.listeners().iter();
         let passing = listeners.filter(|listener| listener.origin().has_passed());
-        let (departures, passengers) = mpsc::unbounded_channel();
+        let (outgoing, to_send) = mpsc::unbounded_channel();
         let names = passing.map(|it| it.name().clone()).collect();
-        self.passage = Some(Passage::by(names, departures));
+        self.transfer = Some(Transfer::by(names, outgoing));
         let successor = successor.clone();
-        actix_rt::spawn(async move { successor.carry(passengers).await });
+        actix_rt::spawn(async move { successor.transfer(to_send).await });
     }
 
     /// Spreads connections that another process or worker has accepted over the workers that serve, one
     /// after the other.
-    pub(super) fn receive(&mut self, arrivals: impl IntoIterator<Item = Arrival>) {
-        for arrival in arrivals {
+    pub(super) fn receive(&mut self, connections: impl IntoIterator<Item = TransferredConnection>) {
+        for connection in connections {
             let workers = self.workers();
             if let Some(worker) = workers.get(self.turn % workers.len().max(1)) {
-                worker.address.do_send(worker::Receive(arrival));
+                worker.address.do_send(worker::Receive(connection));
             }
             self.turn = self.turn.wrapping_add(1);
         }
@@ -171,19 +171,21 @@ impl ServerActor {
     }
 }
 
-fn estate(
+fn inherited_state(
     listeners: &[Arc<Listener>],
     activation: &Activation,
     generation: u64,
     asked: HandOver,
-) -> io::Result<Estate> {
-    let sockets = listeners.iter().map(|listener| listener.bequeath());
-    Ok(Estate {
+) -> io::Result<InheritedState> {
+    let sockets = listeners
+        .iter()
+        .map(|listener| listener.clone_for_successor());
+    Ok(InheritedState {
         generation,
         attempts: asked.attempts,
         history: asked.history,
         sockets: sockets.collect::<io::Result<_>>()?,
-        activated: activation.bequeath()?,
+        activated: activation.clone_for_successor()?,
     })
 }
 
@@ -227,18 +229,18 @@ impl Handler<HandOver> for ServerActor {
         self.upgrading = Some(cancel);
         let handing = async move {
             let deadline = begun + asked.patience;
-            let estate = estate(&listeners, &activation, generation, asked)
+            let inherited_state = inherited_state(&listeners, &activation, generation, asked)
                 .map_err(|error| format!("cannot pass the sockets: {error}"))
                 .map_err(NotUpgraded::because)?;
-            let raising = upgrade::raise(&program, estate, deadline);
-            let raised = tokio::select! {
+            let starting = upgrade::start_successor(&program, inherited_state, deadline);
+            let started = tokio::select! {
                 biased;
                 _ = cancelled => Err(NotUpgraded::stopping()),
-                heir = raising => heir.map_err(NotUpgraded::because),
+                ready = starting => ready.map_err(NotUpgraded::because),
             };
-            let committed = raised.and_then(|heir| {
-                let known = (heir.pid, heir.generation, heir.taken.clone());
-                let successor = heir.commit().map_err(NotUpgraded::because)?;
+            let committed = started.and_then(|ready| {
+                let known = (ready.pid, ready.generation, ready.taken.clone());
+                let successor = ready.commit().map_err(NotUpgraded::because)?;
                 Ok((known, successor))
             });
             let ((pid, generation, taken), successor) = match committed {
@@ -267,7 +269,7 @@ impl Handler<HandOver> for ServerActor {
         Box::pin(handing.into_actor(self).map(move |handed, this, _| {
             this.upgrading = None;
             if let Ok(handed) = &handed {
-                this.open_passage(&handed.successor);
+                this.open_transfer(&handed.successor);
                 this.let_admin_go();
                 this.tell_systemd(handed.pid);
             }
@@ -284,7 +286,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        http::{Pulse, Readiness},
+        http::{Readiness, SuspensionClock},
         server::NewServer,
         telemetry::LogHandle,
     };
@@ -298,7 +300,7 @@ mod tests {
             let server = ServerActor::new(NewServer {
                 finished,
                 readiness: Readiness::default(),
-                pulse: Pulse::new(Instant::now()),
+                suspension: SuspensionClock::new(Instant::now()),
                 access: LogHandle::of_another().access().log(),
                 upgrades: Some(Upgrades {
                     program: Arc::new(Program::new(nothing, None, Path::new("/"))),

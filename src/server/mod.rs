@@ -4,7 +4,7 @@
 //! Taken from upstream: [`Publish`], [`Stop`], [`HandOver`], [`Receive`], [`Inspect`]. Reading order:
 //! `actor`, `worker`, `threads`, `hub`, `serve`, `connection`, `io`, `socket`, `tls`, `request`; `http1`, `http2`;
 //! `stopping` does what `drain` decides, `books` counts, `listener` binds, `activation` knows
-//! what systemd passed; `handover` and `passage`
+//! what systemd passed; `handover` and `transfer`
 //! are an upgrade's.
 
 mod acceptor;
@@ -24,7 +24,7 @@ mod worker;
 pub(crate) use descriptors::{Budget, Room, leaves_reserve};
 
 pub(crate) use actor::{NewServer, ServerActor};
-pub(crate) use drain::Urge;
+pub(crate) use drain::StopUrgency;
 #[cfg(test)]
 pub(crate) use drain::{Drain, Limits as DrainLimits, Phase, Step};
 pub(crate) use events::ServerEvent;

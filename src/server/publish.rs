@@ -26,7 +26,7 @@ use super::{
     worker::{Adopt, LetGo, Retire, Worker},
 };
 use crate::{
-    http::{Arrival, Deadline, Passage, Passenger, books},
+    http::{Deadline, OutgoingConnection, Transfer, TransferredConnection, books},
     net::{Listener, Share, Speaks},
     telemetry::emit,
 };
@@ -86,7 +86,7 @@ impl Handler<Publish> for ServerActor {
         let total = self.workers().len();
         let waits = shares.iter().any(|shares| !shares.is_empty());
         let adopting = self.adopt(shares, admin);
-        let patience = self.pulse.deadline(patience);
+        let patience = self.suspension.deadline(patience);
         let Some(before) = before else {
             return Box::pin(confirmations(adopting, total, patience));
         };
@@ -191,7 +191,7 @@ impl ServerActor {
         if gone.is_empty() {
             return None;
         }
-        let limit = self.pulse.deadline(HANDSHAKES);
+        let limit = self.suspension.deadline(HANDSHAKES);
         self.closing.retain(|listener| listener.strong_count() > 0);
         // Each worker has a share of all the listeners of its kind.
         let of_service = (before.listeners.as_slice(), before.workers.as_slice());
@@ -242,8 +242,8 @@ impl ServerActor {
         let linger = now.generation.shutdown.linger;
         let names: Arc<[_]> = now.listeners.iter().map(|it| it.name().clone()).collect();
         for worker in &gone {
-            let passage = Some(Passage::by(names.clone(), self.transfers.clone()));
-            let retiring = worker.address.send(Retire { linger, passage });
+            let transfer = Some(Transfer::by(names.clone(), self.transfers.clone()));
+            let retiring = worker.address.send(Retire { linger, transfer });
             let id = worker.id;
             ctx.spawn(
                 retiring
@@ -254,8 +254,8 @@ impl ServerActor {
         if let Some(admin) = before.admin.as_ref().filter(|_| now.admin.is_none()) {
             let worker = admin.worker.clone();
             actix_rt::spawn(async move {
-                let (linger, passage) = (Duration::ZERO, None);
-                let _ = worker.address.send(Retire { linger, passage }).await;
+                let (linger, transfer) = (Duration::ZERO, None);
+                let _ = worker.address.send(Retire { linger, transfer }).await;
                 // Its thread ends with the last that knows it.
                 drop(worker);
             });
@@ -278,21 +278,21 @@ impl ServerActor {
     /// Takes on connections of workers that retire.
     pub(super) fn spread(
         &self,
-        mut transferred: mpsc::UnboundedReceiver<Passenger>,
+        mut transferred: mpsc::UnboundedReceiver<OutgoingConnection>,
         ctx: &mut Context<Self>,
     ) {
-        let passengers = wrap_stream::<_, Self>(poll_fn(move |cx| transferred.poll_recv(cx)));
-        let spreading = passengers.map(|passenger, this, _| {
+        let outgoing = wrap_stream::<_, Self>(poll_fn(move |cx| transferred.poll_recv(cx)));
+        let spreading = outgoing.map(|outgoing, this, _| {
             // In a stop each connection ends where it is: its worker is asked whether it is empty.
             if this.drain.phase() != Phase::Serving {
                 return;
             }
-            let Passenger {
+            let OutgoingConnection {
                 listener,
                 socket,
                 arrived,
-            } = passenger;
-            this.receive([Arrival { listener, socket }]);
+            } = outgoing;
+            this.receive([TransferredConnection { listener, socket }]);
             // It was cut meanwhile: it goes on at the other worker all the same.
             let _ = arrived.send(());
         });

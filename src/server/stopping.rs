@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{
     actor::{ServerActor, totals},
     closing::{HANDSHAKES, empty, handshakes_end},
-    drain::{self, Phase, Step, Urge},
+    drain::{self, Phase, Step, StopUrgency},
     events::ServerEvent,
     worker::{self, CloseListeners, Cut, Delay, Worker},
 };
@@ -22,7 +22,7 @@ use crate::{http::Requests, telemetry::emit};
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Stop {
-    pub(crate) urge: Urge,
+    pub(crate) urgency: StopUrgency,
     /// Who asks, for the log.
     pub(crate) by: String,
     /// The end is a failure even if every request is answered.
@@ -68,7 +68,7 @@ impl Handler<Stop> for ServerActor {
                 let shutdown = &snapshot.generation.shutdown;
                 drain::Limits {
                     // The address is served on: there is nobody to be told to go elsewhere.
-                    delay: if self.passage.is_some() {
+                    delay: if self.transfer.is_some() {
                         Duration::ZERO
                     } else {
                         shutdown.delay
@@ -78,7 +78,7 @@ impl Handler<Stop> for ServerActor {
                 }
             });
         // The address of one that was handed over is served on.
-        if self.passage.is_none() {
+        if self.transfer.is_none() {
             self.readiness.ends();
         }
         let is_first = self.drain.phase() == Phase::Serving;
@@ -91,7 +91,7 @@ impl Handler<Stop> for ServerActor {
         }
         self.is_failure |= stop.is_failure;
         let ids: Vec<usize> = self.all_workers().map(|worker| worker.id).collect();
-        let step = self.drain.ask(stop.urge, limits, ids, Instant::now());
+        let step = self.drain.ask(stop.urgency, limits, ids, Instant::now());
         emit(&ServerEvent::StopAsked {
             by: &stop.by,
             is_first,
@@ -125,7 +125,7 @@ impl ServerActor {
         };
         let wait = due.saturating_duration_since(Instant::now());
         ctx.run_later(wait, |this, ctx| {
-            this.catch_up(ctx);
+            this.note_suspension(ctx);
             let step = this.drain.tick(Instant::now());
             this.take(step, ctx);
         });
@@ -140,7 +140,7 @@ impl ServerActor {
             since,
             linger: self.drain.linger(),
             deadline,
-            passage: self.passage.clone(),
+            transfer: self.transfer.clone(),
         })
     }
 
@@ -162,7 +162,7 @@ impl ServerActor {
             worker.address.do_send(drain.clone());
         }
         let limit = self
-            .pulse
+            .suspension
             .deadline(HANDSHAKES.min(drain.deadline - drain.since));
         let handshakes = {
             let listeners = listeners.clone();
@@ -250,7 +250,7 @@ impl ServerActor {
                     since: now,
                     linger: Duration::ZERO,
                     deadline: now,
-                    passage: None,
+                    transfer: None,
                 };
                 let _ = worker.address.send(is_empty).await;
                 worker.id
@@ -305,7 +305,7 @@ async fn close_admin(admin: &Worker, now: Instant) {
         since: now,
         linger: Duration::ZERO,
         deadline: now + ADMIN_DRAIN,
-        passage: None,
+        transfer: None,
     };
     let _ = admin.address.send(drain).await;
 }

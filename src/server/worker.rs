@@ -1,7 +1,7 @@
 //! WorkerActor: one core's [`Acceptor`] and connections, on a thread that it has for itself.
 //!
 //! Takes [`Adopt`], [`Receive`], [`Delay`], [`LetGo`], [`CloseListeners`], [`Retire`], [`Drain`],
-//! [`CatchUp`] and [`Cut`], all from the ServerActor.
+//! [`ProcessWasSuspended`] and [`Cut`], all from the ServerActor.
 //! Knows no other actor. What it served is told by its books, which others may read at any time.
 
 use std::{
@@ -25,7 +25,8 @@ use super::{
 use crate::{
     generation::{Generation, Slot},
     http::{
-        Arrival, Books, Crowd, Farewell, Hub, NewServe, Passage, Pulse, Readiness, Times, Victim,
+        Books, Crowd, Hub, Linger, NewServe, Readiness, SuspensionClock, Times, Transfer,
+        TransferredConnection, Victim,
     },
     net::{Share, Speaks, accepted_elsewhere},
     telemetry::AccessSource,
@@ -54,7 +55,7 @@ pub(crate) struct LetGo;
 /// Serve this connection, which another process or worker has accepted. Cannot fail.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Receive(pub(crate) Arrival);
+pub(crate) struct Receive(pub(crate) TransferredConnection);
 
 /// Serve what is queued at listeners that close, and let go of them. Answered when their queues are
 /// empty: whether there were any.
@@ -68,7 +69,7 @@ pub(crate) struct CloseListeners;
 #[rtype(result = "()")]
 pub(crate) struct Retire {
     pub(crate) linger: Duration,
-    pub(crate) passage: Option<Passage>,
+    pub(crate) transfer: Option<Transfer>,
 }
 
 /// Finish what is in flight. Answered when no connection is left. Sent again where it changes.
@@ -79,13 +80,13 @@ pub(crate) struct Drain {
     pub(crate) linger: Duration,
     pub(crate) deadline: Instant,
     /// Where idle connections go on, where a new process serves afterwards.
-    pub(crate) passage: Option<Passage>,
+    pub(crate) transfer: Option<Transfer>,
 }
 
-/// The process stood still: move the connections' clocks. Cannot fail.
+/// The process was suspended: move the connections' clocks. Cannot fail.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct CatchUp;
+pub(crate) struct ProcessWasSuspended;
 
 /// End every connection. Answers what was in flight, entered as cut. Cannot fail.
 #[derive(Message)]
@@ -120,7 +121,7 @@ pub(crate) struct NewWorker {
     pub(crate) max_files: usize,
     pub(crate) crowd: Crowd,
     pub(crate) readiness: Readiness,
-    pub(crate) pulse: Pulse,
+    pub(crate) suspension: SuspensionClock,
     pub(crate) access: AccessSource,
 }
 
@@ -187,7 +188,7 @@ impl WorkerActor {
             new.max_connections,
             new.crowd,
             new.readiness,
-            new.pulse,
+            new.suspension,
         );
         hub.limit(times, new.max_connections, new.max_files);
         let slot = Rc::new(RefCell::new(slot));
@@ -246,10 +247,10 @@ impl Handler<LetGo> for WorkerActor {
 impl Handler<Receive> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, Receive(arrival): Receive, _: &mut Self::Context) {
+    fn handle(&mut self, Receive(connection): Receive, _: &mut Self::Context) {
         // One that fails has ended meanwhile.
-        if let Ok(accepted) = accepted_elsewhere(arrival.socket) {
-            let origin = self.acceptor.origin(&arrival.listener);
+        if let Ok(accepted) = accepted_elsewhere(connection.socket) {
+            let origin = self.acceptor.origin(&connection.listener);
             // It was in the clear there, whatever the listener's next ones are.
             self.acceptor.open(&origin, accepted, Speaks::in_the_clear);
         }
@@ -269,15 +270,15 @@ impl Handler<Retire> for WorkerActor {
 
     fn handle(
         &mut self,
-        Retire { linger, passage }: Retire,
+        Retire { linger, transfer }: Retire,
         _: &mut Self::Context,
     ) -> Self::Result {
         self.acceptor.retire();
-        if let Some(passage) = passage {
-            self.hub.open_passage(passage);
+        if let Some(transfer) = transfer {
+            self.hub.open_transfer(transfer);
         }
         let since = Instant::now();
-        self.hub.retire(Farewell { since, linger });
+        self.hub.retire(Linger { since, linger });
         let (acceptor, hub) = (self.acceptor.clone(), self.hub.clone());
         Box::pin(async move {
             acceptor.has_let_go().await;
@@ -290,8 +291,8 @@ impl Handler<Drain> for WorkerActor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
-        if let Some(passage) = drain.passage {
-            self.hub.open_passage(passage);
+        if let Some(transfer) = drain.transfer {
+            self.hub.open_transfer(transfer);
         }
         self.hub.drain(drain.since, drain.linger, drain.deadline);
         Box::pin(is_over(self.hub.clone()))
@@ -303,11 +304,11 @@ async fn is_over(hub: Rc<Hub>) {
     hub.flush_access();
 }
 
-impl Handler<CatchUp> for WorkerActor {
+impl Handler<ProcessWasSuspended> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, _: CatchUp, _: &mut Self::Context) {
-        self.hub.catch_up(Instant::now());
+    fn handle(&mut self, _: ProcessWasSuspended, _: &mut Self::Context) {
+        self.hub.note_suspension(Instant::now());
     }
 }
 

@@ -12,10 +12,10 @@ use super::{
     terminal::Terminal,
 };
 use crate::{
-    config::{Errand, Trigger, TriggerKind},
+    config::{ReloadRequest, Trigger, TriggerKind},
     control::Control,
     http::command,
-    server::Urge,
+    server::StopUrgency,
     telemetry::emit,
 };
 
@@ -69,12 +69,12 @@ impl StreamHandler<Origin> for SignalActor {
         match signal.action {
             Action::Reload if self.terminal.has_gone(&origin) => {
                 emit(&SignalEvent::TerminalGone(&trigger.to_string()));
-                self.control.end(Urge::Graceful, trigger, false);
+                self.control.end(StopUrgency::Graceful, trigger, false);
             }
             // The log has the outcome; a signal has nobody else to tell.
-            Action::Reload => drop(self.control.request(Errand::default(), trigger)),
-            Action::Stop(urge) => self.control.end(urge, trigger, false),
-            Action::StopFailed => self.control.end(Urge::Graceful, trigger, true),
+            Action::Reload => drop(self.control.request(ReloadRequest::default(), trigger)),
+            Action::Stop(urgency) => self.control.end(urgency, trigger, false),
+            Action::StopFailed => self.control.end(StopUrgency::Graceful, trigger, true),
             Action::ReopenLogs => self.control.reopen_logs(trigger),
             Action::Upgrade => drop(self.control.request_upgrade(&trigger)),
             Action::Unhandled => emit(&SignalEvent::Unhandled(&trigger.to_string())),

@@ -10,7 +10,7 @@ use signal_hook::consts::{
     SIGTTOU, SIGURG, SIGUSR1, SIGUSR2, SIGVTALRM, SIGWINCH, SIGXCPU, SIGXFSZ,
 };
 
-use crate::server::Urge;
+use crate::server::StopUrgency;
 use By::{Cont, Core, Ign, Stop, Term};
 
 /// One signal, and what it does here.
@@ -43,7 +43,7 @@ pub(crate) enum By {
 pub(crate) enum Action {
     /// Unless it tells that the terminal is gone: see [`terminal`](super::terminal).
     Reload,
-    Stop(Urge),
+    Stop(StopUrgency),
     /// A limit of the system was reached: stop gracefully, as a failure.
     StopFailed,
     ReopenLogs,
@@ -68,14 +68,14 @@ pub(crate) const TABLE: &[Signal] = &[
         "SIGINT",
         SIGINT,
         Term,
-        Action::Stop(Urge::Interrupt),
+        Action::Stop(StopUrgency::Interrupt),
         INTERRUPTS,
     ),
     signal(
         "SIGQUIT",
         SIGQUIT,
         Core,
-        Action::Stop(Urge::Interrupt),
+        Action::Stop(StopUrgency::Interrupt),
         INTERRUPTS,
     ),
     signal("SIGILL", SIGILL, Core, Action::NotOurs, CRASHES),
@@ -93,7 +93,7 @@ pub(crate) const TABLE: &[Signal] = &[
         "SIGTERM",
         SIGTERM,
         Term,
-        Action::Stop(Urge::Graceful),
+        Action::Stop(StopUrgency::Graceful),
         STOPS,
     ),
     signal("SIGCHLD", SIGCHLD, Ign, Action::Default, NOTHING),

@@ -29,7 +29,7 @@ pub(super) struct Validators {
 
 /// What is answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Selection {
     Whole,
     /// These bytes, which are some.
     Part(Range<u64>),
@@ -55,18 +55,18 @@ impl Validators {
     }
 
     /// Judges a GET or HEAD of a file of this length, in the order of RFC 9110 §13.2.2.
-    pub(super) fn judge(&self, request: &HttpRequest, length: u64) -> Asked {
+    pub(super) fn judge(&self, request: &HttpRequest, length: u64) -> Selection {
         match get::<IfMatch>(request) {
             Some(IfMatch::Any) => {}
             Some(IfMatch::Items(tags)) => {
                 if !tags.iter().any(|tag| tag.strong_eq(&self.etag)) {
-                    return Asked::PreconditionFailed;
+                    return Selection::PreconditionFailed;
                 }
             }
             None => {
                 let since = get::<IfUnmodifiedSince>(request);
                 if since.is_some_and(|IfUnmodifiedSince(since)| self.is_newer(since)) {
-                    return Asked::PreconditionFailed;
+                    return Selection::PreconditionFailed;
                 }
             }
         }
@@ -80,18 +80,18 @@ impl Validators {
             }
         };
         if is_known {
-            return Asked::NotModified;
+            return Selection::NotModified;
         }
         if request.method() != Method::GET || !self.if_range(request) {
-            return Asked::Whole;
+            return Selection::Whole;
         }
         let mut lines = request.headers().get_all(header::RANGE);
         match (
             lines.next().and_then(|line| line.to_str().ok()),
             lines.next(),
         ) {
-            (Some(range), None) => ranges(range, length).unwrap_or(Asked::Whole),
-            _ => Asked::Whole,
+            (Some(range), None) => ranges(range, length).unwrap_or(Selection::Whole),
+            _ => Selection::Whole,
         }
     }
 
@@ -124,7 +124,7 @@ fn get<H: Header>(request: &HttpRequest) -> Option<H> {
 
 /// What a `Range` asks for; `None` where it is to be ignored: another unit, a set that is invalid, or
 /// several ranges, which would need an answer of several parts (RFC 9110 §14.2).
-fn ranges(header: &str, length: u64) -> Option<Asked> {
+fn ranges(header: &str, length: u64) -> Option<Selection> {
     let (unit, set) = header.split_once('=')?;
     if !unit.eq_ignore_ascii_case("bytes") {
         return None;
@@ -144,9 +144,9 @@ fn ranges(header: &str, length: u64) -> Option<Asked> {
     match satisfiable {
         // The end of an empty file: all of it, which no `Content-Range` can say.
         Some(range) if range.is_empty() => None,
-        Some(range) => Some(Asked::Part(range)),
+        Some(range) => Some(Selection::Part(range)),
         None if count == 0 => None,
-        None => Some(Asked::NotSatisfiable),
+        None => Some(Selection::NotSatisfiable),
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_range_is_read_as_rfc_9110_has_it() {
         let huge = "9".repeat(40);
-        let part = |range| Some(Asked::Part(range));
+        let part = |range| Some(Selection::Part(range));
         for (header, length, expected) in [
             ("bytes=0-0", 10, part(0..1)),
             ("bytes=2-4", 10, part(2..5)),
@@ -194,21 +194,25 @@ mod tests {
             ("bytes=9-100", 10, part(9..10)),
             (&format!("bytes=0-{huge}"), 10, part(0..10)),
             (&format!("bytes=-{huge}"), 10, part(0..10)),
-            (&format!("bytes={huge}-"), 10, Some(Asked::NotSatisfiable)),
+            (
+                &format!("bytes={huge}-"),
+                10,
+                Some(Selection::NotSatisfiable),
+            ),
             (
                 &format!("bytes={huge}-{huge}"),
                 10,
-                Some(Asked::NotSatisfiable),
+                Some(Selection::NotSatisfiable),
             ),
-            ("bytes=10-", 10, Some(Asked::NotSatisfiable)),
-            ("bytes=-0", 10, Some(Asked::NotSatisfiable)),
-            ("bytes=0-", 0, Some(Asked::NotSatisfiable)),
-            ("bytes=0-0", 0, Some(Asked::NotSatisfiable)),
-            ("bytes=-0", 0, Some(Asked::NotSatisfiable)),
+            ("bytes=10-", 10, Some(Selection::NotSatisfiable)),
+            ("bytes=-0", 10, Some(Selection::NotSatisfiable)),
+            ("bytes=0-", 0, Some(Selection::NotSatisfiable)),
+            ("bytes=0-0", 0, Some(Selection::NotSatisfiable)),
+            ("bytes=-0", 0, Some(Selection::NotSatisfiable)),
             ("bytes=-1", 0, None),
             ("bytes= 2-4 ,", 10, part(2..5)),
             ("bytes=2-4, 20-", 10, part(2..5)),
-            ("bytes=20-,30-", 10, Some(Asked::NotSatisfiable)),
+            ("bytes=20-,30-", 10, Some(Selection::NotSatisfiable)),
             ("bytes=0-1,3-4", 10, None),
             ("bytes=4-2", 10, None),
             ("bytes=", 10, None),

@@ -19,7 +19,7 @@ use rustix::{
 
 use super::{
     by_extension,
-    conditions::{Asked, Validators},
+    conditions::{Selection, Validators},
 };
 use crate::http::{self, Ahead, Leave};
 
@@ -89,11 +89,11 @@ impl OpenFile {
     pub(super) fn response(self, request: &HttpRequest, leave: Option<Leave>) -> HttpResponse {
         let asked = self.validators.judge(request, self.length);
         let mut response = HttpResponse::build(match asked {
-            Asked::Whole => StatusCode::OK,
-            Asked::Part(_) => StatusCode::PARTIAL_CONTENT,
-            Asked::NotModified => StatusCode::NOT_MODIFIED,
-            Asked::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Asked::NotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
+            Selection::Whole => StatusCode::OK,
+            Selection::Part(_) => StatusCode::PARTIAL_CONTENT,
+            Selection::NotModified => StatusCode::NOT_MODIFIED,
+            Selection::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Selection::NotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
         });
         response.insert_header((header::ETAG, self.validators.etag.clone()));
         response.insert_header((header::ACCEPT_RANGES, "bytes"));
@@ -102,15 +102,15 @@ impl OpenFile {
         }
         let length = self.length;
         let sent = match asked {
-            Asked::Whole => 0..length,
-            Asked::Part(part) => {
+            Selection::Whole => 0..length,
+            Selection::Part(part) => {
                 let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
                 response.insert_header((header::CONTENT_RANGE, range));
                 part
             }
-            Asked::NotModified => return response.body(body::None::new()),
-            Asked::PreconditionFailed => return response.finish(),
-            Asked::NotSatisfiable => {
+            Selection::NotModified => return response.body(body::None::new()),
+            Selection::PreconditionFailed => return response.finish(),
+            Selection::NotSatisfiable => {
                 response.insert_header((header::CONTENT_RANGE, format!("bytes */{length}")));
                 return response.finish();
             }

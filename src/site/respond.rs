@@ -26,12 +26,12 @@ pub(super) struct Answer {
     /// Where no header names it.
     content_type: Option<Cow<'static, str>>,
     headers: Box<[(HeaderName, Template)]>,
-    body: Body,
+    body: ContentBody,
     pub(super) delay: Duration,
 }
 
 #[derive(Debug)]
-enum Body {
+enum ContentBody {
     /// Copied for each request: workers that count references to one text wait for each other's
     /// caches, for longer than the copy takes.
     Copied(Box<[u8]>),
@@ -102,12 +102,12 @@ impl Answer {
                 let json = json.to_string();
                 wrong.extend(unknown_names(".respond.json", &json, names, Text::Body));
                 // In a text of JSON, whatever its type is called.
-                Body::new(&json, names, Escape::Json)
+                ContentBody::new(&json, names, Escape::Json)
             }
             None => {
                 let body = body.as_deref().unwrap_or_default();
                 wrong.extend(unknown_names(".respond.body", body, names, Text::Body));
-                Body::new(body, names, escape)
+                ContentBody::new(body, names, escape)
             }
         };
         let answer = Self {
@@ -138,9 +138,11 @@ impl Answer {
             response.append_header((name.clone(), &*value.fill(params, Escape::AsItCame)));
         }
         match &self.body {
-            Body::Copied(body) => response.body(body.to_vec()),
-            Body::Shared(body) => response.body(body.clone()),
-            Body::Filled(body, escape) => response.body(body.fill(params, *escape).into_owned()),
+            ContentBody::Copied(body) => response.body(body.to_vec()),
+            ContentBody::Shared(body) => response.body(body.clone()),
+            ContentBody::Filled(body, escape) => {
+                response.body(body.fill(params, *escape).into_owned())
+            }
         }
     }
 }
@@ -163,9 +165,9 @@ impl BodyFile {
                 for misspelt in misspelt_names(text, &self.names) {
                     with.warn(key, misspelt);
                 }
-                Body::new(text, &self.names, self.escape)
+                ContentBody::new(text, &self.names, self.escape)
             }
-            _ => Body::fixed(content),
+            _ => ContentBody::fixed(content),
         };
         Ok(Answer {
             body,
@@ -174,7 +176,7 @@ impl BodyFile {
     }
 }
 
-impl Body {
+impl ContentBody {
     fn new(text: &str, names: &[String], escape: Escape) -> Self {
         let template = Template::new(text, names);
         match template.fixed() {

@@ -46,7 +46,7 @@ pub(super) enum Destination {
 /// One request, at its end; or what was refused before it became one.
 pub(crate) struct Access<'a> {
     /// `None` where it is no request.
-    pub(crate) asked: Option<Asked<'a>>,
+    pub(crate) asked: Option<AccessRequest<'a>>,
     pub(crate) peer: Option<SocketAddr>,
     /// `None` where its response had not begun, or where it was cut.
     pub(crate) sent: Option<Sent>,
@@ -54,7 +54,7 @@ pub(crate) struct Access<'a> {
 }
 
 /// What a request was.
-pub(crate) struct Asked<'a> {
+pub(crate) struct AccessRequest<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
     pub(crate) generation: u64,
@@ -244,7 +244,7 @@ impl AccessEnd {
 impl fmt::Display for Access<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.asked {
-            Some(Asked { method, path, .. }) => write!(f, "{method} {path} ")?,
+            Some(AccessRequest { method, path, .. }) => write!(f, "{method} {path} ")?,
             None => f.write_str("- - ")?,
         }
         match self.sent {
@@ -253,7 +253,7 @@ impl fmt::Display for Access<'_> {
         }
         match &self.asked {
             // Whole numbers are written several times as fast as a fraction.
-            Some(Asked { took, .. }) => {
+            Some(AccessRequest { took, .. }) => {
                 let (millis, micros) = (took.as_millis(), took.subsec_micros() % 1000);
                 write!(f, " {millis}.{micros:03}ms ")?;
             }
@@ -263,7 +263,7 @@ impl fmt::Display for Access<'_> {
             Some(peer) => write!(f, "{peer}")?,
             None => f.write_str("unix")?,
         }
-        if let Some(Asked { generation, .. }) = &self.asked {
+        if let Some(AccessRequest { generation, .. }) = &self.asked {
             write!(f, " generation {generation}")?;
         }
         match self.end {

@@ -13,7 +13,7 @@ mod log_event;
 mod sink;
 
 pub(crate) use self::{
-    access::{Access, AccessEnd, AccessLog, AccessSource, Asked, Sent},
+    access::{Access, AccessEnd, AccessLog, AccessRequest, AccessSource, Sent},
     event::{Event, emit},
     log::{LogHandle, OpenedLog},
 };

@@ -64,7 +64,7 @@ struct Queue {
 #[derive(Debug)]
 struct State {
     manner: Manner,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<QueueItem>,
     /// Of all lines in it.
     bytes: usize,
     /// Who asks that the file be opened anew.
@@ -96,7 +96,7 @@ impl Losses {
 }
 
 #[derive(Debug)]
-enum Entry {
+enum QueueItem {
     /// Whole lines.
     Lines(Vec<u8>),
     /// So many found the queue full, here. No two of these stand side by side.
@@ -106,7 +106,7 @@ enum Entry {
 /// What the thread does next.
 struct Turn {
     reopen: Option<String>,
-    entry: Option<Entry>,
+    entry: Option<QueueItem>,
     manner: Manner,
 }
 
@@ -154,13 +154,13 @@ impl Sink {
             }
             state.bytes += lines.len();
             match state.entries.back_mut() {
-                Some(Entry::Lines(last)) if last.len() + lines.len() <= CHUNK => {
+                Some(QueueItem::Lines(last)) if last.len() + lines.len() <= CHUNK => {
                     last.extend_from_slice(lines);
                 }
                 _ => {
                     let mut chunk = Vec::with_capacity(lines.len().max(CHUNK));
                     chunk.extend_from_slice(lines);
-                    state.entries.push_back(Entry::Lines(chunk));
+                    state.entries.push_back(QueueItem::Lines(chunk));
                 }
             }
         });
@@ -231,7 +231,7 @@ impl Remainder {
     }
 }
 
-impl Entry {
+impl QueueItem {
     fn lines(&self) -> u64 {
         match self {
             Self::Lines(lines) => count_lines(lines),
@@ -243,8 +243,8 @@ impl Entry {
 impl State {
     fn refuse(&mut self, lines: u64) {
         match self.entries.back_mut() {
-            Some(Entry::Refused(refused)) => *refused += lines,
-            _ => self.entries.push_back(Entry::Refused(lines)),
+            Some(QueueItem::Refused(refused)) => *refused += lines,
+            _ => self.entries.push_back(QueueItem::Refused(lines)),
         }
     }
 
@@ -275,8 +275,8 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         let entry = state.entries.pop_front();
-        state.writing = Some(entry.as_ref().map_or(0, Entry::lines));
-        if let Some(Entry::Lines(lines)) = &entry {
+        state.writing = Some(entry.as_ref().map_or(0, QueueItem::lines));
+        if let Some(QueueItem::Lines(lines)) = &entry {
             state.bytes -= lines.len();
         }
         Some(Turn {
@@ -306,8 +306,8 @@ impl Writer {
                 self.reopen(&by);
             }
             match turn.entry {
-                Some(Entry::Lines(lines)) => self.write(&lines, turn.manner),
-                Some(Entry::Refused(lines)) => self.tell_of_refused(lines, turn.manner),
+                Some(QueueItem::Lines(lines)) => self.write(&lines, turn.manner),
+                Some(QueueItem::Refused(lines)) => self.tell_of_refused(lines, turn.manner),
                 None => {}
             }
         }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     config::{Attempt, Trigger},
-    http::Arrival,
-    net::{Access, Activation, Bequest, LentPort, Listener, Origin},
+    http::TransferredConnection,
+    net::{Access, Activation, InheritedSocket, LentPort, Listener, Origin},
     server::leaves_reserve,
     settings::{Address, Diagnostic},
 };
@@ -31,14 +31,14 @@ pub(crate) struct Inheritance {
     /// What the service manager has passed to the first of all processes.
     pub(crate) activation: Arc<Activation>,
     channel: Channel,
-    chest: Mutex<Chest>,
+    inherited: Mutex<InheritedSockets>,
     is_ours: watch::Sender<bool>,
 }
 
 #[derive(Default)]
-struct Chest {
+struct InheritedSockets {
     /// `None`: taken.
-    sockets: Vec<Option<(Bequest, OwnedFd)>>,
+    sockets: Vec<Option<(InheritedSocket, OwnedFd)>>,
     taken: Vec<Taken>,
 }
 
@@ -54,7 +54,7 @@ struct Taken {
 struct Left {
     offer: Offer,
     history: OwnedFd,
-    sockets: Vec<(Bequest, OwnedFd)>,
+    sockets: Vec<(InheritedSocket, OwnedFd)>,
     activated: Vec<(String, OwnedFd)>,
 }
 
@@ -119,7 +119,7 @@ pub(crate) enum PassedOn {
 /// Idle connections that this process has room for. They are the old process's until they are taken
 /// ([`Inheritance::accept`]).
 pub(crate) struct PassedConnections {
-    arrivals: Vec<Arrival>,
+    connections: Vec<TransferredConnection>,
     /// The place of each in the message that they came with.
     places: Vec<usize>,
 }
@@ -151,7 +151,7 @@ impl Inheritance {
             history: records::read(left.history),
             activation: Arc::new(Activation::inherited(left.activated)),
             channel,
-            chest: Mutex::new(Chest {
+            inherited: Mutex::new(InheritedSockets {
                 sockets: left.sockets.into_iter().map(Some).collect(),
                 taken: Vec::new(),
             }),
@@ -170,18 +170,19 @@ impl Inheritance {
         address: &Address,
         access: Access,
     ) -> Option<io::Result<Listener>> {
-        let mut chest = self.chest();
-        let is_it = |bequest: &Bequest| bequest.is_of(name, address, access);
-        let found = chest
-            .sockets
-            .iter_mut()
-            .find(|socket| socket.as_ref().is_some_and(|(bequest, _)| is_it(bequest)));
-        let (bequest, socket) = found?.take()?;
-        let old_name = bequest.name().clone();
-        let listener = Listener::inherit(name, address, bequest, socket);
+        let mut sockets = self.inherited();
+        let is_it = |inherited: &InheritedSocket| inherited.is_of(name, address, access);
+        let found = sockets.sockets.iter_mut().find(|socket| {
+            socket
+                .as_ref()
+                .is_some_and(|(inherited, _)| is_it(inherited))
+        });
+        let (inherited, socket) = found?.take()?;
+        let old_name = inherited.name().clone();
+        let listener = Listener::inherit(name, address, inherited, socket);
         if let Ok(listener) = &listener {
             let origin = listener.origin().clone();
-            chest.taken.push(Taken { old_name, origin });
+            sockets.taken.push(Taken { old_name, origin });
         }
         Some(listener)
     }
@@ -191,9 +192,9 @@ impl Inheritance {
     /// # Errors
     /// Where the descriptors are used up.
     pub(crate) fn lend(&self, port: u16) -> io::Result<Vec<LentPort>> {
-        let chest = self.chest();
-        let left = chest.sockets.iter().flatten();
-        left.filter_map(|(bequest, socket)| bequest.lend(socket, port).transpose())
+        let inherited = self.inherited();
+        let left = inherited.sockets.iter().flatten();
+        left.filter_map(|(inherited, socket)| inherited.lend(socket, port).transpose())
             .collect()
     }
 
@@ -202,7 +203,7 @@ impl Inheritance {
     /// # Errors
     /// Where the old process is gone.
     pub(crate) fn announce(&self, generation: u64) -> io::Result<()> {
-        let sockets = std::mem::take(&mut self.chest().sockets);
+        let sockets = std::mem::take(&mut self.inherited().sockets);
         let taken = sockets.iter().enumerate();
         let ready = ToOld::Ready {
             pid: std::process::id(),
@@ -251,16 +252,16 @@ impl Inheritance {
             ToNew::Reload { trigger } => Some(PassedOn::Reload(trigger)),
             ToNew::Connections { listeners } => {
                 let mut passed = PassedConnections {
-                    arrivals: Vec::new(),
+                    connections: Vec::new(),
                     places: Vec::new(),
                 };
                 // The kernel has dropped those behind the last that it had room for.
                 let sockets = listeners.iter().zip(received.descriptors);
                 for (place, (name, socket)) in sockets.enumerate() {
                     if leaves_reserve(&socket)
-                        && let Some(arrival) = self.arrival(name, socket)
+                        && let Some(connection) = self.transferred(name, socket)
                     {
-                        passed.arrivals.push(arrival);
+                        passed.connections.push(connection);
                         passed.places.push(place);
                     }
                 }
@@ -272,12 +273,15 @@ impl Inheritance {
 
     /// Takes these connections, and says so: those that are returned are this process's now, and no
     /// longer the old one's.
-    pub(crate) fn accept(&self, passed: PassedConnections) -> Vec<Arrival> {
-        let PassedConnections { arrivals, places } = passed;
+    pub(crate) fn accept(&self, passed: PassedConnections) -> Vec<TransferredConnection> {
+        let PassedConnections {
+            connections,
+            places,
+        } = passed;
         match self.channel.send(&ToOld::Taken { places }, &[]) {
-            Ok(()) => arrivals,
+            Ok(()) => connections,
             // It is gone, and they were the last of it.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => arrivals,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => connections,
             // It waits for this answer, and cannot get it. At the end of the talk it keeps them.
             Err(_) => {
                 self.channel.end();
@@ -286,12 +290,15 @@ impl Inheritance {
         }
     }
 
-    fn arrival(&self, old_name: &Arc<str>, socket: OwnedFd) -> Option<Arrival> {
-        let chest = self.chest();
-        let taken = chest.taken.iter().find(|taken| taken.old_name == *old_name);
+    fn transferred(&self, old_name: &Arc<str>, socket: OwnedFd) -> Option<TransferredConnection> {
+        let inherited = self.inherited();
+        let taken = inherited
+            .taken
+            .iter()
+            .find(|taken| taken.old_name == *old_name);
         // A reload may have given its socket another name since.
         let listener = taken?.origin.newest().name().clone();
-        Some(Arrival { listener, socket })
+        Some(TransferredConnection { listener, socket })
     }
 
     /// Tells the old process what a reload that it passed on came to. Where it is gone, so is
@@ -321,9 +328,9 @@ impl Inheritance {
 
     /// This process stops: where the old one has not let go by now, it will find that it cannot,
     /// and serves on. Connections that have come so far, and no task has seen, are to be served.
-    pub(crate) fn renounce(&self) -> Vec<Arrival> {
-        let mut arrivals = Vec::new();
-        if self.hear_out(|passed| arrivals.extend(self.accept(passed))) {
+    pub(crate) fn renounce(&self) -> Vec<TransferredConnection> {
+        let mut connections = Vec::new();
+        if self.hear_out(|passed| connections.extend(self.accept(passed))) {
             self.settle();
         } else {
             self.channel.end();
@@ -331,7 +338,7 @@ impl Inheritance {
             // that they were taken.
             self.hear_out(drop);
         }
-        arrivals
+        connections
     }
 
     /// Takes note of what has been said so far; whether that is all that there will be.
@@ -352,14 +359,16 @@ impl Inheritance {
 
     fn settle(&self) {
         if !self.is_ours.send_replace(true) {
-            for taken in &self.chest().taken {
+            for taken in &self.inherited().taken {
                 taken.origin.passes(false);
             }
         }
     }
 
-    fn chest(&self) -> MutexGuard<'_, Chest> {
-        self.chest.lock().expect("nobody panics while holding it")
+    fn inherited(&self) -> MutexGuard<'_, InheritedSockets> {
+        self.inherited
+            .lock()
+            .expect("nobody panics while holding it")
     }
 }
 
@@ -382,7 +391,7 @@ mod tests {
             history: Vec::new(),
             activation: Arc::default(),
             channel: Channel::recognize::<Offer>(new.as_fd()).expect("it begins with an offer"),
-            chest: Mutex::default(),
+            inherited: Mutex::default(),
             is_ours: watch::Sender::new(false),
         };
         let received = inheritance.channel.receive::<Offer>();
@@ -397,7 +406,7 @@ mod tests {
         let fills = || ToOld::Taken { places: Vec::new() };
         while inheritance.channel.send(&fills(), &[]).is_ok() {}
         let passed = PassedConnections {
-            arrivals: Vec::new(),
+            connections: Vec::new(),
             places: vec![0],
         };
         assert!(inheritance.accept(passed).is_empty());

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Attempt, Trigger},
-    net::Bequest,
+    net::InheritedSocket,
 };
 
 /// The version of these messages.
@@ -32,7 +32,7 @@ pub(super) struct Offer {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum ToNew {
     /// Listening sockets; each comes with its descriptor.
-    Sockets { sockets: Vec<Bequest> },
+    Sockets { sockets: Vec<InheritedSocket> },
     /// What the service manager has passed, by name; each comes with its descriptor.
     Activated { names: Vec<String> },
     /// The old process lets go.

@@ -1,7 +1,7 @@
 //! Upgrade: the service passes to a new process of the program that is on disk now.
 //!
 //! The life of one. *Spawn*: the old process starts the program ([`Program`]) with one end of a
-//! socket pair in the place of standard input, where it has left the [`Estate`]: its numbers, its
+//! socket pair in the place of standard input, where it has left the [`InheritedState`]: its numbers, its
 //! history's records, its listening sockets, and the standard input that was. *Claim*: the new one, first of all, finds it
 //! there ([`Inheritance`]) and puts standard input back; nothing is in its environment, so nothing
 //! of it reaches its own children. It starts as ever, but takes sockets instead of binding them.
@@ -17,12 +17,12 @@
 //! listeners and reloads, is decided by the actors.
 
 mod channel;
-mod heir;
 mod inheritance;
 mod message;
 mod program;
 mod records;
+mod successor;
 
-pub(crate) use heir::{Estate, Successor, raise};
 pub(crate) use inheritance::{Inheritance, PassedConnections, PassedOn};
 pub(crate) use program::Program;
+pub(crate) use successor::{InheritedState, Successor, start_successor};

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::quiet::{Retry, Unsettled};
 use crate::{
-    config::{Attempt, ConfigEvent, Errand, Trigger, Watched},
+    config::{Attempt, ConfigEvent, ReloadRequest, Trigger, Watched},
     control::Control,
     telemetry::emit,
 };
@@ -103,7 +103,7 @@ async fn heed(mut watched: watch::Receiver<Watched>, control: Control) {
             biased;
             news = watched.changed() => if news.is_err() { return },
             () = settled => {
-                match control.ask(Errand::default(), changes.trigger()).await {
+                match control.ask(ReloadRequest::default(), changes.trigger()).await {
                     Ok(attempt) if !attempt.is_stopping() => changes.read(&attempt),
                     Ok(_) | Err(_) => return,
                 }

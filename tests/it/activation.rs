@@ -73,7 +73,7 @@ fn what_is_queued_when_it_stops_is_served_by_the_next() {
 
 #[test]
 fn a_new_process_gets_all_that_was_passed() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let (web, other) = (tcp(), tcp());
     let setup = Setup::new(WEB).passed([clone(&web), clone(&other)]);
     let mut program = setup.env("LISTEN_FDNAMES", "web:other").serve();
@@ -84,7 +84,7 @@ fn a_new_process_gets_all_that_was_passed() {
     let upgrade = |program: &mut Program| {
         let mark = program.mark();
         program.signal(Signal::USR2);
-        program.wait_heir(mark);
+        program.wait_successor(mark);
     };
     // A third process still finds what the second did not ask for.
     upgrade(&mut program);

@@ -1,4 +1,4 @@
-//! Bursts: no trigger is lost, every asker is answered, few attempts do it; all triggers are mirrors.
+//! Bursts: no trigger is lost, every requester is answered, few attempts do it; all triggers are mirrors.
 use crate::support::{Address, AttemptLine, Conn, Load, Program, eventually, request};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -61,20 +61,20 @@ fn of_200_posts_at_once_each_is_answered_and_the_last_content_is_served() {
         if place >= 100 {
             of_late.insert(number);
         }
-        let (askers, told) = attempts
+        let (requesters, told) = attempts
             .entry(number)
             .or_insert_with(|| (0, attempt.clone()));
-        *askers += 1;
+        *requesters += 1;
         assert_eq!(
             *told, attempt,
-            "two askers of one attempt are told the same"
+            "two requesters of one attempt are told the same"
         );
     }
-    for (askers, attempt) in attempts.values() {
+    for (requesters, attempt) in attempts.values() {
         assert_eq!(
             attempt["folded"],
-            askers - 1,
-            "each asker but one was folded: {attempt:#}"
+            requesters - 1,
+            "each requester but one was folded: {attempt:#}"
         );
     }
     assert!(
@@ -232,13 +232,13 @@ fn after_10000_hups_the_last_content_is_served_and_the_log_has_one_line_an_attem
 fn hups_and_posts_together_end_with_the_last_content() {
     let program = Program::serve(&message("0"));
     for round in 1..=10 {
-        let mut askers = Vec::new();
+        let mut requesters = Vec::new();
         for number in 0..10 {
             program.edit(&message(&format!("{round}.{number}")));
             program.signal(Signal::HUP);
-            askers.push(ask(program.admin()));
+            requesters.push(ask(program.admin()));
         }
-        for conn in &mut askers {
+        for conn in &mut requesters {
             assert_eq!(conn.answer().status, 200);
         }
         assert_eq!(program.get("/").text(), format!("{round}.9"));

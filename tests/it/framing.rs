@@ -94,14 +94,14 @@ fn a_client_that_ends_its_lines_with_lf_alone_keeps_its_connection() {
 }
 
 #[test]
-fn a_head_that_arrived_while_the_program_stood_still_is_in_time() {
+fn a_head_that_arrived_while_the_program_was_suspended_is_in_time() {
     let program = Program::serve(ROUTES);
     let mut conn = program.connect();
     let whole = get("/");
     let (begin, end) = whole.split_at(9);
     conn.send(begin);
     program.wait_connections(1);
-    program.stand_still();
+    program.suspend();
     conn.send(end);
     assert_eq!(conn.quiet(Duration::from_millis(2_200)), Quiet::Open);
     program.signal(Signal::CONT);

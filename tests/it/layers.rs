@@ -34,7 +34,7 @@ const EXCEPTIONS: [(&str, &str, &[&str]); 4] = [
         "upgrade",
         &[
             "self",
-            "Estate",
+            "InheritedState",
             "Inheritance",
             "PassedConnections",
             "Program",

@@ -326,7 +326,7 @@ fn each_signal_does_what_the_table_says() {
             ("upgrade", "Term") => {
                 program.signal(signal);
                 wait_logged(&program, name);
-                program.wait_heir(mark);
+                program.wait_successor(mark);
                 program = serve();
             }
             ("unhandled", "Term") => assert_unhandled(&program, signal, name),
@@ -335,7 +335,7 @@ fn each_signal_does_what_the_table_says() {
                 assert_eq!(program.get("/").text(), "here", "after {name}");
             }
             ("default" | "uncatchable", "Stop") => {
-                program.stand_still_by(signal);
+                program.suspend_by(signal);
                 program.signal(Signal::CONT);
                 assert_eq!(program.get("/").text(), "here", "after {name}");
             }

@@ -191,7 +191,7 @@ fn connections_that_wait_for_a_slot_are_answered_on_a_stop() {
 }
 
 #[test]
-fn connections_that_came_while_the_program_stood_still_are_answered_on_a_stop() {
+fn connections_that_came_while_the_program_was_suspended_are_answered_on_a_stop() {
     let mut program = Program::serve(&settings("", ""));
     program.signal(Signal::STOP);
     let mut queued: Vec<_> = (0..50).map(|_| program.connect()).collect();
@@ -302,7 +302,7 @@ fn during_the_delay_readiness_says_no_and_new_connections_are_served() {
         assert_eq!(answer.status, 200);
         (begun.elapsed() < Duration::from_secs(1)).then_some(answer)
     };
-    // A machine that stood still for a second proves nothing about what comes before the delay's end.
+    // A machine that was suspended for a second proves nothing about what comes before the delay's end.
     if let Some(answer) = in_time(later.get("/")) {
         assert!(
             !answer.closes(),

@@ -400,7 +400,7 @@ fn clients_that_say_nothing_hold_a_stop_no_longer_than_they_may() {
 
 #[test]
 fn upgrades_under_load_lose_nothing_with_tls_in_both_or_in_one_of_the_two() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let (mut program, identity) = serve("[shutdown]\nlinger = \"400ms\"");
     let to = program.public().tls();
     let load = Load::kept_alive(8, 20).and(4, Kind::PerRequest).start(&to);
@@ -472,7 +472,7 @@ fn upgrade(program: &mut Program) {
     let mark = program.mark();
     let answer = program.post("/upgrade?wait=true");
     assert_eq!(answer.status, 200, "{}", answer.text());
-    program.wait_heir(mark);
+    program.wait_successor(mark);
 }
 
 #[test]

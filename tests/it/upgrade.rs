@@ -14,7 +14,7 @@ fn upgrade(program: &mut Program) -> u32 {
     let mark = program.mark();
     let answer = program.post("/upgrade?wait=true");
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let pid = program.wait_heir(mark);
+    let pid = program.wait_successor(mark);
     assert_eq!(answer.json()["pid"], pid);
     pid
 }
@@ -29,7 +29,7 @@ fn total(reports: &[StopReport]) -> (u64, u64, u64) {
 
 #[test]
 fn ten_upgrades_under_load_lose_nothing() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let both = BOTH.replace("0\"\n", "0\"\nh2c = true\n");
     let settings = format!("{both}[shutdown]\nlinger = \"400ms\"\n[app]\nmessage = \"here\"\n");
     let mut program = Program::serve(&settings);
@@ -51,7 +51,7 @@ fn ten_upgrades_under_load_lose_nothing() {
         } else {
             let mark = program.mark();
             program.signal(Signal::USR2);
-            program.wait_heir(mark);
+            program.wait_successor(mark);
         }
         assert_eq!(program.status()["generation"], round + 1);
     }
@@ -71,7 +71,7 @@ fn ten_upgrades_under_load_lose_nothing() {
 
 #[test]
 fn the_new_process_serves_the_settings_of_now_and_counts_on() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Program::serve("[app]\nmessage = \"one\"\n");
     let first = program.id();
     program.edit("[app]\nmessage = \"two\"\n");
@@ -108,14 +108,14 @@ fn the_new_process_serves_the_settings_of_now_and_counts_on() {
         (&4.into(), &4.into())
     );
     upgrade(&mut program);
-    assert_eq!(program.wait_heir_exit(second), 0);
+    assert_eq!(program.wait_successor_exit(second), 0);
     assert_eq!(program.get("/").text(), "four");
     program.stop();
 }
 
 #[test]
 fn what_is_in_flight_is_answered_by_the_process_that_received_it_and_the_connection_goes_on() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let slow = "[app.routes.\"/slow\"]\nrespond = { body = \"slow\", delay = \"700ms\" }\n";
     let mut program = Program::serve(slow);
     let mut conn = program.connect();
@@ -132,7 +132,7 @@ fn what_is_in_flight_is_answered_by_the_process_that_received_it_and_the_connect
 
 #[test]
 fn an_idle_connection_goes_on_in_the_new_process() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let settings = |message: &str| {
         format!("{BOTH}[shutdown]\nlinger = \"30s\"\n[app]\nmessage = \"{message}\"\n")
     };
@@ -163,7 +163,7 @@ fn an_idle_connection_goes_on_in_the_new_process() {
 
 #[test]
 fn a_head_that_has_begun_is_completed_where_it_began() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Program::serve("[shutdown]\nlinger = \"30s\"\n");
     let mut conn = program.connect();
     conn.get("/");
@@ -183,7 +183,7 @@ fn a_head_that_has_begun_is_completed_where_it_began() {
 
 #[test]
 fn many_idle_connections_go_on_in_the_new_process() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Program::serve("[shutdown]\nlinger = \"30s\"\n");
     let mut conns: Vec<Conn> = (0..600).map(|_| program.connect()).collect();
     for conn in &mut conns {
@@ -201,23 +201,23 @@ fn many_idle_connections_go_on_in_the_new_process() {
 
 #[test]
 fn what_the_old_process_cuts_its_exit_code_tells() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let stuck = "[shutdown]\ntimeout = \"300ms\"\n\
                  [app.routes.\"/stuck\"]\nrespond = { body = \"never\", delay = \"30s\" }\n";
     let mut program = Program::serve(stuck);
     let mut conn = program.connect();
     conn.send(b"GET /stuck HTTP/1.1\r\nHost: localhost\r\n\r\n");
     program.wait_in_flight(1);
-    let heir = upgrade(&mut program);
+    let successor = upgrade(&mut program);
     assert_eq!(program.wait_first_exit(), 3);
     assert_eq!(program.get("/").status, 200);
     program.signal(Signal::TERM);
-    assert_eq!(program.wait_heir_exit(heir), 0);
+    assert_eq!(program.wait_successor_exit(successor), 0);
 }
 
 #[test]
 fn it_has_the_same_arguments_environment_directory_and_standard_input() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let setup = Setup::new("").env("SOMETHING", "else");
     fs::write(setup.home().join("input"), "").expect("a file");
     let mut program = setup.shell("exec < input").serve();
@@ -229,14 +229,14 @@ fn it_has_the_same_arguments_environment_directory_and_standard_input() {
     };
     let before = read(program.id());
     assert!(before.1[1].ends_with("input"));
-    let heir = upgrade(&mut program);
-    assert_eq!(read(heir), before);
+    let successor = upgrade(&mut program);
+    assert_eq!(read(successor), before);
     program.stop();
 }
 
 #[test]
 fn the_program_is_found_as_the_shell_found_it() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let setup = Setup::new("").copied();
     let home = setup.home();
     let path = format!("/nowhere:{}:/usr/bin:/bin", home.display());
@@ -246,9 +246,9 @@ fn the_program_is_found_as_the_shell_found_it() {
     let old = home.join("everup.old");
     fs::rename(home.join("everup"), &old).expect("rename the program");
     install(&old, &home.join("everup"));
-    let heir = upgrade(&mut program);
+    let successor = upgrade(&mut program);
     assert_eq!(
-        told(heir),
+        told(successor),
         home.join("everup"),
         "not the one that was renamed"
     );
@@ -257,7 +257,7 @@ fn the_program_is_found_as_the_shell_found_it() {
 
 #[test]
 fn a_listener_that_moves_is_bound_anew_and_the_old_address_is_closed() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Program::serve(BOTH);
     let (old_tcp, old_unix) = (program.public().clone(), program.listener("local").clone());
     let moved = "[server.listeners.renamed]\naddress = \"unix:local.sock\"\n\
@@ -282,7 +282,7 @@ fn a_listener_that_moves_is_bound_anew_and_the_old_address_is_closed() {
 
 #[test]
 fn an_address_that_overlaps_the_old_one_is_taken_over_without_a_loss() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Program::serve("");
     let port = program.public().port();
     let load = Load::kept_alive(4, 20).and(2, Kind::PerRequest);
@@ -325,7 +325,7 @@ fn an_address_that_overlaps_is_not_shared_after_an_upgrade_that_failed() {
 
 #[test]
 fn a_socket_whose_file_was_removed_is_made_anew_by_an_upgrade() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Program::serve(BOTH);
     let path = program.home().join("local.sock");
     fs::remove_file(&path).expect("it is there");
@@ -339,7 +339,7 @@ fn a_socket_whose_file_was_removed_is_made_anew_by_an_upgrade() {
 
 #[test]
 fn a_stop_right_after_an_upgrade_stops_the_new_process() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Program::serve(BOTH);
     upgrade(&mut program);
     program.signal(Signal::TERM);
@@ -350,7 +350,7 @@ fn a_stop_right_after_an_upgrade_stops_the_new_process() {
 
 #[test]
 fn the_service_manager_is_told_of_the_new_main_process_once() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let setup = Setup::new("");
     let socket = setup.home().join("notify");
     let manager = UnixDatagram::bind(&socket).expect("it is free");
@@ -358,11 +358,11 @@ fn the_service_manager_is_told_of_the_new_main_process_once() {
         .set_read_timeout(Some(CEILING))
         .expect("a live socket");
     let mut program = setup.env("NOTIFY_SOCKET", socket).serve();
-    let heir = upgrade(&mut program);
+    let successor = upgrade(&mut program);
     assert_eq!(program.wait_first_exit(), 0);
     let mut told = [0; 256];
     let length = manager.recv(&mut told).expect("it was told");
-    assert_eq!(&told[..length], format!("MAINPID={heir}\n").as_bytes());
+    assert_eq!(&told[..length], format!("MAINPID={successor}\n").as_bytes());
     manager.set_nonblocking(true).expect("a live socket");
     assert!(
         manager.recv(&mut told).is_err(),
@@ -393,7 +393,7 @@ fn waiting(home: &Path) -> u32 {
 
 #[test]
 fn a_reload_asked_for_meanwhile_is_carried_out_by_the_new_process() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Setup::new("[app]\nmessage = \"one\"\n").copied().serve();
     let (home, mark) = (program.home(), program.mark());
     slow_program(&home);
@@ -408,7 +408,7 @@ fn a_reload_asked_for_meanwhile_is_carried_out_by_the_new_process() {
     program.status();
     program.edit("[app]\nmessage = \"two\"\n");
     fs::write(home.join("go"), "").expect("a file");
-    let heir = program.wait_heir(mark);
+    let successor = program.wait_successor(mark);
     let answer = asking.answer();
     let attempt = answer.json();
     // The start may have read the settings before or after they were changed.
@@ -416,30 +416,30 @@ fn a_reload_asked_for_meanwhile_is_carried_out_by_the_new_process() {
     assert!(["applied", "unchanged"].contains(&attempt["outcome"].as_str().unwrap_or_default()));
     assert_eq!(attempt["attempt"], 3, "the new process's second");
     assert_eq!(program.get("/").text(), "two");
-    assert_eq!(program.id(), heir);
+    assert_eq!(program.id(), successor);
     program.stop();
 }
 
 #[test]
 fn the_old_process_killed_meanwhile_leaves_the_new_one_serving() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Setup::new(BOTH).copied().serve();
     let home = program.home();
     slow_program(&home);
     program.signal(Signal::USR2);
-    let heir = waiting(&home);
+    let successor = waiting(&home);
     program.signal(Signal::KILL);
     assert_eq!(program.wait_first_exit(), 128 + 9);
     // Nobody accepts, and yet nobody is refused: the sockets are the new process's already.
     let mut early = [program.connect(), Conn::open(program.listener("local"))];
     fs::write(home.join("go"), "").expect("a file");
-    program.adopt(heir);
+    program.adopt(successor);
     program.wait_serving();
     for conn in &mut early {
         assert_eq!(conn.get("/").status, 200);
     }
     program.signal(Signal::TERM);
-    assert_eq!(program.wait_heir_exit(heir), 0);
+    assert_eq!(program.wait_successor_exit(successor), 0);
     assert!(!home.join("local.sock").exists(), "all was its own");
 }
 
@@ -450,10 +450,10 @@ fn both_killed_meanwhile_leave_the_addresses_free() {
     let port = program.public().port();
     slow_program(&home);
     program.signal(Signal::USR2);
-    let heir = waiting(&home);
+    let successor = waiting(&home);
     program.signal(Signal::KILL);
     assert_eq!(program.wait_first_exit(), 128 + 9);
-    program.adopt(heir);
+    program.adopt(successor);
     program.signal(Signal::KILL);
     program.wait_exit();
     serves_again(port, &home);
@@ -461,7 +461,7 @@ fn both_killed_meanwhile_leave_the_addresses_free() {
 
 #[test]
 fn killed_at_any_moment_one_of_them_serves_or_the_addresses_are_free() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     // Moments spread over the few milliseconds that an upgrade takes; none has to be met.
     for moment in (0..12).map(|step| Duration::from_micros(step * 1500)) {
         let mut program = Program::serve(BOTH);
@@ -472,8 +472,8 @@ fn killed_at_any_moment_one_of_them_serves_or_the_addresses_are_free() {
         program.signal(Signal::KILL);
         let code = program.wait_first_exit();
         assert!([0, 128 + 9].contains(&code), "exit code {code}");
-        if let Some(heir) = program.next_to_serve(mark) {
-            program.adopt(heir);
+        if let Some(successor) = program.next_to_serve(mark) {
+            program.adopt(successor);
             program.wait_serving();
             assert_eq!(program.get("/").status, 200);
             assert_eq!(Conn::open(program.listener("local")).get("/").status, 200);

@@ -28,7 +28,7 @@ fn refused(program: &Program) -> String {
 fn upgrades_after_all(mut program: Program) {
     let mark = program.mark();
     assert_eq!(program.post("/upgrade?wait=true").status, 200);
-    program.wait_heir(mark);
+    program.wait_successor(mark);
     assert_eq!(program.get("/").status, 200);
     program.stop();
 }
@@ -266,7 +266,7 @@ fn as_pid_1_it_is_refused() {
 
 #[test]
 fn a_reload_waits_for_an_old_process_that_stands_still_and_says_so_where_that_takes_too_long() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Setup::new(UNIX).copied().serve();
     let path = program.home().join("everup");
     let kept = program.home().join("kept");
@@ -278,10 +278,10 @@ fn a_reload_waits_for_an_old_process_that_stands_still_and_says_so_where_that_ta
     replace_program(&path, &script);
     let (old, mark) = (program.id(), program.mark());
     program.signal(Signal::USR2);
-    let heir = program
+    let successor = program
         .next_to_serve(mark)
         .expect("it serves beside the old one");
-    program.adopt(heir);
+    program.adopt(successor);
     program.edit(&format!("{UNIX}[server]\nworkers = 3\n"));
     for path in ["/reload?dry_run=true", "/reload"] {
         let attempt = program.post(path).json();
@@ -295,5 +295,5 @@ fn a_reload_waits_for_an_old_process_that_stands_still_and_says_so_where_that_ta
     program.reload_applied();
     assert_eq!(program.get("/").status, 200);
     program.signal(Signal::TERM);
-    assert_eq!(program.wait_heir_exit(heir), 0);
+    assert_eq!(program.wait_successor_exit(successor), 0);
 }

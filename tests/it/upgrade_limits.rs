@@ -33,13 +33,13 @@ fn ask(conns: &mut Vec<Conn>) {
 
 #[test]
 fn idle_connections_that_do_not_fit_into_the_new_process_are_answered_by_the_old_one() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Setup::new(ONE_WORKER).copied().serve();
     let mut conns = idle(&program, 100);
     limit_next(&program, 64);
     let mark = program.mark();
     assert_eq!(program.post("/upgrade?wait=true").status, 200);
-    program.wait_heir(mark);
+    program.wait_successor(mark);
     eventually("those that do not fit to stay", || {
         ask(&mut conns);
         (conns.len() < 100).then_some(())
@@ -57,14 +57,14 @@ fn idle_connections_that_do_not_fit_into_the_new_process_are_answered_by_the_old
 
 #[test]
 fn an_upgrade_at_the_limit_of_descriptors_loses_no_connection() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Setup::new(ONE_WORKER).shell("ulimit -n 128").serve();
     let most = program.status()["max_connections"].as_u64();
     let most = usize::try_from(most.expect("a number")).expect("small");
     let mut conns = idle(&program, most);
     let mark = program.mark();
     assert_eq!(program.post("/upgrade?wait=true").status, 200);
-    program.wait_heir(mark);
+    program.wait_successor(mark);
     ask(&mut conns);
     ask(&mut conns);
     assert!(!conns.is_empty(), "none of {most} was passed on");

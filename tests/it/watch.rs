@@ -401,11 +401,11 @@ fn wrong_settings_are_not_tried_again() {
 
 #[test]
 fn a_new_process_goes_on_watching() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Program::serve(&message("one"));
     let mark = program.mark();
     program.signal(Signal::USR2);
-    program.wait_heir(mark);
+    program.wait_successor(mark);
     program.edit(&message("two"));
     wait_message(&program, "two");
     program.stop();

@@ -67,7 +67,7 @@ impl Place {
 
 /// Kills under load, `begin` having begun what is under way.
 fn kills(begin: impl Fn(&Program)) {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let place = Place::new();
     for step in 0..KILLS {
         let mut program = place.serve();
@@ -80,8 +80,8 @@ fn kills(begin: impl Fn(&Program)) {
         thread::sleep(Duration::from_micros(step * 1_300));
         program.signal(Signal::KILL);
         program.wait_first_exit();
-        if let Some(heir) = program.next_to_serve(mark) {
-            program.adopt(heir);
+        if let Some(successor) = program.next_to_serve(mark) {
+            program.adopt(successor);
             program.signal(Signal::KILL);
         }
         program.wait_exit();

@@ -8,7 +8,7 @@ use crate::support::{H2Load, Kind, Load, Program};
 const UPGRADES: u64 = 17;
 
 fn upgrades_under(workers: u32) {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let mut program = Program::serve(&format!(
         "[server]\nworkers = {workers}\n\
          [server.listeners.public]\naddress = \"127.0.0.1:0\"\nh2c = true\n\
@@ -30,7 +30,7 @@ fn upgrades_under(workers: u32) {
         let mark = program.mark();
         let answer = program.post("/upgrade?wait=true");
         assert_eq!(answer.status, 200, "{}", answer.text());
-        program.wait_heir(mark);
+        program.wait_successor(mark);
     }
     let (mut books, http2) = (tcp.stop(), http2.end());
     books.add(unix.stop());

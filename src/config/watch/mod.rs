@@ -20,7 +20,7 @@ use super::{
     rollback::RolledBack,
 };
 use crate::{
-    generation::Reaped,
+    generation::DropOnThread,
     http::Deadline,
     settings::{Effective, ReadFiles},
     telemetry::emit,
@@ -37,7 +37,7 @@ pub(crate) struct Watching {
     debounce: Duration,
     /// The next generation's too: no change is lost between the two. The kernel takes its time to let
     /// go of one.
-    watcher: Arc<Reaped<Watcher>>,
+    watcher: Arc<DropOnThread<Watcher>>,
 }
 
 impl Watching {
@@ -96,7 +96,7 @@ pub(super) async fn open_watch(
         Some(served) => served.watcher.clone(),
         None => {
             let watcher = Watcher::new(job.sources.clone()).map_err(fail)?;
-            Arc::new(Reaped::new(watcher, &job.reaper))
+            Arc::new(DropOnThread::new(watcher, &job.drop_thread))
         }
     };
     let watching = Watching {

@@ -22,7 +22,7 @@ pub(crate) fn drive(
     conn: Rc<Conn>,
     mut serving: LocalBoxFuture<'static, ()>,
 ) -> impl Future<Output = ()> {
-    let open = Open::new(conn);
+    let open = HubEntry::new(conn);
     async move {
         let sleep = pin!(sleep_until(Instant::now().into()));
         let mut clock = Clock::new(sleep);
@@ -81,7 +81,7 @@ fn poll(
             }
             continue;
         }
-        if conn.hub.catch_up(now) {
+        if conn.hub.note_suspension(now) {
             continue;
         }
         let is_over = match due {
@@ -107,12 +107,12 @@ fn remember(place: &RefCell<Option<Waker>>, waker: &Waker) {
 }
 
 /// A connection's place at its worker, from accept to end, however it ends.
-struct Open {
+struct HubEntry {
     conn: Rc<Conn>,
     key: usize,
 }
 
-impl Open {
+impl HubEntry {
     fn new(conn: Rc<Conn>) -> Self {
         conn.hub.books().connected(conn.account);
         let key = conn.hub.opened(conn.clone());
@@ -120,7 +120,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for HubEntry {
     fn drop(&mut self) {
         self.conn.hub.books().disconnected(self.conn.account);
         self.conn.hub.closed(self.key);

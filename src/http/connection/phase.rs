@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Conn;
 use crate::http::{
-    hub::{Farewell, Standing, Times},
+    hub::{Linger, Standing, Times},
     misconduct::Misconduct,
     pace::Wait,
 };
@@ -51,10 +51,10 @@ impl Phase {
     }
 
     /// When its time is over.
-    fn until(self, times: &Times, farewell: Option<Farewell>) -> Option<Instant> {
+    fn until(self, times: &Times, linger: Option<Linger>) -> Option<Instant> {
         match self {
-            Self::Handshake(since) => Some(lingers_until(since, times.handshake, farewell)),
-            Self::Idle(since) => Some(lingers_until(since, times.keep_alive, farewell)),
+            Self::Handshake(since) => Some(lingers_until(since, times.handshake, linger)),
+            Self::Idle(since) => Some(lingers_until(since, times.keep_alive, linger)),
             Self::Head(since) => Some(since + times.request),
             Self::Body { since, limit } => Some(since + limit),
             Self::Driven { at, .. } | Self::Closing(at) => Some(at),
@@ -64,9 +64,9 @@ impl Phase {
 }
 
 /// When to end a connection that has brought nothing since then: after `limit`, sooner in a drain.
-fn lingers_until(since: Instant, limit: Duration, farewell: Option<Farewell>) -> Instant {
+fn lingers_until(since: Instant, limit: Duration, linger: Option<Linger>) -> Instant {
     let kept = since + limit;
-    match farewell {
+    match linger {
         None => kept,
         Some(it) => kept.min(since.max(it.since) + it.linger),
     }
@@ -137,13 +137,13 @@ impl Conn {
     pub(crate) fn is_out_of_time(&self) -> bool {
         let now = self.now.get();
         let is_over = || self.phase_until().is_some_and(|until| now >= until);
-        is_over() && (!self.hub.catch_up(now) || is_over())
+        is_over() && (!self.hub.note_suspension(now) || is_over())
     }
 
     fn phase_until(&self) -> Option<Instant> {
         let phase = self.phase.get();
-        let farewell = self.farewell();
-        let until = phase.until(&self.hub.times(), farewell)?;
+        let linger = self.linger();
+        let until = phase.until(&self.hub.times(), linger)?;
         match phase {
             // P5: a handshake under way has its time in a drain too; a client that has said nothing
             // is idle.
@@ -181,13 +181,13 @@ impl Conn {
     }
 
     /// How it is seen off, where it is.
-    pub(crate) fn farewell(&self) -> Option<Farewell> {
+    pub(crate) fn linger(&self) -> Option<Linger> {
         match self.hub.standing() {
-            Standing::Draining(farewell) | Standing::Retiring(farewell) => Some(farewell),
+            Standing::Draining(linger) | Standing::Retiring(linger) => Some(linger),
             Standing::Serving | Standing::Delaying => {
                 let since = self.origin.closes_since()?;
                 let linger = self.hub.times().linger;
-                Some(Farewell { since, linger })
+                Some(Linger { since, linger })
             }
         }
     }
@@ -211,8 +211,8 @@ mod tests {
     #[test]
     fn each_phase_has_its_own_time_and_an_idle_one_ends_sooner_in_a_drain() {
         let since = Instant::now();
-        let until = |phase: Phase, farewell| {
-            let until = phase.until(&TIMES, farewell);
+        let until = |phase: Phase, linger| {
+            let until = phase.until(&TIMES, linger);
             until.map(|until| (until - since).as_secs())
         };
         assert_eq!(until(Phase::Idle(since), None), Some(75));
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(until(Phase::Body { since, limit }, None), Some(30));
         assert_eq!(until(Phase::Handshake(since), None), Some(4));
         assert_eq!(until(Phase::Answer, None), None);
-        let drain = Some(Farewell {
+        let drain = Some(Linger {
             since: since + Duration::from_secs(2),
             linger: TIMES.linger,
         });

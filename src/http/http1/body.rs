@@ -17,7 +17,7 @@ use futures_util::Stream;
 #[derive(Default)]
 struct Shared {
     piece: Cell<Option<Bytes>>,
-    end: Cell<Option<End>>,
+    end: Cell<Option<BodyEnd>>,
     /// The reader waits for a piece or the end.
     is_wanted: Cell<bool>,
     reader: RefCell<Option<Waker>>,
@@ -26,7 +26,7 @@ struct Shared {
 
 /// How a body has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum BodyEnd {
     Whole,
     /// The connection ended before it, or nobody may read it any more.
     Incomplete,
@@ -38,7 +38,7 @@ pub(super) enum End {
     Late,
 }
 
-impl End {
+impl BodyEnd {
     fn error(self) -> Option<PayloadError> {
         match self {
             Self::Whole => None,
@@ -87,7 +87,7 @@ impl Feed {
     }
 
     /// There will be no more of it. The first end counts.
-    pub(super) fn end(&self, end: End) {
+    pub(super) fn end(&self, end: BodyEnd) {
         if self.0.end.get().is_none() {
             self.0.end.set(Some(end));
             self.tell();
@@ -108,7 +108,7 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.end(End::Incomplete);
+        self.end(BodyEnd::Incomplete);
     }
 }
 
@@ -125,7 +125,7 @@ impl Stream for Reader {
         }
         // An error is told once: who skips errors would never come to an end.
         if let Some(end) = shared.end.get() {
-            shared.end.set(Some(End::Whole));
+            shared.end.set(Some(BodyEnd::Whole));
             return Poll::Ready(end.error().map(Err));
         }
         shared.is_wanted.set(true);
@@ -178,8 +178,8 @@ mod tests {
         feed.give(Bytes::from_static(b"a"));
         assert_eq!((count(&ours), count(&theirs)), (1, 1));
         assert!(matches!(next(&mut their_cx), Poll::Ready(Some(Ok(_)))));
-        feed.end(End::Whole);
-        feed.end(End::Late);
+        feed.end(BodyEnd::Whole);
+        feed.end(BodyEnd::Late);
         assert!(matches!(next(&mut their_cx), Poll::Ready(None)));
     }
 
@@ -189,9 +189,9 @@ mod tests {
         let feed = Feed::new();
         let mut payload = feed.payload();
         let mut next = || Pin::new(&mut payload).poll_next(&mut cx);
-        feed.end(End::Late);
+        feed.end(BodyEnd::Late);
         assert!(matches!(next(), Poll::Ready(Some(Err(_)))));
-        feed.end(End::Incomplete);
+        feed.end(BodyEnd::Incomplete);
         assert!(matches!(next(), Poll::Ready(None)));
     }
 

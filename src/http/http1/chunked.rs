@@ -50,14 +50,14 @@ enum State {
     ValueEnd,
     /// At the last LF.
     LastLf,
-    End,
+    BodyEnd,
 }
 
 /// What comes next of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     Data(Bytes),
-    End,
+    BodyEnd,
     /// Nothing: more has to arrive.
     Nothing,
 }
@@ -78,7 +78,7 @@ impl Chunks {
     }
 
     pub(super) fn have_ended(&self) -> bool {
-        self.state == State::End
+        self.state == State::BodyEnd
     }
 
     /// Takes the next piece from what has arrived.
@@ -89,9 +89,9 @@ impl Chunks {
         let mut at = 0;
         loop {
             match self.state {
-                State::End => {
+                State::BodyEnd => {
                     let _ = input.split_to(at);
-                    return Ok(Piece::End);
+                    return Ok(Piece::BodyEnd);
                 }
                 State::Data(left) if at < input.len() => {
                     let _ = input.split_to(at);
@@ -159,7 +159,7 @@ impl State {
             (Self::Value, b'\r') => Some(Self::ValueEnd),
             (Self::Value, _) => is_text(byte).then_some(Self::Value),
             (Self::ValueEnd, b'\n') => Some(Self::Line),
-            (Self::LastLf, b'\n') => Some(Self::End),
+            (Self::LastLf, b'\n') => Some(Self::BodyEnd),
             _ => None,
         }
     }
@@ -183,7 +183,7 @@ mod tests {
         loop {
             match chunks.take(&mut input)? {
                 Piece::Data(data) => body.extend(data),
-                Piece::End => return Ok(Some((body, at - input.len()))),
+                Piece::BodyEnd => return Ok(Some((body, at - input.len()))),
                 Piece::Nothing if at == bytes.len() => return Ok(None),
                 Piece::Nothing => {
                     let end = bytes.len().min(at + steps.next().expect("it cycles"));

@@ -18,7 +18,7 @@ pub(super) enum Incoming {
 
 /// What a request's head says of its connection and of the bodies on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct RequestTraits {
     pub(super) incoming: Incoming,
     /// The answer has no body, whatever it says of one.
     pub(super) is_head: bool,
@@ -30,7 +30,7 @@ pub(super) struct Asked {
     pub(super) expects_continue: bool,
 }
 
-impl Asked {
+impl RequestTraits {
     /// Of a request that the parser took; `kind` is what the parser expects behind it.
     ///
     /// # Errors
@@ -148,16 +148,16 @@ pub(super) struct Plan {
 
 /// Whether a response with this status ends a request of this kind. Another 1xx would leave the client
 /// waiting, and take the next response for this one.
-pub(super) fn is_final(asked: &Asked, status: StatusCode) -> bool {
+pub(super) fn is_final(asked: &RequestTraits, status: StatusCode) -> bool {
     !status.is_informational() || is_upgrade(asked, status)
 }
 
-fn is_upgrade(asked: &Asked, status: StatusCode) -> bool {
+fn is_upgrade(asked: &RequestTraits, status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS && asked.incoming == Incoming::Upgrade
 }
 
 /// Decides how a response is sent, once and before its head is encoded.
-pub(super) fn plan(asked: &Asked, answered: &Answered) -> Plan {
+pub(super) fn plan(asked: &RequestTraits, answered: &Answered) -> Plan {
     if is_upgrade(asked, answered.status) {
         return Plan {
             outgoing: Outgoing::UntilClose,
@@ -234,7 +234,7 @@ mod tests {
 
     use super::*;
 
-    const GET: Asked = Asked {
+    const GET: RequestTraits = RequestTraits {
         incoming: Incoming::None,
         is_head: false,
         is_old: false,
@@ -257,11 +257,11 @@ mod tests {
 
     #[test]
     fn a_response_without_a_body_has_none_whatever_it_says() {
-        let head = Asked {
+        let head = RequestTraits {
             is_head: true,
             ..GET
         };
-        let plan_of = |asked: &Asked, answered| plan(asked, &answered);
+        let plan_of = |asked: &RequestTraits, answered| plan(asked, &answered);
         let to_head = plan_of(&head, OK);
         assert_eq!(to_head.outgoing, Outgoing::None);
         assert_eq!(to_head.length, LengthField::Length(4));
@@ -285,7 +285,7 @@ mod tests {
             ..OK
         };
         assert_eq!(plan(&GET, &stream).length, LengthField::Chunked);
-        let old = Asked {
+        let old = RequestTraits {
             is_old: true,
             ..GET
         };
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn only_an_offer_that_was_made_can_be_taken() {
-        let offer = Asked {
+        let offer = RequestTraits {
             incoming: Incoming::Upgrade,
             offers_upgrade: true,
             ..GET
@@ -339,7 +339,7 @@ mod tests {
             size in any_size(), is_unchunked: bool,
             says_length in prop::option::of(0..9_u64), closes: bool,
         ) {
-            let asked = Asked { is_head, is_old, keeps_alive, offers_upgrade, ..GET };
+            let asked = RequestTraits { is_head, is_old, keeps_alive, offers_upgrade, ..GET };
             let answered = Answered { status: status(code), size, is_unchunked, says_length, closes };
             let plan = plan(&asked, &answered);
             match plan.outgoing {

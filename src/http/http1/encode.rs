@@ -80,7 +80,7 @@ fn put_length(to: &mut BytesMut, length: u64) {
 
 /// What is left to be written of a response's body.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(super) struct BodyFraming {
     outgoing: Outgoing,
     /// Of a body whose length is known.
     left: u64,
@@ -93,7 +93,7 @@ pub(super) struct TooShort;
 /// What a chunk has beside its bytes, at the most: its size, and two line breaks.
 const CHUNK: usize = 16 + 4;
 
-impl Frames {
+impl BodyFraming {
     pub(super) fn new(outgoing: Outgoing) -> Self {
         let left = match outgoing {
             Outgoing::None => 0,
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_body_is_as_long_as_its_head_says_or_fails() {
         let mut to = BytesMut::new();
-        let mut frames = Frames::new(Outgoing::Length(5));
+        let mut frames = BodyFraming::new(Outgoing::Length(5));
         let mut piece = Bytes::from_static(b"abc");
         assert_eq!(frames.put(&mut to, &mut piece, 100), 3);
         let mut longer = Bytes::from_static(b"defg");
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(frames.finish(&mut to), Ok(()));
         assert_eq!(to, b"abcde"[..]);
         assert_eq!(
-            Frames::new(Outgoing::Length(1)).finish(&mut to),
+            BodyFraming::new(Outgoing::Length(1)).finish(&mut to),
             Err(TooShort)
         );
     }
@@ -194,7 +194,7 @@ mod tests {
             room in 21..60_usize,
         ) {
             let (mut to, mut body) = (BytesMut::new(), Vec::<u8>::new());
-            let mut frames = Frames::new(Outgoing::Chunked);
+            let mut frames = BodyFraming::new(Outgoing::Chunked);
             for piece in pieces {
                 body.extend(&piece);
                 let mut piece = Bytes::from(piece);

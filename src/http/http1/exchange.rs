@@ -19,14 +19,14 @@ use actix_web::dev::ServiceResponse;
 use bytes::Bytes;
 
 use super::{
-    decide::{self, Answered, Asked, Next, Rest},
-    encode::{self, Frames},
+    decide::{self, Answered, Next, RequestTraits, Rest},
+    encode::{self, BodyFraming},
     inflow::{Inflow, Opened},
     refuse,
-    wire::Wire,
+    wire::H1Wire,
 };
 use crate::http::{
-    books::{End, Ticket},
+    books::{RequestEnd, Ticket},
     connection::{Conn, Phase},
     request::{Handled, Handling, Track},
 };
@@ -41,9 +41,9 @@ const LEAST_ROOM: usize = 4 * 1024;
 pub(super) async fn answer<S, B>(
     track: &Rc<Track<S>>,
     config: &ServiceConfig,
-    wire: &mut Wire,
+    wire: &mut H1Wire,
     mut request: Request,
-    asked: Asked,
+    asked: RequestTraits,
 ) -> io::Result<Next>
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
@@ -66,7 +66,7 @@ where
     let head = request.head_mut();
     head.peer_addr = conn.peer();
     let ticket = conn.enter(head.method.clone(), head.uri.clone(), pin.number);
-    let entry = Entry {
+    let entry = RequestEntry {
         conn: conn.clone(),
         ticket: Some(ticket),
     };
@@ -86,12 +86,12 @@ where
 
 /// One request and its answer.
 struct Exchange<'a> {
-    wire: &'a mut Wire,
+    wire: &'a mut H1Wire,
     inflow: Inflow,
-    asked: Asked,
+    asked: RequestTraits,
     /// How long the request's body may be.
     most: u64,
-    entry: Entry,
+    entry: RequestEntry,
 }
 
 impl Exchange<'_> {
@@ -162,7 +162,7 @@ impl Exchange<'_> {
         size: BodySize,
         is_broken: bool,
         config: &ServiceConfig,
-    ) -> (Next, Frames) {
+    ) -> (Next, BodyFraming) {
         let rest = self.inflow.rest(&mut self.wire.input);
         let is_last = || {
             let waits = rest == Rest::None && !self.wire.input.is_empty();
@@ -186,14 +186,14 @@ impl Exchange<'_> {
         if plan.next == Next::Upgrade {
             self.inflow.agree();
         }
-        (plan.next, Frames::new(plan.outgoing))
+        (plan.next, BodyFraming::new(plan.outgoing))
     }
 
     /// Sends the response's body. Whether it was whole.
     async fn send<B: MessageBody>(
         &mut self,
         mut body: Pin<&mut B>,
-        mut frames: Frames,
+        mut frames: BodyFraming,
     ) -> io::Result<bool> {
         let mut piece = Bytes::new();
         let has_ended = poll_fn(|cx| {
@@ -236,7 +236,7 @@ impl Exchange<'_> {
     fn pour<B: MessageBody>(
         &mut self,
         mut body: Pin<&mut B>,
-        frames: &mut Frames,
+        frames: &mut BodyFraming,
         piece: &mut Bytes,
         cx: &mut Context<'_>,
     ) -> Poured {
@@ -307,12 +307,12 @@ fn said_length(head: &ResponseHead, size: BodySize) -> Option<u64> {
 }
 
 /// A request's entry in the books. Dropped before its response is encoded, the request is aborted.
-struct Entry {
+struct RequestEntry {
     conn: Rc<Conn>,
     ticket: Option<Ticket>,
 }
 
-impl Entry {
+impl RequestEntry {
     fn begins(&mut self, status: StatusCode) {
         if let Some(ticket) = &mut self.ticket {
             ticket.begins(status);
@@ -326,10 +326,10 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for RequestEntry {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.conn.close([ticket], End::Aborted);
+            self.conn.close([ticket], RequestEnd::Aborted);
         }
     }
 }

@@ -12,11 +12,11 @@ use actix_http::{Payload, StatusCode};
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    body::{End, Feed},
+    body::{BodyEnd, Feed},
     chunked::{Chunks, Piece},
-    decide::{Asked, Incoming, Rest},
+    decide::{Incoming, RequestTraits, Rest},
     encode::CONTINUE,
-    wire::Wire,
+    wire::H1Wire,
 };
 use crate::http::{
     body::{BodyError, Limits},
@@ -28,7 +28,7 @@ use crate::http::{
 pub(super) enum Inflow {
     /// There is no body, or it has been read to its end.
     Done,
-    Body(Body),
+    Body(H1RequestBody),
     /// Its limits are those of a body as long as it is not agreed on.
     Upgrade {
         feed: Feed,
@@ -39,7 +39,7 @@ pub(super) enum Inflow {
 }
 
 /// A body that is not whole.
-pub(super) struct Body {
+pub(super) struct H1RequestBody {
     feed: Feed,
     limits: Rc<Limits>,
     framing: Framing,
@@ -75,7 +75,7 @@ impl Inflow {
     /// # Errors
     /// The status with which the request is refused: what has arrived of its body is malformed.
     pub(super) fn open(
-        asked: &Asked,
+        asked: &RequestTraits,
         most: u64,
         input: &mut BytesMut,
     ) -> Result<Opened, StatusCode> {
@@ -86,7 +86,7 @@ impl Inflow {
             Incoming::Length(length) => Framing::Length(length),
             Incoming::Chunked => Framing::Chunked(Chunks::new()),
         };
-        let mut body = Body {
+        let mut body = H1RequestBody {
             feed: Feed::new(),
             limits: Rc::default(),
             framing,
@@ -100,10 +100,10 @@ impl Inflow {
         let is_whole = loop {
             match body.take(input) {
                 Ok(Piece::Data(data)) => arrived.push(data),
-                Ok(Piece::End) => break true,
+                Ok(Piece::BodyEnd) => break true,
                 Ok(Piece::Nothing) => break false,
-                Err(End::TooLarge) => {
-                    body.breaks(BodyError::TooLarge, End::TooLarge);
+                Err(BodyEnd::TooLarge) => {
+                    body.breaks(BodyError::TooLarge, BodyEnd::TooLarge);
                     break false;
                 }
                 Err(_) => return Err(StatusCode::BAD_REQUEST),
@@ -133,7 +133,11 @@ impl Inflow {
     ///
     /// # Errors
     /// Where the connection has failed.
-    pub(super) fn poll_feed(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> io::Result<bool> {
+    pub(super) fn poll_feed(
+        &mut self,
+        wire: &mut H1Wire,
+        cx: &mut Context<'_>,
+    ) -> io::Result<bool> {
         match self {
             Self::Done => {
                 wire.read_ahead(cx)?;
@@ -203,14 +207,14 @@ impl Inflow {
     /// Where the connection has failed.
     pub(super) fn poll_drain(
         &mut self,
-        wire: &mut Wire,
+        wire: &mut H1Wire,
         left: &mut u64,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<bool>> {
         let Self::Body(body) = self else {
             return Poll::Ready(Ok(true));
         };
-        body.feed.end(End::Incomplete);
+        body.feed.end(BodyEnd::Incomplete);
         loop {
             let before = wire.input.len();
             let taken = body.take(&mut wire.input);
@@ -221,7 +225,7 @@ impl Inflow {
             }
             match taken {
                 Ok(Piece::Data(data)) => body.arrives(wire.conn(), data.len()),
-                Ok(Piece::End) => return Poll::Ready(Ok(true)),
+                Ok(Piece::BodyEnd) => return Poll::Ready(Ok(true)),
                 Err(_) => return Poll::Ready(Ok(false)),
                 Ok(Piece::Nothing) if wire.has_hung_up() => return Poll::Ready(Ok(false)),
                 Ok(Piece::Nothing) => {
@@ -238,14 +242,14 @@ impl Inflow {
 }
 
 /// Another protocol's bytes, as they come.
-fn feed_bytes(feed: &Feed, wire: &mut Wire, cx: &mut Context<'_>) -> io::Result<bool> {
+fn feed_bytes(feed: &Feed, wire: &mut H1Wire, cx: &mut Context<'_>) -> io::Result<bool> {
     loop {
         if !wire.input.is_empty() {
             feed.give(wire.input.split().freeze());
             return Ok(true);
         }
         if wire.has_hung_up() {
-            feed.end(End::Whole);
+            feed.end(BodyEnd::Whole);
             return Ok(true);
         }
         if wire.poll_fill(cx)?.is_pending() {
@@ -260,7 +264,7 @@ fn await_agreement(feed: &Feed, limits: &Limits, pace: &Pace, conn: &Conn) -> bo
     let late = late(conn, pace);
     if let Some(error) = late {
         limits.breaks(error);
-        feed.end(End::Late);
+        feed.end(BodyEnd::Late);
     }
     late.is_some()
 }
@@ -320,7 +324,7 @@ impl Opened {
         let limits = Rc::<Limits>::default();
         limits.breaks(BodyError::TooLarge);
         Self {
-            inflow: Inflow::Body(Body {
+            inflow: Inflow::Body(H1RequestBody {
                 feed: Feed::new(),
                 limits: limits.clone(),
                 framing: Framing::Length(length),
@@ -344,8 +348,8 @@ enum Fed {
     All,
 }
 
-impl Body {
-    fn poll_feed(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> io::Result<Fed> {
+impl H1RequestBody {
+    fn poll_feed(&mut self, wire: &mut H1Wire, cx: &mut Context<'_>) -> io::Result<Fed> {
         if self.has_failed || self.feed.is_dropped() || !self.feed.is_wanted(cx) {
             wire.conn().enter_phase(Phase::Answer);
             wire.read_ahead(cx)?;
@@ -362,17 +366,19 @@ impl Body {
                     self.feed.give(data);
                     return Ok(Fed::Piece);
                 }
-                Ok(Piece::End) => {
+                Ok(Piece::BodyEnd) => {
                     wire.conn().enter_phase(Phase::Answer);
-                    self.feed.end(End::Whole);
+                    self.feed.end(BodyEnd::Whole);
                     return Ok(Fed::All);
                 }
-                Err(End::TooLarge) => {
-                    self.breaks(BodyError::TooLarge, End::TooLarge);
+                Err(BodyEnd::TooLarge) => {
+                    self.breaks(BodyError::TooLarge, BodyEnd::TooLarge);
                     return Ok(Fed::Piece);
                 }
                 Err(end) => return Ok(self.fails(end)),
-                Ok(Piece::Nothing) if wire.has_hung_up() => return Ok(self.fails(End::Incomplete)),
+                Ok(Piece::Nothing) if wire.has_hung_up() => {
+                    return Ok(self.fails(BodyEnd::Incomplete));
+                }
                 Ok(Piece::Nothing) => {}
             }
             if mem::take(&mut self.owes_continue) {
@@ -385,7 +391,7 @@ impl Body {
             }
         }
         if let Some(error) = late(wire.conn(), &self.pace) {
-            self.breaks(error, End::Late);
+            self.breaks(error, BodyEnd::Late);
             return Ok(Fed::Piece);
         }
         Ok(Fed::Nothing)
@@ -402,9 +408,9 @@ impl Body {
     }
 
     /// The next piece of what has arrived.
-    fn take(&mut self, input: &mut BytesMut) -> Result<Piece, End> {
+    fn take(&mut self, input: &mut BytesMut) -> Result<Piece, BodyEnd> {
         let piece = match &mut self.framing {
-            Framing::Length(0) => Piece::End,
+            Framing::Length(0) => Piece::BodyEnd,
             Framing::Length(_) if input.is_empty() => Piece::Nothing,
             Framing::Length(left) => {
                 let here = input
@@ -420,13 +426,13 @@ impl Body {
                 Ok(piece) => piece,
                 Err(_) => {
                     self.has_failed = true;
-                    return Err(End::Malformed);
+                    return Err(BodyEnd::Malformed);
                 }
             },
         };
         if let Piece::Data(data) = &piece {
             let left = self.most.checked_sub(data.len() as u64);
-            self.most = left.ok_or(End::TooLarge)?;
+            self.most = left.ok_or(BodyEnd::TooLarge)?;
         }
         Ok(piece)
     }
@@ -439,12 +445,12 @@ impl Body {
     }
 
     /// The request is to be answered with this.
-    fn breaks(&mut self, error: BodyError, end: End) {
+    fn breaks(&mut self, error: BodyError, end: BodyEnd) {
         self.limits.breaks(error);
         self.fails(end);
     }
 
-    fn fails(&mut self, end: End) -> Fed {
+    fn fails(&mut self, end: BodyEnd) -> Fed {
         self.has_failed = true;
         self.feed.end(end);
         Fed::Piece

@@ -34,7 +34,7 @@ use actix_web::dev::ServiceResponse;
 use super::{connection::Phase, io::Io, refused::Refusal, request::Track};
 use decide::Next;
 use receive::{Received, Receiver};
-use wire::Wire;
+use wire::H1Wire;
 
 /// Requests that are answered without a pause, where they have all arrived: then others have a turn.
 const BATCH: usize = 32;
@@ -46,7 +46,7 @@ where
     B: MessageBody + 'static,
 {
     let conn = io.conn().clone();
-    let mut wire = Wire::new(conn, io.into_held());
+    let mut wire = H1Wire::new(conn, io.into_held());
     if track.is_ready().await.is_err() {
         log::error!(target: "everup::http", "connection ended: a middleware is not ready");
         return;
@@ -59,7 +59,7 @@ where
 async fn answer_all<S, B>(
     track: &Rc<Track<S>>,
     config: &ServiceConfig,
-    wire: &mut Wire,
+    wire: &mut H1Wire,
 ) -> io::Result<()>
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
@@ -98,7 +98,7 @@ where
 }
 
 /// Answers what is no request, or none that can be served: nothing of it is in the books of requests.
-fn refuse(wire: &mut Wire, config: &ServiceConfig, status: StatusCode) {
+fn refuse(wire: &mut H1Wire, config: &ServiceConfig, status: StatusCode) {
     wire.conn().refuse(Refusal::of(status), Some(status));
     encode::refusal(wire.output(), status, config);
 }

@@ -13,9 +13,9 @@ use actix_http::{
 use tokio_util::codec::Decoder as _;
 
 use super::{
-    decide::Asked,
+    decide::RequestTraits,
     head::{self, Finder, OtherVersion},
-    wire::Wire,
+    wire::H1Wire,
 };
 use crate::http::connection::Phase;
 
@@ -23,7 +23,7 @@ use crate::http::connection::Phase;
 pub(super) enum Received {
     Request {
         request: Request,
-        asked: Asked,
+        asked: RequestTraits,
     },
     /// None comes, and nothing is to be said.
     Nothing,
@@ -56,7 +56,7 @@ impl Receiver {
     /// Where the connection has failed.
     pub(super) fn poll_next(
         &mut self,
-        wire: &mut Wire,
+        wire: &mut H1Wire,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Received>> {
         loop {
@@ -82,7 +82,7 @@ impl Receiver {
     }
 
     /// Nothing more has arrived.
-    fn wait(&self, wire: &mut Wire) -> Poll<Received> {
+    fn wait(&self, wire: &mut H1Wire) -> Poll<Received> {
         wire.rest();
         let conn = wire.conn();
         // A TLS record that has arrived in part is taken for a head's first byte.
@@ -103,7 +103,7 @@ impl Receiver {
     }
 
     /// Decodes one head from what has arrived. `None` where it is not whole.
-    fn decode(&mut self, wire: &mut Wire) -> Option<Received> {
+    fn decode(&mut self, wire: &mut H1Wire) -> Option<Received> {
         let input = &mut wire.input;
         if !self.finder.has_begun() {
             let breaks = head::breaks(input);
@@ -143,9 +143,9 @@ impl Receiver {
 
     fn parse(
         &mut self,
-        wire: &mut Wire,
+        wire: &mut H1Wire,
         is_whole: bool,
-    ) -> Result<Option<(Request, Asked)>, StatusCode> {
+    ) -> Result<Option<(Request, RequestTraits)>, StatusCode> {
         let input = &mut wire.input;
         let is_too_long = input.len() > usize::from(u16::MAX) && head::is_too_long(input);
         let mut decoded = self.codec.decode(input);
@@ -178,7 +178,7 @@ impl Receiver {
             return Err(StatusCode::BAD_REQUEST);
         }
         head::take_host_of_target(&mut request);
-        let asked = Asked::of(&request, kind)?;
+        let asked = RequestTraits::of(&request, kind)?;
         Ok(Some((request, asked)))
     }
 }

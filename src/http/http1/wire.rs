@@ -15,7 +15,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
 use crate::http::{
-    books::{End, Ticket},
+    books::{RequestEnd, Ticket},
     connection::Conn,
 };
 
@@ -48,7 +48,7 @@ struct Output {
     encoded: Vec<Ticket>,
 }
 
-pub(super) struct Wire {
+pub(super) struct H1Wire {
     conn: Rc<Conn>,
     /// What was read and not decoded.
     pub(super) input: BytesMut,
@@ -57,7 +57,7 @@ pub(super) struct Wire {
     output: Output,
 }
 
-impl Wire {
+impl H1Wire {
     pub(super) fn new(conn: Rc<Conn>, input: BytesMut) -> Self {
         Self {
             conn,
@@ -143,7 +143,7 @@ impl Wire {
         ready!(self.conn.poll_flush(cx))?;
         if !self.output.encoded.is_empty() {
             self.conn
-                .close(self.output.encoded.drain(..), End::Answered);
+                .close(self.output.encoded.drain(..), RequestEnd::Answered);
         }
         Poll::Ready(Ok(()))
     }
@@ -186,9 +186,10 @@ impl Wire {
     }
 }
 
-impl Drop for Wire {
+impl Drop for H1Wire {
     /// What was not handed to the socket to its last byte is lost with the connection.
     fn drop(&mut self) {
-        self.conn.close(self.output.encoded.drain(..), End::Aborted);
+        self.conn
+            .close(self.output.encoded.drain(..), RequestEnd::Aborted);
     }
 }

@@ -109,9 +109,9 @@ fn incomplete(error: h2::Error) -> PayloadError {
 }
 
 /// What reads a body.
-pub(super) struct Body(pub(super) Rc<Upload>);
+pub(super) struct H2RequestBody(pub(super) Rc<Upload>);
 
-impl Stream for Body {
+impl Stream for H2RequestBody {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

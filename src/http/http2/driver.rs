@@ -14,7 +14,7 @@ use h2::{
     server::{Connection, SendResponse},
 };
 
-use super::{session::Session, wire::Wire};
+use super::{session::Session, wire::H2Wire};
 use crate::http::misconduct::Misconduct;
 
 /// How long an idle client that was told to go has at the least to acknowledge it. Until it does, a
@@ -30,10 +30,10 @@ const GONE_BY: Duration = Duration::from_secs(1);
 
 /// One connection.
 pub(super) struct Driver {
-    h2: Connection<Wire, Bytes>,
+    h2: Connection<H2Wire, Bytes>,
     pings: Option<PingPong>,
     session: Rc<Session>,
-    farewell: Farewell,
+    go_away: GoAway,
     /// When a client that said nothing for long was asked whether it is there.
     asked_at: Option<Instant>,
     /// When it was looked last whether a client that has closed its end is gone.
@@ -42,22 +42,22 @@ pub(super) struct Driver {
 
 /// How far the end has come.
 #[derive(Clone, Copy)]
-enum Farewell {
-    NotSaid,
+enum GoAway {
+    NotSent,
     /// GOAWAY for no stream in particular and a PING are under way: once the client has answered,
     /// it is quiet, and its streams have ended, the connection does.
-    Said(Instant),
+    Sent(Instant),
     /// The last GOAWAY is under way, and nothing more is read.
-    Over,
+    Final,
 }
 
 impl Driver {
-    pub(super) fn new(mut h2: Connection<Wire, Bytes>, session: Rc<Session>) -> Self {
+    pub(super) fn new(mut h2: Connection<H2Wire, Bytes>, session: Rc<Session>) -> Self {
         Self {
             pings: h2.ping_pong(),
             h2,
             session,
-            farewell: Farewell::NotSaid,
+            go_away: GoAway::NotSent,
             asked_at: None,
             looked_at: None,
         }
@@ -71,7 +71,7 @@ impl Driver {
         streams: &mut FuturesUnordered<F>,
         mut answer: impl FnMut(http::Request<RecvStream>, SendResponse<Bytes>) -> Option<F>,
     ) -> Poll<Result<(), h2::Error>> {
-        self.catch_up();
+        self.note_suspension();
         if self.is_dead(cx) || self.is_gone() {
             return Poll::Ready(Ok(()));
         }
@@ -111,11 +111,11 @@ impl Driver {
             self.session.is_done();
             return true;
         }
-        let is_told = !matches!(self.farewell, Farewell::NotSaid);
-        if !is_told {
-            self.say_goodbye();
+        let is_sent = !matches!(self.go_away, GoAway::NotSent);
+        if !is_sent {
+            self.send_go_away();
         }
-        !is_told
+        !is_sent
     }
 
     /// Whether a client that has closed its end is gone altogether.
@@ -136,16 +136,16 @@ impl Driver {
         Some(last + (last - hung_up_at).clamp(GONE_AFTER, GONE_BY))
     }
 
-    /// Where a clock has run out, it may have done so while the process stood still.
-    fn catch_up(&mut self) {
+    /// Where a clock has run out, it may have done so while the process was suspended.
+    fn note_suspension(&mut self) {
         let conn = self.session.conn();
         let now = conn.now();
         if now >= self.due() {
-            conn.hub().catch_up(now);
+            conn.hub().note_suspension(now);
         }
-        let by = self.session.catch_up();
+        let by = self.session.note_suspension();
         let moved = |since: Instant| (since + by).min(now);
-        if let Farewell::Said(at) = &mut self.farewell {
+        if let GoAway::Sent(at) = &mut self.go_away {
             *at = moved(*at);
         }
         self.asked_at = self.asked_at.map(moved);
@@ -196,30 +196,30 @@ impl Driver {
                 self.expel(Misconduct::Head);
             }
         }
-        match self.farewell {
-            Farewell::NotSaid if conn.is_to_close() || self.has_idled(now) => {
-                self.say_goodbye();
+        match self.go_away {
+            GoAway::NotSent if conn.is_to_close() || self.has_idled(now) => {
+                self.send_go_away();
             }
-            Farewell::Said(at) if self.is_idle() && now >= self.over_by(at) => {
+            GoAway::Sent(at) if self.is_idle() && now >= self.over_by(at) => {
                 // P5: a last look.
                 if conn.stream().has_received() {
-                    self.farewell = Farewell::Said(now);
+                    self.go_away = GoAway::Sent(now);
                 } else {
                     self.end(Reason::NO_ERROR);
                 }
             }
-            Farewell::NotSaid | Farewell::Said(_) | Farewell::Over => {}
+            GoAway::NotSent | GoAway::Sent(_) | GoAway::Final => {}
         }
     }
 
-    fn say_goodbye(&mut self) {
+    fn send_go_away(&mut self) {
         self.h2.graceful_shutdown();
-        self.farewell = Farewell::Said(self.session.conn().now());
+        self.go_away = GoAway::Sent(self.session.conn().now());
     }
 
     /// Ends the connection for what the client did; `false` where it is ending already.
     fn expel(&mut self, why: Misconduct) -> bool {
-        if matches!(self.farewell, Farewell::Over) {
+        if matches!(self.go_away, GoAway::Final) {
             return false;
         }
         self.session.conn().expel(why);
@@ -228,11 +228,11 @@ impl Driver {
 
     /// Ends the connection and its streams, after a last GOAWAY; `false` where that is under way.
     fn end(&mut self, reason: Reason) -> bool {
-        if matches!(self.farewell, Farewell::Over) {
+        if matches!(self.go_away, GoAway::Final) {
             return false;
         }
         self.h2.abrupt_shutdown(reason);
-        self.farewell = Farewell::Over;
+        self.go_away = GoAway::Final;
         true
     }
 
@@ -250,7 +250,7 @@ impl Driver {
     fn over_by(&self, told_at: Instant) -> Instant {
         let (conn, session) = (self.session.conn(), &self.session);
         let since = told_at.max(session.idle_since());
-        match conn.farewell() {
+        match conn.linger() {
             _ if session.has_acknowledged() => since.max(session.heard_at()) + QUIET,
             Some(leave) => since + leave.linger.max(ACKNOWLEDGES),
             None => since + conn.hub().times().write,
@@ -262,10 +262,10 @@ impl Driver {
         let (conn, session) = (self.session.conn(), &self.session);
         let (now, times) = (conn.now(), conn.hub().times());
         let head = session.head_since().map(|since| since + times.request);
-        let idle = self.is_idle().then(|| match self.farewell {
-            Farewell::NotSaid => session.idle_since() + times.keep_alive,
-            Farewell::Said(at) => self.over_by(at),
-            Farewell::Over => now + times.write,
+        let idle = self.is_idle().then(|| match self.go_away {
+            GoAway::NotSent => session.idle_since() + times.keep_alive,
+            GoAway::Sent(at) => self.over_by(at),
+            GoAway::Final => now + times.write,
         });
         let silent = session.has_streams().then(|| match self.asked_at {
             _ if session.hung_up_at().is_some() => now + times.write,

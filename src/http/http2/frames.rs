@@ -94,7 +94,7 @@ const HEADER: usize = 9;
 
 /// Follows the frames of one direction.
 #[derive(Default)]
-pub(super) struct Frames {
+pub(super) struct FrameTracker {
     header: [u8; HEADER],
     filled: usize,
     /// Bytes that are to come of the frame under way, or of what comes before the first.
@@ -102,7 +102,7 @@ pub(super) struct Frames {
     current: Option<Frame>,
 }
 
-impl Frames {
+impl FrameTracker {
     /// Frames that begin behind so many other bytes.
     pub(super) fn behind(preface: u32) -> Self {
         Self {
@@ -187,7 +187,7 @@ mod tests {
         ]
         .concat();
         for at_once in 1..=bytes.len() {
-            let mut frames = Frames::behind(4);
+            let mut frames = FrameTracker::behind(4);
             let mut passed = Vec::new();
             for piece in bytes.chunks(at_once) {
                 frames.follow(piece, |what, _| passed.push(what));

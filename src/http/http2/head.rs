@@ -109,7 +109,7 @@ pub(super) fn refusal(parts: &http::request::Parts) -> Option<http::StatusCode> 
 }
 
 /// A response that is a head alone.
-pub(super) fn bare(status: http::StatusCode, date: &Date) -> http::Response<()> {
+pub(super) fn bare(status: http::StatusCode, date: &DateHeader) -> http::Response<()> {
     let mut response = http::Response::new(());
     *response.status_mut() = status;
     response.headers_mut().insert(header::DATE, date.now());
@@ -159,7 +159,7 @@ const PROXY_CONNECTION: &str = "proxy-connection";
 pub(super) fn response(
     from: &ResponseHead,
     size: BodySize,
-    date: &Date,
+    date: &DateHeader,
 ) -> Result<http::Response<()>, http::Error> {
     let is_sent = |name: &HeaderName| {
         let is_ours = name == header::CONTENT_LENGTH.as_str() && size != BodySize::Stream;
@@ -200,12 +200,12 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
 }
 
 /// The header `Date`, written anew once a second.
-pub(super) struct Date {
+pub(super) struct DateHeader {
     second: Cell<u64>,
     value: RefCell<http::HeaderValue>,
 }
 
-impl Date {
+impl DateHeader {
     pub(super) fn new() -> Self {
         Self {
             second: Cell::new(0),

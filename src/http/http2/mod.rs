@@ -1,6 +1,6 @@
 //! HTTP/2 by our own driver of `h2`: actix-http's says no GOAWAY, and bounds little.
 //!
-//! [`Server::serve`] takes a connection whose first bytes were the preface. `driver` keeps its times
+//! [`H2Server::serve`] takes a connection whose first bytes were the preface. `driver` keeps its times
 //! and says goodbye, `stream` answers one request, `head` translates heads, `body` is a request's
 //! body, `ahead` lets handlers read ahead of their client, `wire` is the byte stream, `frames` follows frames in it, `patience` bounds those that bring nothing, `session` is
 //! what they share. What frames mean, windows and header compression are `h2`'s.
@@ -26,17 +26,17 @@ use futures_util::stream::FuturesUnordered;
 use super::{io::Io, request::Track};
 pub(crate) use ahead::{Ahead, ahead, may_read_ahead};
 use driver::Driver;
-use head::Date;
+use head::DateHeader;
 use session::{STREAMS, Session};
-use wire::Wire;
+use wire::H2Wire;
 
 /// Serves a worker's HTTP/2 connections.
-pub(crate) struct Server<S> {
+pub(crate) struct H2Server<S> {
     track: Rc<Track<S>>,
-    date: Rc<Date>,
+    date: Rc<DateHeader>,
 }
 
-impl<S, B> Server<S>
+impl<S, B> H2Server<S>
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
     B: MessageBody + 'static,
@@ -44,14 +44,14 @@ where
     pub(crate) fn new(track: Rc<Track<S>>) -> Self {
         Self {
             track,
-            date: Rc::new(Date::new()),
+            date: Rc::new(DateHeader::new()),
         }
     }
 
     /// Serves a connection to its end.
     pub(crate) async fn serve(&self, io: Io) {
         let session = Session::new(io.conn().clone());
-        let wire = Wire::new(session.clone(), io.into_held());
+        let wire = H2Wire::new(session.clone(), io.into_held());
         let served = async {
             let h2 = limits().handshake::<_, Bytes>(wire).await?;
             let mut driver = Driver::new(h2, session.clone());

@@ -13,12 +13,12 @@ use actix_http::{Method, StatusCode, Uri};
 use h2::Reason;
 
 use super::{
-    frames::{Ends, Frame, Frames, Passed},
+    frames::{Ends, Frame, FrameTracker, Passed},
     patience::Patience,
 };
 use crate::{
     http::{
-        books::{End, Ticket},
+        books::{RequestEnd, Ticket},
         connection::Conn,
         misconduct::Misconduct,
     },
@@ -28,9 +28,9 @@ use crate::{
 /// One connection that speaks HTTP/2.
 pub(super) struct Session {
     conn: Rc<Conn>,
-    open: RefCell<HashMap<u32, Open>>,
-    received: RefCell<Frames>,
-    sent: RefCell<(Frames, Ends)>,
+    open: RefCell<HashMap<u32, OpenStream>>,
+    received: RefCell<FrameTracker>,
+    sent: RefCell<(FrameTracker, Ends)>,
     /// Streams whose last frame was written, but may not be with the socket.
     ended: RefCell<Vec<u32>>,
     patience: RefCell<Patience>,
@@ -54,8 +54,8 @@ pub(super) struct Session {
     held: Cell<usize>,
     /// Streams that wait until less is held.
     waiting: RefCell<Vec<Waker>>,
-    /// How long the process has stood still, as far as the times above know.
-    stood: Cell<Duration>,
+    /// How long the process was suspended, as far as the times above know.
+    suspended_for: Cell<Duration>,
 }
 
 /// Requests that are answered at once on one connection.
@@ -81,7 +81,7 @@ const HELD_BY_WORKER: usize = 64 * 1024 * 1024;
 const GOODBYE: u8 = 0x54;
 
 /// A stream whose last frame has not been handed to the socket.
-struct Open {
+struct OpenStream {
     ticket: Ticket,
     waker: Option<Waker>,
     /// Of whoever waits for more of the request's body.
@@ -97,12 +97,12 @@ struct Open {
 impl Session {
     pub(super) fn new(conn: Rc<Conn>) -> Rc<Self> {
         let now = conn.now();
-        let stood = Cell::new(conn.hub().stood());
+        let suspended_for = Cell::new(conn.hub().suspended_for());
         let preface = u32::try_from(PREFACE.len()).expect("it is 24 bytes long");
         Rc::new(Self {
             conn,
             open: RefCell::default(),
-            received: RefCell::new(Frames::behind(preface)),
+            received: RefCell::new(FrameTracker::behind(preface)),
             sent: RefCell::default(),
             ended: RefCell::default(),
             patience: RefCell::new(Patience::new(now)),
@@ -117,7 +117,7 @@ impl Session {
             heads: Cell::default(),
             held: Cell::default(),
             waiting: RefCell::default(),
-            stood,
+            suspended_for,
         })
     }
 
@@ -138,8 +138,8 @@ impl Session {
         (method, uri): (Method, Uri),
         head: usize,
         generation: u64,
-    ) -> Entry {
-        let entered = Open {
+    ) -> StreamEntry {
+        let entered = OpenStream {
             ticket: self.conn.enter(method, uri, generation),
             waker: None,
             reader: None,
@@ -149,17 +149,17 @@ impl Session {
         };
         self.open.borrow_mut().insert(stream, entered);
         self.heads.set(self.heads.get() + head);
-        Entry {
+        StreamEntry {
             session: self.clone(),
             stream,
             is_expelled: Cell::default(),
         }
     }
 
-    /// Moves all times by what the process has stood still since this was called last; how long.
-    pub(super) fn catch_up(&self) -> Duration {
-        let stood = self.conn.hub().stood();
-        let by = stood - self.stood.replace(stood);
+    /// Moves all times by what the process was suspended since this was called last; how long.
+    pub(super) fn note_suspension(&self) -> Duration {
+        let suspended_for = self.conn.hub().suspended_for();
+        let by = suspended_for - self.suspended_for.replace(suspended_for);
         if !by.is_zero() {
             let moved = |since: Instant| (since + by).min(self.conn.now());
             self.heard_at.set(moved(self.heard_at.get()));
@@ -359,7 +359,7 @@ impl Session {
     }
 
     /// Takes a stream out of the open ones.
-    fn leave(&self, stream: u32) -> Option<Open> {
+    fn leave(&self, stream: u32) -> Option<OpenStream> {
         let left = self.open.borrow_mut().remove(&stream)?;
         self.heads.set(self.heads.get() - left.head);
         self.holds_less(left.held);
@@ -373,13 +373,13 @@ impl Session {
             return;
         }
         let tickets = ended.drain(..).filter_map(|stream| {
-            let Open { ticket, waker, .. } = self.leave(stream)?;
+            let OpenStream { ticket, waker, .. } = self.leave(stream)?;
             if let Some(waker) = waker {
                 waker.wake();
             }
             Some(ticket)
         });
-        self.conn.close(tickets, End::Answered);
+        self.conn.close(tickets, RequestEnd::Answered);
         self.rests();
     }
 
@@ -391,13 +391,13 @@ impl Session {
 }
 
 /// A stream's place among the open ones.
-pub(super) struct Entry {
+pub(super) struct StreamEntry {
     session: Rc<Session>,
     stream: u32,
     is_expelled: Cell<bool>,
 }
 
-impl Entry {
+impl StreamEntry {
     pub(super) fn session(&self) -> &Session {
         &self.session
     }
@@ -431,7 +431,7 @@ impl Entry {
         self.session.conn.blame(why);
     }
 
-    fn update(&self, how: impl FnOnce(&mut Open)) {
+    fn update(&self, how: impl FnOnce(&mut OpenStream)) {
         if let Some(open) = self.session.open.borrow_mut().get_mut(&self.stream) {
             how(open);
         }
@@ -461,12 +461,12 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for StreamEntry {
     fn drop(&mut self) {
-        if let Some(Open { ticket, .. }) = self.session.leave(self.stream) {
+        if let Some(OpenStream { ticket, .. }) = self.session.leave(self.stream) {
             let end = match self.is_expelled.get() {
-                true => End::AbortedByServer,
-                false => End::Aborted,
+                true => RequestEnd::AbortedByServer,
+                false => RequestEnd::Aborted,
             };
             self.session.conn.close([ticket], end);
             self.session.rests();

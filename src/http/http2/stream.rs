@@ -19,11 +19,11 @@ use futures_util::FutureExt as _;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 
 use super::{
-    Server,
+    H2Server,
     ahead::Ahead,
-    body::{Body, Upload},
-    head::{self, Date, Malformed},
-    session::{Entry, Session},
+    body::{H2RequestBody, Upload},
+    head::{self, DateHeader, Malformed},
+    session::{Session, StreamEntry},
 };
 use crate::http::{
     body::{self, BodyError, Limits},
@@ -40,7 +40,7 @@ const PIECE: usize = 16 * 1024;
 /// Receives a request; the future answers it. Dropped, the stream is reset. `None` where there is no
 /// request to be answered by the App: then nothing of it is in the books.
 pub(super) fn answer<S, B>(
-    server: &Server<S>,
+    server: &H2Server<S>,
     session: &Rc<Session>,
     received: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
@@ -83,7 +83,7 @@ where
     let upload = (!body.is_end_stream()).then(|| Upload::new(body, session, expects));
     let limits = upload.clone().map(|upload| {
         *request.payload() = Payload::Stream {
-            payload: Box::pin(Body(upload)),
+            payload: Box::pin(H2RequestBody(upload)),
         };
         body::limit(&mut request, conn.hub(), most)
     });
@@ -148,9 +148,9 @@ impl From<h2::Error> for Lost {
 
 /// What a response is answered with.
 struct Answering {
-    entry: Entry,
+    entry: StreamEntry,
     is_head: bool,
-    date: Rc<Date>,
+    date: Rc<DateHeader>,
     upload: Option<Rc<Upload>>,
     limits: Option<Rc<Limits>>,
 }

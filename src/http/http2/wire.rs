@@ -16,7 +16,7 @@ use super::{
     session::{STREAMS, Session},
 };
 
-pub(super) struct Wire {
+pub(super) struct H2Wire {
     session: Rc<Session>,
     /// What was read before it was known that the client speaks HTTP/2.
     sniffed: BytesMut,
@@ -33,7 +33,7 @@ enum Greeting {
     Over,
 }
 
-impl Wire {
+impl H2Wire {
     pub(super) fn new(session: Rc<Session>, sniffed: BytesMut) -> Self {
         Self {
             session,
@@ -62,7 +62,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for H2Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -92,7 +92,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for H2Wire {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

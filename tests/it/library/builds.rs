@@ -113,8 +113,8 @@ fn a_burst_during_a_build_costs_one_attempt_more() {
     actix_web::rt::System::new().block_on(async {
         let mut asking: Vec<_> = (0..=100).map(|_| Box::pin(control.reload())).collect();
         poll_fn(|cx| {
-            for asker in &mut asking {
-                assert!(asker.as_mut().poll(cx).is_pending());
+            for requester in &mut asking {
+                assert!(requester.as_mut().poll(cx).is_pending());
             }
             Poll::Ready(())
         })
@@ -122,8 +122,8 @@ fn a_burst_during_a_build_costs_one_attempt_more() {
         // All have asked, and the first attempt cannot end before this.
         release(&fifo);
         let mut answers = Vec::new();
-        for asker in asking {
-            answers.push(asker.await.expect("it does not stop"));
+        for requester in asking {
+            answers.push(requester.await.expect("it does not stop"));
         }
         assert_eq!((answers[0].number, answers[0].folded), (2, 0));
         for answer in &answers[1..] {

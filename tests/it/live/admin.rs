@@ -21,12 +21,12 @@ fn ask_to_reload(admin: &Address) -> Response {
 #[test]
 fn the_admin_api_moves_and_who_asked_for_it_gets_the_answer() {
     let program = Program::serve(&at("127.0.0.1:0"));
-    let mut asker = Conn::open(program.admin());
+    let mut requester = Conn::open(program.admin());
     let mut idle = Conn::open(program.admin());
     idle.get("/livez");
     program.edit(&at("unix:admin.sock"));
-    asker.send(&request("POST", "/reload", &[], b""));
-    let answer = asker.answer();
+    requester.send(&request("POST", "/reload", &[], b""));
+    let answer = requester.answer();
     assert_eq!(answer.json()["outcome"], "applied", "{}", answer.text());
     assert!(answer.closes());
     idle.closed();

@@ -353,13 +353,13 @@ fn a_stop_right_after_a_listener_went_serves_what_it_had() {
 
 #[test]
 fn a_reload_in_the_new_process_changes_listeners_too() {
-    Program::adopt_heirs();
+    Program::adopt_successors();
     let both = format!("{PUBLIC}[server.listeners.local]\naddress = \"unix:local.sock\"\n");
     let mut program = Program::serve(&both);
     let path = program.home().join("local.sock");
     let mark = program.mark();
     program.signal(Signal::USR2);
-    program.wait_heir(mark);
+    program.wait_successor(mark);
     apply(&program, &both.replace("local]", "renamed]"));
     assert!(path.exists());
     apply(&program, PUBLIC);

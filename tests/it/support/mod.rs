@@ -3,22 +3,22 @@
 mod books;
 pub mod frames;
 mod h2;
-mod heirs;
 mod http;
 mod load;
 mod log;
 mod program;
 mod setup;
+mod successors;
 mod tls;
 
 pub use books::{AttemptLine, Books, StopReport};
 pub use h2::{H2, H2Load, h2_request};
-pub use heirs::{install, replace_program};
 pub use http::{Address, Conn, Quiet, Response, request};
 pub use load::{Kind, Load, LoadBooks, LoadSetup};
 use log::Log;
 pub use program::Program;
 pub use setup::Setup;
+pub use successors::{install, replace_program};
 pub use tls::{Identity, client as tls_client};
 
 use everup::{Running, Service, Settings, Sources};

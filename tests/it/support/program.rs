@@ -27,10 +27,10 @@ pub(super) fn code(status: ExitStatus) -> i32 {
 /// A program that runs; killed when dropped, and its log shown where the test fails.
 pub struct Program {
     pub(super) child: Child,
-    /// The process that serves: the child, or the newest heir.
+    /// The process that serves: the child, or the newest successor.
     pub(super) pid: u32,
     /// Processes that took over, oldest first.
-    pub(super) heirs: Vec<u32>,
+    pub(super) successors: Vec<u32>,
     home: TempDir,
     pub(super) log: Log,
     listeners: HashMap<String, Address>,
@@ -44,7 +44,7 @@ impl Program {
         Self {
             pid: child.id(),
             child,
-            heirs: Vec::new(),
+            successors: Vec::new(),
             home,
             log,
             listeners: HashMap::new(),
@@ -238,12 +238,12 @@ impl Program {
     }
 
     /// Stops the process as SIGSTOP does, and waits until it stands.
-    pub fn stand_still(&self) {
-        self.stand_still_by(Signal::STOP);
+    pub fn suspend(&self) {
+        self.suspend_by(Signal::STOP);
     }
 
     /// Stops the process by this signal, and waits until it stands.
-    pub fn stand_still_by(&self, signal: Signal) {
+    pub fn suspend_by(&self, signal: Signal) {
         self.signal(signal);
         let stat = format!("/proc/{}/stat", self.id());
         eventually("the process to stand still", || {
@@ -374,9 +374,9 @@ impl Drop for Program {
         // It may be over already: then there is nothing to kill.
         let _over: io::Result<()> = self.child.kill();
         let _over = self.child.wait();
-        for &heir in &self.heirs {
-            let heir = i32::try_from(heir).ok().and_then(Pid::from_raw);
-            let _over = heir.map(|heir| kill_process(heir, Signal::KILL));
+        for &successor in &self.successors {
+            let successor = i32::try_from(successor).ok().and_then(Pid::from_raw);
+            let _over = successor.map(|successor| kill_process(successor, Signal::KILL));
         }
         if std::thread::panicking() {
             eprintln!("--- log of pid {} ---\n{}\n---", self.id(), self.log());

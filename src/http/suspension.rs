@@ -1,4 +1,4 @@
-//! Whether the process stood still: stopped by SIGSTOP, or frozen with its container.
+//! Whether the process was suspended: stopped by SIGSTOP, or frozen with its container.
 //!
 //! Whoever stands still does not know it: it finds that nobody has looked for too long. Deadlines
 //! are moments of a clock that went on meanwhile, so they move by as much: no client is cut for
@@ -6,7 +6,7 @@
 //! theirs has run out, so that nothing is looked at on a request's way.
 //!
 //! A machine that was suspended stood still with its monotonic clock, deadlines with it:
-//! [`Suspension`] only tells.
+//! [`MachineSuspension`] only tells.
 
 use std::{
     pin::pin,
@@ -24,42 +24,45 @@ const LIMIT: Duration = Duration::from_secs(1);
 
 /// One service's pulse; clones are the same.
 #[derive(Clone)]
-pub(crate) struct Pulse(Arc<Mutex<Beat>>);
+pub(crate) struct SuspensionClock(Arc<Mutex<ClockState>>);
 
-struct Beat {
+struct ClockState {
     last: Instant,
-    stood: Duration,
+    suspended_for: Duration,
 }
 
-impl Pulse {
+impl SuspensionClock {
     pub(crate) fn new(now: Instant) -> Self {
-        let stood = Duration::ZERO;
-        Self(Arc::new(Mutex::new(Beat { last: now, stood })))
+        let suspended_for = Duration::ZERO;
+        Self(Arc::new(Mutex::new(ClockState {
+            last: now,
+            suspended_for,
+        })))
     }
 
-    /// Looks, and tells how long the process has stood still in all.
+    /// Looks, and tells how long the process was suspended in all.
     pub(crate) fn look(&self, now: Instant) -> Duration {
         let mut beat = self.beat();
         let since = now.saturating_duration_since(beat.last);
         if since > LIMIT + TICK {
-            beat.stood += since;
+            beat.suspended_for += since;
         }
         beat.last = beat.last.max(now);
-        beat.stood
+        beat.suspended_for
     }
 
     /// The end of a time that begins now.
     pub(crate) fn deadline(&self, timeout: Duration) -> Deadline {
         let begun = Instant::now();
         Deadline {
-            pulse: Some(self.clone()),
+            suspension: Some(self.clone()),
             begun,
-            stood: self.look(begun),
+            suspended_for: self.look(begun),
             timeout,
         }
     }
 
-    fn beat(&self) -> MutexGuard<'_, Beat> {
+    fn beat(&self) -> MutexGuard<'_, ClockState> {
         self.0.lock().expect("nobody panics while it is held")
     }
 }
@@ -67,10 +70,10 @@ impl Pulse {
 /// A moment that moves on while the process stands still.
 #[derive(Clone)]
 pub(crate) struct Deadline {
-    pulse: Option<Pulse>,
+    suspension: Option<SuspensionClock>,
     begun: Instant,
-    /// How long the process had stood still before.
-    stood: Duration,
+    /// How long the process was suspended before.
+    suspended_for: Duration,
     timeout: Duration,
 }
 
@@ -81,9 +84,9 @@ impl Deadline {
     /// The end of a time that begins now, where nobody looks whether the process stands still.
     pub(crate) fn fixed(timeout: Duration) -> Self {
         Self {
-            pulse: None,
+            suspension: None,
             begun: Instant::now(),
-            stood: Duration::ZERO,
+            suspended_for: Duration::ZERO,
             timeout,
         }
     }
@@ -96,8 +99,9 @@ impl Deadline {
 
     /// The moment, as far as it has moved by now.
     pub(crate) fn moment(&self) -> Instant {
-        let look = |pulse: &Pulse| pulse.look(Instant::now()) - self.stood;
-        self.begun + self.timeout + self.pulse.as_ref().map_or(Duration::ZERO, look)
+        let look =
+            |suspension: &SuspensionClock| suspension.look(Instant::now()) - self.suspended_for;
+        self.begun + self.timeout + self.suspension.as_ref().map_or(Duration::ZERO, look)
     }
 
     /// Waits for some work, and no longer than this.
@@ -115,9 +119,9 @@ impl Deadline {
 }
 
 /// How long the machine has been suspended.
-pub(crate) struct Suspension(Duration);
+pub(crate) struct MachineSuspension(Duration);
 
-impl Suspension {
+impl MachineSuspension {
     pub(crate) fn so_far() -> Self {
         // Only the clock of boot time goes on meanwhile. Read one after the other, they differ a
         // little more each time that this thread is interrupted in between.
@@ -146,38 +150,41 @@ mod tests {
     #[test]
     fn late_looks_add_up_and_slow_ones_do_not() {
         let start = Instant::now();
-        let pulse = Pulse::new(start);
+        let suspension = SuspensionClock::new(start);
         let second = Duration::from_secs(1);
-        assert_eq!(pulse.look(start + second), Duration::ZERO);
-        assert_eq!(pulse.look(start + 4 * second), 3 * second);
-        assert_eq!(pulse.look(start + 4 * second + TICK), 3 * second);
+        assert_eq!(suspension.look(start + second), Duration::ZERO);
+        assert_eq!(suspension.look(start + 4 * second), 3 * second);
+        assert_eq!(suspension.look(start + 4 * second + TICK), 3 * second);
         // A worker whose clock is a little behind.
-        assert_eq!(pulse.look(start + 4 * second), 3 * second);
-        assert_eq!(pulse.look(start + 10 * second), 9 * second - TICK);
+        assert_eq!(suspension.look(start + 4 * second), 3 * second);
+        assert_eq!(suspension.look(start + 10 * second), 9 * second - TICK);
     }
 
     #[test]
     fn a_deadline_moves_only_by_what_came_after_it_was_set() {
-        let pulse = Pulse::new(Instant::now());
-        pulse.beat().stood = Duration::from_secs(5);
-        let deadline = pulse.deadline(Duration::from_secs(60));
+        let suspension = SuspensionClock::new(Instant::now());
+        suspension.beat().suspended_for = Duration::from_secs(5);
+        let deadline = suspension.deadline(Duration::from_secs(60));
         let moment = deadline.moment();
-        pulse.beat().stood += Duration::from_secs(2);
+        suspension.beat().suspended_for += Duration::from_secs(2);
         assert_eq!(deadline.moment(), moment + Duration::from_secs(2));
         assert!(deadline.after(Duration::ZERO).moment() < moment);
     }
 
     #[test]
     fn a_suspension_is_told_once() {
-        let mut seen = Suspension(Duration::from_secs(10));
+        let mut seen = MachineSuspension(Duration::from_secs(10));
         let hour = Duration::from_secs(3600);
         assert_eq!(
-            seen.since(Suspension(Duration::from_millis(10_900))),
+            seen.since(MachineSuspension(Duration::from_millis(10_900))),
             Duration::ZERO
         );
-        assert_eq!(seen.since(Suspension(Duration::from_secs(10) + hour)), hour);
         assert_eq!(
-            seen.since(Suspension(Duration::from_secs(10) + hour)),
+            seen.since(MachineSuspension(Duration::from_secs(10) + hour)),
+            hour
+        );
+        assert_eq!(
+            seen.since(MachineSuspension(Duration::from_secs(10) + hour)),
             Duration::ZERO
         );
     }

@@ -23,28 +23,28 @@ use super::{
 };
 use crate::{
     config::{Attempt, Trigger},
-    http::Passenger,
-    net::Bequest,
+    http::OutgoingConnection,
+    net::InheritedSocket,
 };
 
 /// All that passes to the new process.
-pub(crate) struct Estate {
+pub(crate) struct InheritedState {
     pub(crate) generation: u64,
     pub(crate) attempts: u64,
     /// What is told of them, newest first.
     pub(crate) history: Vec<Arc<Attempt>>,
-    pub(crate) sockets: Vec<(Bequest, OwnedFd)>,
+    pub(crate) sockets: Vec<(InheritedSocket, OwnedFd)>,
     /// What the service manager has passed, by name.
     pub(crate) activated: Vec<(String, OwnedFd)>,
 }
 
-/// A new process that serves. Dropped before [`commit`](Heir::commit) it is ended.
-pub(crate) struct Heir {
-    process: Ward,
+/// A new process that serves. Dropped before [`commit`](ReadySuccessor::commit) it is ended.
+pub(crate) struct ReadySuccessor {
+    process: ChildProcess,
     channel: Channel,
     pub(crate) pid: u32,
     pub(crate) generation: u64,
-    /// Which sockets it has taken, by their place in the estate.
+    /// Which sockets it has taken, by their place in the state.
     pub(crate) taken: Vec<usize>,
 }
 
@@ -75,18 +75,18 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Why there is no new process, in words.
-pub(crate) async fn raise(
+pub(crate) async fn start_successor(
     program: &Program,
-    estate: Estate,
+    state: InheritedState,
     deadline: Instant,
-) -> Result<Heir, String> {
+) -> Result<ReadySuccessor, String> {
     let named = |error: io::Error| format!("cannot start {}: {error}", program.describe());
     let (channel, theirs) = Channel::pair().map_err(named)?;
-    bequeath(&channel, &estate).map_err(|error| format!("cannot pass the sockets on: {error}"))?;
-    drop(estate);
+    send_state(&channel, &state).map_err(|error| format!("cannot pass the sockets on: {error}"))?;
+    drop(state);
     let child = program.start(theirs).map_err(named)?;
     let id = child.id();
-    let watched = Ward::watch(child);
+    let watched = ChildProcess::watch(child);
     let mut process = watched.map_err(|error| format!("cannot watch pid {id}: {error}"))?;
     let started = tokio::select! {
         biased;
@@ -109,7 +109,7 @@ pub(crate) async fn raise(
             pid,
             generation,
             taken,
-        }) => Ok(Heir {
+        }) => Ok(ReadySuccessor {
             process,
             channel,
             pid,
@@ -153,18 +153,18 @@ async fn started(channel: &Channel) -> io::Result<Started> {
 }
 
 /// Leaves everything where the new process will find it.
-fn bequeath(channel: &Channel, estate: &Estate) -> io::Result<()> {
+fn send_state(channel: &Channel, state: &InheritedState) -> io::Result<()> {
     let offer = Offer {
         everup_upgrade: PROTOCOL,
-        generation: estate.generation,
-        attempts: estate.attempts,
+        generation: state.generation,
+        attempts: state.attempts,
     };
-    let history = records::write(&estate.history)?;
+    let history = records::write(&state.history)?;
     channel.send(&offer, &[io::stdin().as_fd(), history.as_fd()])?;
-    send_all(channel, &estate.sockets, |sockets| ToNew::Sockets {
+    send_all(channel, &state.sockets, |sockets| ToNew::Sockets {
         sockets,
     })?;
-    send_all(channel, &estate.activated, |names| ToNew::Activated {
+    send_all(channel, &state.activated, |names| ToNew::Activated {
         names,
     })
 }
@@ -185,7 +185,7 @@ fn send_all<T: Clone>(
     Ok(())
 }
 
-impl Heir {
+impl ReadySuccessor {
     /// Lets go: from now on the sockets that it has taken are its own. Must be called within an
     /// arbiter.
     ///
@@ -243,12 +243,12 @@ impl Successor {
 
     /// Passes idle connections on, as they come. P5: those that the new process has no room for stay
     /// here, and so do all once it is gone.
-    pub(crate) async fn carry(&self, mut passengers: mpsc::UnboundedReceiver<Passenger>) {
+    pub(crate) async fn transfer(&self, mut to_send: mpsc::UnboundedReceiver<OutgoingConnection>) {
         let mut taken = self.taken.lock().await;
-        while let Some(first) = passengers.recv().await {
+        while let Some(first) = to_send.recv().await {
             let mut together = vec![first];
             while together.len() < DESCRIPTORS
-                && let Ok(next) = passengers.try_recv()
+                && let Ok(next) = to_send.try_recv()
             {
                 together.push(next);
             }
@@ -265,10 +265,10 @@ impl Successor {
             let Some(places) = places else {
                 return;
             };
-            for (place, passenger) in together.into_iter().enumerate() {
+            for (place, outgoing) in together.into_iter().enumerate() {
                 if places.contains(&place) {
                     // Its task was cut meanwhile: it goes on in the new process all the same.
-                    let _ = passenger.arrived.send(());
+                    let _ = outgoing.arrived.send(());
                 }
             }
         }
@@ -276,14 +276,14 @@ impl Successor {
 }
 
 /// A child process that is ended with this, unless it is released. It is reaped either way.
-struct Ward {
+struct ChildProcess {
     /// Names the process, and no later one of its number.
     process: OwnedFd,
     exit: oneshot::Receiver<io::Result<ExitStatus>>,
     is_released: bool,
 }
 
-impl Ward {
+impl ChildProcess {
     /// A child that cannot be watched is ended: it would serve beside this process.
     fn watch(mut child: Child) -> io::Result<Self> {
         let opened = i32::try_from(child.id())
@@ -301,7 +301,7 @@ impl Ward {
             }
         };
         let (exited, exit) = oneshot::channel();
-        let ward = Self {
+        let watched = Self {
             process,
             exit,
             is_released: false,
@@ -311,7 +311,7 @@ impl Ward {
         thread::Builder::new()
             .name("everup-reap".into())
             .spawn(move || exited.send(child.wait()))?;
-        Ok(ward)
+        Ok(watched)
     }
 
     /// Waits for its end, and tells how it was.
@@ -328,7 +328,7 @@ impl Ward {
     }
 }
 
-impl Drop for Ward {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         if !self.is_released {
             // Refused only where it has ended by itself.

@@ -12,9 +12,9 @@ use std::{
 /// worker, where freeing 100,000 routes would stop every request for 80 ms, and where state that
 /// owns a runtime would panic.
 #[derive(Clone)]
-pub(crate) struct Reaper(mpsc::Sender<Box<dyn Any + Send>>);
+pub(crate) struct DropThread(mpsc::Sender<Box<dyn Any + Send>>);
 
-impl Reaper {
+impl DropThread {
     /// The thread ends with the last clone.
     ///
     /// # Errors
@@ -22,11 +22,11 @@ impl Reaper {
     pub(crate) fn start() -> std::io::Result<Self> {
         let (bury, buried) = mpsc::channel();
         thread::Builder::new()
-            .name("everup-reaper".into())
+            .name("everup-drop_thread".into())
             .spawn(move || {
                 let_requests_go_first();
                 for held in buried {
-                    // An author's `Drop` that panics must not end the reaper.
+                    // An author's `Drop` that panics must not end the thread.
                     let drop_it = AssertUnwindSafe(move || drop::<Box<dyn Any + Send>>(held));
                     let _ = catch_unwind(drop_it);
                 }
@@ -35,23 +35,23 @@ impl Reaper {
     }
 }
 
-/// What is freed by the reaper, wherever it is let go of.
-pub(crate) struct Reaped<T: Send + 'static> {
+/// What is freed on the drop thread, wherever the last reference is dropped.
+pub(crate) struct DropOnThread<T: Send + 'static> {
     /// `None` only while it is being dropped.
     held: Option<T>,
-    reaper: Reaper,
+    drop_thread: DropThread,
 }
 
-impl<T: Send + 'static> Reaped<T> {
-    pub(crate) fn new(held: T, reaper: &Reaper) -> Self {
+impl<T: Send + 'static> DropOnThread<T> {
+    pub(crate) fn new(held: T, drop_thread: &DropThread) -> Self {
         Self {
             held: Some(held),
-            reaper: reaper.clone(),
+            drop_thread: drop_thread.clone(),
         }
     }
 }
 
-impl<T: Send + 'static> Deref for Reaped<T> {
+impl<T: Send + 'static> Deref for DropOnThread<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -59,11 +59,11 @@ impl<T: Send + 'static> Deref for Reaped<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Reaped<T> {
+impl<T: Send + 'static> Drop for DropOnThread<T> {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
             // The receiver outlives every sender; were it gone, it is freed right here.
-            let _ = self.reaper.0.send(Box::new(held));
+            let _ = self.drop_thread.0.send(Box::new(held));
         }
     }
 }

@@ -11,11 +11,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// A worker's way out; cloned for each.
 #[derive(Clone)]
-pub(crate) struct Passage {
+pub(crate) struct Transfer {
     /// The listeners whose connections may go.
     listeners: Arc<[Arc<str>]>,
     /// Bounded by `room`.
-    departures: mpsc::UnboundedSender<Passenger>,
+    outgoing: mpsc::UnboundedSender<OutgoingConnection>,
     /// For each that is under way; the others wait.
     room: Arc<Semaphore>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Passage {
 const UNDER_WAY: usize = 8;
 
 /// A connection under way.
-pub(crate) struct Passenger {
+pub(crate) struct OutgoingConnection {
     pub(crate) listener: Arc<str>,
     pub(crate) socket: OwnedFd,
     /// Sent when it is taken; dropped where nobody will take it.
@@ -33,20 +33,20 @@ pub(crate) struct Passenger {
 }
 
 /// A connection that was passed on.
-pub(crate) struct Arrival {
+pub(crate) struct TransferredConnection {
     pub(crate) listener: Arc<str>,
     pub(crate) socket: OwnedFd,
 }
 
-impl Passage {
-    /// The way of these listeners' connections to whoever receives `departures`.
+impl Transfer {
+    /// The way of these listeners' connections to whoever receives `outgoing`.
     pub(crate) fn by(
         listeners: Arc<[Arc<str>]>,
-        departures: mpsc::UnboundedSender<Passenger>,
+        outgoing: mpsc::UnboundedSender<OutgoingConnection>,
     ) -> Self {
         Self {
             listeners,
-            departures,
+            outgoing,
             room: Arc::new(Semaphore::new(UNDER_WAY)),
         }
     }
@@ -70,11 +70,11 @@ impl Passage {
             return false;
         };
         let (arrived, has_arrived) = oneshot::channel();
-        let passenger = Passenger {
+        let outgoing = OutgoingConnection {
             listener,
             socket,
             arrived,
         };
-        self.departures.send(passenger).is_ok() && has_arrived.await.is_ok()
+        self.outgoing.send(outgoing).is_ok() && has_arrived.await.is_ok()
     }
 }

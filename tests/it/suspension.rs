@@ -1,4 +1,4 @@
-//! A process that stood still: says so, and cuts nobody for time that was not theirs.
+//! A suspended process: it logs the time, and deadlines move by it.
 //!
 //! Time passes here because standing still for over a second is what is tested.
 use crate::support::{Program, Quiet, eventually, request};
@@ -6,20 +6,20 @@ use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
 /// Longer than every time that the settings below give.
-const STANDSTILL: Duration = Duration::from_millis(4600);
+const SUSPENSION: Duration = Duration::from_millis(4600);
 
 /// Stops the process for that long. Nobody could wait for an event: nothing happens.
-fn stand_still(program: &Program) {
-    program.stand_still();
+fn suspend(program: &Program) {
+    program.suspend();
     let begun = Instant::now();
-    eventually("the standstill to be over", || {
-        (begun.elapsed() >= STANDSTILL).then_some(())
+    eventually("the suspension to be over", || {
+        (begun.elapsed() >= SUSPENSION).then_some(())
     });
     program.signal(Signal::CONT);
 }
 
 #[test]
-fn clocks_of_connections_move_by_the_time_that_the_process_stood_still() {
+fn clocks_of_connections_move_by_the_time_that_the_process_was_suspended() {
     let program = Program::serve(
         "[server]\nworkers = 1\nclient_request_timeout = \"4s\"\nkeep_alive = \"4s\"\n\
          body_timeout = \"4s\"\n[app]\nmessage = \"here\"\n",
@@ -31,10 +31,10 @@ fn clocks_of_connections_move_by_the_time_that_the_process_stood_still() {
     let mut body = program.connect();
     body.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1");
     program.wait_connections(3);
-    stand_still(&program);
-    let line = program.wait_log("stood still for ");
+    suspend(&program);
+    let line = program.wait_log("suspended for ");
     let seconds: f64 = line
-        .split_once("stood still for ")
+        .split_once("suspended for ")
         .and_then(|(_, rest)| rest.split_once(" s "))
         .and_then(|(seconds, _)| seconds.parse().ok())
         .unwrap_or_else(|| panic!("no time in {line:?}"));
@@ -48,7 +48,7 @@ fn clocks_of_connections_move_by_the_time_that_the_process_stood_still() {
 }
 
 #[test]
-fn a_stop_s_deadline_moves_by_the_time_that_the_process_stood_still() {
+fn a_stop_s_deadline_moves_by_the_time_that_the_process_was_suspended() {
     let mut program = Program::serve(
         "[server]\nworkers = 1\n[shutdown]\ntimeout = \"4s\"\n\
          [app.routes.\"/stuck\"]\nrespond = { body = \"never\", delay = \"60s\" }\n",
@@ -58,8 +58,8 @@ fn a_stop_s_deadline_moves_by_the_time_that_the_process_stood_still() {
     program.wait_in_flight(1);
     program.signal(Signal::TERM);
     program.wait_stopping();
-    stand_still(&program);
-    program.wait_log("stood still for ");
+    suspend(&program);
+    program.wait_log("suspended for ");
     assert_eq!(
         stuck.quiet(Duration::from_millis(1)),
         Quiet::Open,

@@ -7,8 +7,8 @@ use std::{fs, os::unix::process::ExitStatusExt, path::Path, process::Command};
 impl Program {
     /// Learns of the next process that took over, after a [`Program::mark`], and where it serves;
     /// from now on this is about that one. Its exit can be waited for where the test has called
-    /// [`Program::adopt_heirs`] before.
-    pub fn wait_heir(&mut self, mark: usize) -> u32 {
+    /// [`Program::adopt_successors`] before.
+    pub fn wait_successor(&mut self, mark: usize) -> u32 {
         let line = self
             .log
             .wait(mark, CEILING, |line| line.contains(" upgraded: pid "))
@@ -34,11 +34,11 @@ impl Program {
     /// From now on this is about that process.
     pub fn adopt(&mut self, pid: u32) {
         self.pid = pid;
-        self.heirs.push(pid);
+        self.successors.push(pid);
     }
 
     /// Makes this test the parent of processes that outlive theirs, so that it can wait for them.
-    pub fn adopt_heirs() {
+    pub fn adopt_successors() {
         let own = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(own)).expect("any process may");
     }
@@ -55,7 +55,7 @@ impl Program {
     }
 
     /// The exit code of a process that took over, or 128 and its signal.
-    pub fn wait_heir_exit(&self, pid: u32) -> i32 {
+    pub fn wait_successor_exit(&self, pid: u32) -> i32 {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let status = eventually("a process that took over to end", || {
             // Not ours to wait for until its parent, the process before it, has ended.
