@@ -1,8 +1,8 @@
 //! The settings: sources to typed settings, or diagnostics.
 //!
 //! The door is [`load`]: it reads all [`Sources`] until two passes agree (`gather.rs`), parses each
-//! to a layer (`layer`), merges the layers to a tree whose values know where they came from
-//! (`tree.rs`), reads the tree as [`Tables`] (`de`, `schema.rs`, `units.rs`, `secret.rs`), and
+//! to a layer (`layer`), merges the layers (`merge.rs`) to a tree whose values know where they came
+//! from (`tree.rs`), reads the tree as [`Tables`] (`de`, `schema.rs`, `units.rs`, `secret.rs`), and
 //! lets the author check theirs (`check.rs`, `author.rs`). All that is wrong is told at once (`diagnostic.rs`,
 //! `text.rs`), and so is what probably was meant otherwise (`near_miss.rs`); what is right comes with its [`Effective`] form, for digests, differences and all
 //! that shows settings (`effective.rs`, `changes.rs`, `show.rs`).
@@ -25,6 +25,7 @@ mod file_changes;
 mod gather;
 mod key;
 mod layer;
+mod merge;
 mod near_miss;
 mod schema;
 mod secret;
@@ -66,10 +67,10 @@ use gather::{Content, File, Gathered};
 use secret::Vault;
 use serde_json::Value as Json;
 use shape::Shape;
-use std::cell::{LazyCell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use text::{Discretion, SourceText};
 use tree::{Tree, is_removal};
@@ -155,7 +156,7 @@ pub(crate) fn load<S: Settings>(
 ) -> Result<Loaded<S>, NotLoaded> {
     let gathered = sources.gather(baseline, deadline);
     // Made only where it is asked: by variables, and by errors.
-    let schema: LazyCell<Json> = LazyCell::new(schema::<S>);
+    let schema: Arc<LazyLock<Json>> = Arc::new(LazyLock::new(schema::<S>));
     let Merged {
         mut tree,
         facts,
@@ -237,7 +238,7 @@ struct Merged {
     diagnostics: Vec<Diagnostic>,
 }
 
-fn merge(gathered: Gathered, sources: &Sources, schema: &LazyCell<Json>) -> Merged {
+fn merge(gathered: Gathered, sources: &Sources, schema: &Arc<LazyLock<Json>>) -> Merged {
     let mut diagnostics = gathered.diagnostics;
     let mut texts = Vec::new();
     let mut layers: Vec<Table> = Vec::new();

@@ -5,7 +5,7 @@ use super::diagnostic::{Diagnostic, Fault};
 use super::environment::Environment;
 use super::shape::Shape;
 use serde_json::Value as Json;
-use std::cell::LazyCell;
+use std::sync::LazyLock;
 
 /// Bytes of a name that is looked at; the work grows with the ways to split it.
 const LONGEST: usize = 128;
@@ -17,7 +17,7 @@ const SLIPS: usize = 2;
 const PROFILE: &str = "PROFILE";
 
 /// A warning for each variable that is nearly one of the service's own.
-pub(super) fn near_misses(environment: &Environment, schema: &LazyCell<Json>) -> Vec<Diagnostic> {
+pub(super) fn near_misses(environment: &Environment, schema: &LazyLock<Json>) -> Vec<Diagnostic> {
     let prefix = environment.prefix();
     let others = environment.others();
     let near = others.filter_map(|(name, rest)| {
@@ -37,7 +37,7 @@ fn is_nearly_profile(rest: &str) -> bool {
 }
 
 /// The keys that a name stands for if each `_` in it may be a `__`; `None` where there are none.
-fn segments<'n>(rest: &'n str, schema: &LazyCell<Json>) -> Option<Vec<&'n str>> {
+fn segments<'n>(rest: &'n str, schema: &LazyLock<Json>) -> Option<Vec<&'n str>> {
     if rest.len() > LONGEST {
         return None;
     }

@@ -132,11 +132,11 @@ impl Table {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
-        Some(&self.0[self.find(key).ok()?].1)
+        self.entry(key).map(|(_, value)| value)
     }
 
-    pub(super) fn contains_key(&self, key: &str) -> bool {
-        self.find(key).is_ok()
+    pub(super) fn entry(&self, key: &str) -> Option<&(Key, Value)> {
+        Some(&self.0[self.find(key).ok()?])
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, (Key, Value)> {
@@ -147,27 +147,11 @@ impl Table {
         self.0.iter().map(|(_, value)| value)
     }
 
-    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
-        let at = self.find(key).ok()?;
-        Some(&mut Arc::make_mut(&mut self.0)[at].1)
-    }
-
-    /// Adds entries whose keys are not there.
-    pub(super) fn add(&mut self, entries: Vec<(Key, Value)>) {
-        if entries.is_empty() {
-            return;
-        }
-        let mut all = self.0.to_vec();
-        all.extend(entries);
-        *self = Table::new(all, |_, _, _| {});
-    }
-
-    pub(super) fn remove(&mut self, key: &str) {
-        if let Ok(at) = self.find(key) {
-            let mut entries = self.0.to_vec();
-            entries.remove(at);
-            self.0 = entries.into();
-        }
+    /// Sets a key, whether or not it is there.
+    pub(super) fn put(&mut self, key: &str, value: Value) {
+        let others = self.iter().filter(|(known, _)| **known != *key).cloned();
+        let all = others.chain([(key.into(), value)]);
+        *self = Table::new(all.collect(), |_, _, _| {});
     }
 
     fn find(&self, key: &str) -> Result<usize, usize> {
@@ -262,17 +246,16 @@ mod tests {
         });
         assert_eq!(known, [("b".to_owned(), number(1), number(3))]);
         let shared = table.clone();
-        table.add(vec![("aa".into(), number(4))]);
-        *table.get_mut("b").expect("it is there") = number(5);
-        table.remove("a");
+        table.put("aa", number(4));
+        table.put("b", number(5));
         let keys = |table: &Table| {
             table
                 .iter()
                 .map(|(key, _)| key.to_string())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(keys(&table), ["aa", "b"]);
-        assert_eq!((table.get("b"), table.len()), (Some(&number(5)), 2));
+        assert_eq!(keys(&table), ["a", "aa", "b"]);
+        assert_eq!((table.get("b"), table.len()), (Some(&number(5)), 3));
         assert_eq!(keys(&shared), ["a", "b"]);
         assert_eq!(shared.get("b"), Some(&number(1)));
     }

@@ -10,8 +10,8 @@ use super::super::tree::{UNSET, is_removal};
 use super::super::value::{Origin, Table, ValueKind};
 use super::toml;
 use serde_json::Value as Json;
-use std::cell::LazyCell;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// One variable or `--set KEY=VALUE`.
 pub(in super::super) struct Override {
@@ -26,7 +26,7 @@ pub(in super::super) const SET: &str = "--set";
 /// one's source.
 pub(in super::super) fn overrides(
     sources: &Sources,
-    schema: &LazyCell<Json>,
+    schema: &LazyLock<Json>,
     first: usize,
 ) -> (Vec<Override>, Vec<Diagnostic>) {
     let (mut made, mut wrong) = (Vec::new(), Vec::new());
