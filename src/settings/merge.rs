@@ -234,10 +234,6 @@ impl<'m> Merge<'m> {
             (ValueKind::Table(known), ValueKind::Table(table)) if !known.is_empty() => {
                 self.table(opened(into, known), table);
             }
-            (_, ValueKind::Table(table)) if matches!(from.kind, ValueKind::String(_)) => {
-                self.replace(into, old, new);
-                opened(into, table);
-            }
             _ => self.replace(into, old, new),
         }
     }
@@ -308,6 +304,11 @@ impl<'m> Merge<'m> {
             self.hide(into, old, new);
         }
         *into = self.node();
+        let set = &self.all.entry(into, &self.path).1;
+        // A bare text has become the table that it stands for.
+        if let (ValueKind::String(_), ValueKind::Table(table)) = (&set.kind, &new.kind) {
+            opened(into, table);
+        }
     }
 
     /// Keeps what a file says where an override hides it.
@@ -433,5 +434,23 @@ mod tests {
             let workers = within(&merged, &["server", "workers"]);
             assert_eq!(workers.and_then(Node::origin), Some(last));
         }
+    }
+
+    #[test]
+    fn a_bare_text_over_a_table_that_is_removed_is_the_table_that_it_stands_for() {
+        let file = SourceText::file("0.toml".to_owned(), "app.unset = true".to_owned());
+        let origin = Origin::bare(1);
+        let inline = origin.tag(Table::one("message", origin.tag("hello")));
+        let layers = vec![
+            layer::parse(0, &file, Format::Toml).layer,
+            Table::one("app", origin.tag("{ message = \"hello\" }")),
+        ];
+        let sources = [file, SourceText::bare(SET, Some(inline.clone()))];
+        let schema: Arc<LazyLock<Json>> = Arc::new(LazyLock::new(schema::<Site>));
+        let tree = Tree::new(layers, sources.map(Arc::new).into(), &schema);
+        let ValueKind::Table(root) = &tree.root.kind else {
+            panic!("the root is a table");
+        };
+        assert_eq!(root.get("app"), Some(&inline));
     }
 }

@@ -136,7 +136,8 @@ impl Table {
     }
 
     pub(super) fn entry(&self, key: &str) -> Option<&(Key, Value)> {
-        Some(&self.0[self.find(key).ok()?])
+        let at = self.0.binary_search_by(|(known, _)| (**known).cmp(key));
+        Some(&self.0[at.ok()?])
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, (Key, Value)> {
@@ -152,10 +153,6 @@ impl Table {
         let others = self.iter().filter(|(known, _)| **known != *key).cloned();
         let all = others.chain([(key.into(), value)]);
         *self = Table::new(all.collect(), |_, _, _| {});
-    }
-
-    fn find(&self, key: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|(known, _)| (**known).cmp(key))
     }
 }
 
