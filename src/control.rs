@@ -87,6 +87,12 @@ impl Control {
         }
     }
 
+    /// The actors behind it.
+    #[cfg(test)]
+    pub(crate) fn actors(&self) -> (Addr<ConfigActor>, Addr<ServerActor>) {
+        (self.config.clone(), self.server.clone())
+    }
+
     /// Reads the settings anew and serves them, and waits for the outcome. Dropping the future
     /// takes nothing back.
     ///

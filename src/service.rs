@@ -236,11 +236,10 @@ impl Running {
         self.admin_address.as_ref()?.parse().ok()
     }
 
-    /// Waits until the service has ended; [`Control::stop`] ends it.
+    /// Waits until the service has ended; [`Control::stop`] ends it. Where a bug has ended it before it
+    /// could report, `is_failure` is set and the counts are 0.
     pub async fn finished(self) -> DrainReport {
-        self.finished
-            .await
-            .expect("the control thread reports before it ends")
+        self.finished.await.unwrap_or_else(|_| unreported())
     }
 
     /// As [`finished`](Self::finished), for a thread without a runtime: `main` has nothing more to do.
@@ -258,9 +257,13 @@ impl Running {
 }
 
 fn report(finished: oneshot::Receiver<DrainReport>) -> DrainReport {
-    finished
-        .blocking_recv()
-        .expect("the control thread reports before it ends")
+    finished.blocking_recv().unwrap_or_else(|_| unreported())
+}
+
+/// Nothing is left that could stop the service gracefully: it ends at once.
+fn unreported() -> DrainReport {
+    emit(&ServerEvent::Failed(Failure::Unreported));
+    DrainReport::of_failure()
 }
 
 /// What a process of our own brings; read once, by `main`.
@@ -348,7 +351,7 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
         inheritance: inheritance.clone(),
     })
     .start();
-    let name = author.name();
+    let (name, failing) = (author.name(), threads.clone());
     let (watched, newest_watched) = watch::channel(None);
     let mut control = None;
     ConfigActor::create(|ctx| {
@@ -371,11 +374,13 @@ async fn control(author: Arc<dyn Author>, sources: Sources, ours: Option<Ours>, 
         })
     });
     let control = control.expect("`create` calls its closure");
-    WatchActor::start(newest_watched, control.clone());
+    let guard = failing.guard("WatchActor");
+    WatchActor::start(newest_watched, control.clone(), guard);
     let (_serving, has_ended) = oneshot::channel();
     actix::spawn(end_after_failure(failures, has_ended, control.clone()));
     if let Some(signals) = signals {
-        SignalActor::start(signals, control.clone());
+        let guard = failing.guard("SignalActor");
+        SignalActor::start(signals, control.clone(), guard);
     }
 
     let Ok(attempt) = control
@@ -464,3 +469,6 @@ async fn take_over(inheritance: Arc<Inheritance>, control: Control, generation: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ use crate::{
     generation::DropThread,
     http::{NewServe, Readiness, SuspensionClock},
     net::Activation,
-    server::{Confirmations, Publish, ServerActor, ServerEvent, Threads},
+    server::{Confirmations, PanicGuard, Publish, ServerActor, ServerEvent, Threads},
     settings::{Changes, Diagnostic, Fault, Shadowed, Sources},
     telemetry::{LogHandle, emit},
     upgrade::Inheritance,
@@ -75,6 +75,7 @@ pub(crate) struct ConfigActor {
     loader: Loader,
     builder: Loader,
     begun: Begun,
+    _guard: PanicGuard,
 }
 
 /// The attempt under way.
@@ -133,6 +134,7 @@ impl ConfigActor {
             history.enter(Arc::new(attempt.clone()));
         }
         Self {
+            _guard: new.threads.guard("ConfigActor"),
             new,
             attempts: Attempts::after(numbered),
             current: None,

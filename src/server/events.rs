@@ -22,7 +22,7 @@ pub(crate) enum ServerEvent<'a> {
         is_first: bool,
         step: Option<Step>,
     },
-    /// An author's code has stopped what the service runs on.
+    /// What the service cannot do without has ended.
     Failed(Failure),
     /// A request was cut.
     Cut(&'a Victim),
@@ -127,14 +127,25 @@ impl fmt::Display for ServerEvent<'_> {
                 write!(f, "{what}, asked by {by}")
             }
             Self::Failed(failure) => {
-                let what = match failure {
-                    Failure::System => "a handler stopped the actix System (`System::stop`)",
-                    Failure::Arbiter => {
-                        "a handler stopped the arbiter of its worker (`Arbiter::stop`), and what was \
-                         in flight there is aborted"
+                match failure {
+                    Failure::System => {
+                        f.write_str("a handler stopped the actix System (`System::stop`)")?;
                     }
-                };
-                write!(f, "{what}: the service stops, as failed")
+                    Failure::Arbiter => f.write_str(
+                        "a handler stopped the arbiter of its worker (`Arbiter::stop`), and what was \
+                         in flight there is aborted",
+                    )?,
+                    Failure::Panic(part) => {
+                        write!(f, "{part} panicked, please report this as a bug")?;
+                    }
+                    Failure::Unreported => {
+                        return f.write_str(
+                            "the ServerActor or the control thread panicked, please report this as a \
+                             bug: the service ends at once, and what was in flight is cut",
+                        );
+                    }
+                }
+                f.write_str(": the service stops, as failed")
             }
             Self::Cut(victim) => {
                 let Victim {

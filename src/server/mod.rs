@@ -36,5 +36,5 @@ pub use snapshot::Confirmations;
 pub(crate) use snapshot::{AdminServer, Snapshot};
 pub use stopping::DrainReport;
 pub(crate) use stopping::Stop;
-pub(crate) use threads::{Failure, Threads};
+pub(crate) use threads::{Failure, PanicGuard, Threads};
 pub(crate) use worker::{NewWorker, Worker};

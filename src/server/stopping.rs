@@ -46,9 +46,25 @@ pub struct DrainReport {
     pub took: Duration,
     /// The books since start.
     pub totals: Requests,
-    /// The service was ended for a limit of the system (SIGXCPU), or because a handler stopped what it
-    /// runs on (`System::stop`, `Arbiter::stop`), not at somebody's wish.
+    /// The service was ended for a limit of the system (SIGXCPU), because a handler stopped what it
+    /// runs on (`System::stop`, `Arbiter::stop`), or because a part of everup panicked: not at
+    /// somebody's wish.
     pub is_failure: bool,
+}
+
+impl DrainReport {
+    /// Of a service that has ended without a report.
+    pub(crate) fn of_failure() -> Self {
+        Self {
+            answered: 0,
+            aborted: 0,
+            cut: 0,
+            abandoned: 0,
+            took: Duration::ZERO,
+            totals: Requests::default(),
+            is_failure: true,
+        }
+    }
 }
 
 /// How long the admin listener's last answers may take.

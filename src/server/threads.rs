@@ -26,13 +26,32 @@ pub(crate) struct Threads {
     failures: UnboundedSender<Failure>,
 }
 
-/// What an author's code has stopped that the service cannot do without.
+/// What has ended that the service cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// `System::stop`.
     System,
     /// `Arbiter::stop`, on the thread of a worker.
     Arbiter,
+    /// This part of everup, by a panic.
+    Panic(&'static str),
+    /// The ServerActor or the control thread, by a panic: nobody is left who could drain.
+    Unreported,
+}
+
+/// Reports that a part of everup has ended by a panic: the part owns it, and drops it as it unwinds.
+pub(crate) struct PanicGuard {
+    part: &'static str,
+    failures: UnboundedSender<Failure>,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // At the end of the service nobody listens any more.
+            let _ = self.failures.send(Failure::Panic(self.part));
+        }
+    }
 }
 
 /// A thread that a worker uses; parked when it is dropped.
@@ -71,6 +90,14 @@ impl Threads {
             arbiter,
             threads: self.clone(),
         })
+    }
+
+    /// What a part of the service owns, so that its panic ends the service as failed.
+    pub(crate) fn guard(&self, part: &'static str) -> PanicGuard {
+        PanicGuard {
+            part,
+            failures: self.failures.clone(),
+        }
     }
 
     /// How many there are, used or parked.

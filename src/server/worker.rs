@@ -20,7 +20,7 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 
 use super::{
     acceptor::Acceptor,
-    threads::{Thread, Threads},
+    threads::{PanicGuard, Thread, Threads},
 };
 use crate::{
     generation::{Generation, Slot},
@@ -137,8 +137,9 @@ impl Worker {
         let generation = Arc::new(AtomicU64::new(0));
         let id = new.id;
         let (of, seen) = (books.clone(), generation.clone());
+        let threads = threads.clone();
         thread.run(move || {
-            actix_rt::spawn(WorkerActor::begin(new, of, seen, started));
+            actix_rt::spawn(WorkerActor::begin(new, threads, of, seen, started));
         });
         let started = starts.await;
         let (address, runtime) =
@@ -162,6 +163,7 @@ pub(crate) struct WorkerActor {
     times: fn(&Generation) -> Times,
     generation: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
+    _guard: PanicGuard,
 }
 
 impl Drop for WorkerActor {
@@ -175,6 +177,7 @@ impl WorkerActor {
     /// Runs on the worker's thread. An App that panics while it is made drops `started`.
     async fn begin(
         new: NewWorker,
+        threads: Arc<Threads>,
         books: Arc<Books>,
         generation: Arc<AtomicU64>,
         started: oneshot::Sender<(Addr<Self>, Handle)>,
@@ -197,7 +200,12 @@ impl WorkerActor {
             return;
         };
         let acceptor = Acceptor::new(hub.clone(), serve, slot.clone(), new.speaks);
-        let accepting = actix_rt::spawn(acceptor.clone().run());
+        let guard = threads.guard("the accept loop of a worker");
+        let accepting = acceptor.clone().run();
+        let accepting = actix_rt::spawn(async move {
+            let _guard = guard;
+            accepting.await;
+        });
         let actor = Self {
             hub,
             acceptor,
@@ -205,6 +213,7 @@ impl WorkerActor {
             times: new.times,
             generation,
             accepting,
+            _guard: threads.guard("a WorkerActor"),
         };
         // Nobody waits any more only where the whole start was given up.
         let _ = started.send((actor.start(), Handle::current()));

@@ -15,7 +15,7 @@ use crate::{
     config::{ReloadRequest, Trigger, TriggerKind},
     control::Control,
     http::command,
-    server::StopUrgency,
+    server::{PanicGuard, StopUrgency},
     telemetry::emit,
 };
 
@@ -23,6 +23,7 @@ use crate::{
 pub(crate) struct SignalActor {
     control: Control,
     terminal: Terminal,
+    _guard: PanicGuard,
 }
 
 /// The process's signals, from the moment that this is made.
@@ -45,12 +46,13 @@ impl Signals {
 }
 
 impl SignalActor {
-    pub(crate) fn start(signals: Signals, control: Control) {
+    pub(crate) fn start(signals: Signals, control: Control, guard: PanicGuard) {
         Self::create(|ctx| {
             ctx.add_stream(signals.stream);
             Self {
                 control,
                 terminal: signals.terminal,
+                _guard: guard,
             }
         });
     }

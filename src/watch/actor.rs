@@ -13,17 +13,21 @@ use super::quiet::{Retry, Unsettled};
 use crate::{
     config::{Attempt, ConfigEvent, ReloadRequest, Trigger, Watched},
     control::Control,
+    server::PanicGuard,
     telemetry::emit,
 };
 
 /// The actor that hears of changed files.
-pub(crate) struct WatchActor;
+pub(crate) struct WatchActor {
+    _guard: PanicGuard,
+}
 
 impl WatchActor {
-    pub(crate) fn start(watched: watch::Receiver<Watched>, control: Control) {
+    pub(crate) fn start(watched: watch::Receiver<Watched>, control: Control, guard: PanicGuard) {
         Self::create(|ctx| {
-            ctx.spawn(heed(watched, control).into_actor(&Self));
-            Self
+            let this = Self { _guard: guard };
+            ctx.spawn(heed(watched, control).into_actor(&this));
+            this
         });
     }
 }
