@@ -6,7 +6,10 @@ use std::{
     fs::{self, File},
     io::ErrorKind,
     net::{SocketAddr, TcpListener},
-    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
     path::Path,
 };
 
@@ -18,6 +21,13 @@ fn mode(path: &Path) -> u32 {
         .permissions()
         .mode()
         & 0o777
+}
+
+/// Ends a listener of another program, which leaves its file, and waits until nobody answers there: a child
+/// that another test starts holds the listener until it runs its own program.
+fn abandon(listener: UnixListener, path: &Path) {
+    drop(listener);
+    while UnixStream::connect(path).is_ok() {}
 }
 
 #[test]
@@ -65,7 +75,7 @@ fn a_socket_that_nobody_answers_is_replaced_and_one_that_somebody_answers_is_not
     drop(others);
     let setup = Setup::new(LOCAL);
     let path = setup.home().join("local.sock");
-    drop(UnixListener::bind(&path).expect("it is free"));
+    abandon(UnixListener::bind(&path).expect("it is free"), &path);
     assert!(path.exists(), "nobody answers, but it is there");
     let mut program = setup.serve();
     assert_eq!(program.get("/").status, 200);
@@ -109,7 +119,10 @@ fn of_many_that_start_at_once_on_one_path_one_serves() {
     for _ in 0..5 {
         let first = Setup::new(LOCAL);
         let path = first.home().join("local.sock");
-        drop(UnixListener::bind(&path).expect("abandoned by somebody"));
+        abandon(
+            UnixListener::bind(&path).expect("abandoned by somebody"),
+            &path,
+        );
         let local = LOCAL.replace("local.sock", &path.display().to_string());
         let mut starts: Vec<Program> = (0..4).map(|_| Setup::new(&local).spawn()).collect();
         let mut serving = Vec::new();
@@ -200,7 +213,7 @@ fn a_socket_whose_file_was_removed_is_made_anew_by_a_reload_and_its_connections_
     program.reload_applied();
     // Another program's, which has ended since.
     fs::remove_file(&path).expect("it is there");
-    drop(UnixListener::bind(&path).expect("it is free"));
+    abandon(UnixListener::bind(&path).expect("it is free"), &path);
     program.reload_applied();
     assert_eq!(program.get("/").status, 200);
     // Another program's, which answers.
@@ -212,7 +225,7 @@ fn a_socket_whose_file_was_removed_is_made_anew_by_a_reload_and_its_connections_
         answer.to_string().contains("another process answers"),
         "{answer:#}"
     );
-    drop(others);
+    abandon(others, &path);
     program.reload_applied();
     drop(conn);
     program.stop();
