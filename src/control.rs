@@ -236,7 +236,7 @@ impl Control {
 
     /// Asks for the end, whoever it is that asks.
     pub(crate) fn end(&self, urgency: StopUrgency, trigger: Trigger, is_failure: bool) {
-        self.readiness.ends();
+        self.readiness.mark_ending();
         let stop = Stop {
             urgency,
             by: trigger.to_string(),

@@ -155,7 +155,7 @@ fn measure(flags: &Flags) -> ExitCode {
         (Name::Settings, "large settings", settings::measure),
     ];
     let mut figures = Vec::new();
-    let mut is_sound = true;
+    let mut is_valid = true;
     for (name, title, measure) in sections {
         if flags.section.is_some_and(|only| only != name) {
             continue;
@@ -168,13 +168,13 @@ fn measure(flags: &Flags) -> ExitCode {
                 }
                 if section.lost > 0 {
                     eprintln!("  {} requests were lost", section.lost);
-                    is_sound = false;
+                    is_valid = false;
                 }
                 figures.extend(section.figures);
             }
             Err(error) => {
                 eprintln!("  broke: {error:#}");
-                is_sound = false;
+                is_valid = false;
             }
         }
     }
@@ -182,7 +182,7 @@ fn measure(flags: &Flags) -> ExitCode {
     if flags.quick {
         println!("--quick: rough figures, from few and short rounds");
     }
-    if is_sound {
+    if is_valid {
         ExitCode::SUCCESS
     } else {
         println!("failed: a request was lost or a section broke, see above");

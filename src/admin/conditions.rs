@@ -82,7 +82,7 @@ impl Tags {
 }
 
 fn unreadable(name: &HeaderName) -> String {
-    format!("`{name}` is no list of entity tags such as `\"sha256:…\"`, and not `*`")
+    format!("`{name}`: expected `*` or a list of entity tags such as `\"sha256:…\"`")
 }
 
 #[cfg(test)]

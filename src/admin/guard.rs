@@ -97,7 +97,7 @@ fn another_users(client: &Client) -> Option<String> {
     let found = match client.uid {
         Some(uid) if uid == own || uid == 0 => return None,
         Some(uid) => format!("this one is of uid {uid}"),
-        None => "the kernel does not tell whose process this is".to_owned(),
+        None => "the kernel does not report the user of this process".to_owned(),
     };
     Some(format!(
         "without a token, only processes of uid {own} or root on this machine may change anything \

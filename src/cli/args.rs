@@ -26,7 +26,7 @@ struct Line {
 pub(super) enum Command {
     /// Run the service in the foreground (the default command)
     Serve(Serve),
-    /// Say what is wrong with the settings and where, without serving them
+    /// Check the settings and report every error with its place, without serving
     Check(Where),
     /// Print the effective settings, secrets redacted
     Show(Show),
@@ -44,7 +44,7 @@ pub(super) struct Serve {
     /// Write the process's id to this file while it serves
     ///
     /// The file is replaced in one step when the service serves, and removed at exit if it is
-    /// still this process's. One that a killed process left behind hinders nothing.
+    /// still this process's. A file that a killed process left behind is replaced.
     #[arg(long, value_name = "PATH")]
     pub(super) pid_file: Option<PathBuf>,
 }
@@ -70,8 +70,8 @@ pub(super) struct Where {
     pub(super) profile: Option<String>,
     /// Set one setting, over every other layer; may be repeated
     ///
-    /// The key is dotted; a part in double quotes may hold any character. The value is a text, a
-    /// number and the like where that is wanted; a list or table as TOML writes them in one line.
+    /// The key is dotted; a part in double quotes may hold any character. The value is a string,
+    /// number or boolean as the setting requires, or an inline TOML array or table.
     #[arg(long, value_name = "KEY=VALUE", value_parser = assignment, help_heading = SETTINGS)]
     pub(super) set: Vec<(String, String)>,
 }
@@ -195,13 +195,13 @@ const SERVE: &str = "\
 Run the service in the foreground (the default command)
 
 The log goes to standard error and says first which settings are served, then where the service \
-listens. SIGHUP reloads, SIGTERM and Ctrl-C stop: what is in flight is finished first.";
+listens. SIGHUP reloads, SIGTERM and Ctrl-C stop: the requests in flight are finished first.";
 
 const CHECK: &str = "\
 Say what is wrong with the settings and where, without serving them
 
 Loads, merges, checks and builds as serve would, and binds nothing: it may run beside the running \
-service. All that is wrong is told at once, on standard error.";
+service. All errors are reported at once, on standard error.";
 
 const SHOW: &str = "\
 Print the effective settings, secrets redacted
@@ -240,7 +240,7 @@ fn examples(name: &str) -> String {
 Examples:
   {name}                                       serve `settings/`, or /etc/{name}, or the defaults
   {name} --settings /srv/a --set server.workers=4
-  {name} check && pkill -HUP -x {name}         reload only what is sound
+  {name} check && pkill -HUP -x {name}         reload only valid settings
   {name} show --origin                         what is served, and where each value stands
   {name} show --json | jq .server"
     )
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         clap("greeter").debug_assert();
     }
 

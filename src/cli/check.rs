@@ -29,7 +29,7 @@ pub(super) fn check(author: &Arc<dyn Author>, found: Found, log: &LogHandle) -> 
         Ok(warnings) => {
             diagnostics::warn(log, &warnings);
             let name = author.name();
-            output::print(name, &format!("{name}: sound: {}\n", found.told))
+            output::print(name, &format!("{name}: valid: {}\n", found.told))
         }
         Err(errors) => {
             diagnostics::say(log, &errors);

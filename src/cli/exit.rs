@@ -28,7 +28,7 @@ Exit codes:
 /// As `check` does.
 pub(super) const OF_CHECK: &str = "\
 Exit codes:
-  0   all is sound
+  0   the settings are valid
   1   failed, and a retry may mend it: the system, or a build
   2   wrong usage
   78  settings that no retry mends";

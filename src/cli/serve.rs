@@ -95,7 +95,7 @@ fn cannot_write(pid_file: Option<&Path>, error: &io::Error) -> Diagnostic {
 }
 
 fn cannot_take_over(error: &io::Error) -> Diagnostic {
-    let message = format!("cannot take over from the process before: {error}");
+    let message = format!("cannot take over from the old process: {error}");
     Diagnostic::new(Fault::System, "", message)
 }
 

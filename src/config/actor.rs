@@ -221,7 +221,7 @@ impl ConfigActor {
         };
         // The same for each try: one that fails as the one before is not logged again.
         let message = format!(
-            "attempt {stuck} has not returned since {since:.3}; until it does nothing can be reloaded"
+            "attempt {stuck}, begun at {since:.3}, has not returned; nothing can be reloaded before it does"
         );
         let stuck = Diagnostic::new(Fault::Build, "", message);
         Err(Verdict::rejected(vec![stuck]).into())
@@ -305,12 +305,12 @@ impl ConfigActor {
                 ..Verdict::of(Outcome::Applied)
             };
             this.conclude(verdict, took, ctx);
-            this.tell_of(before.as_ref());
+            this.report_news(before.as_ref());
         }));
     }
 
     /// Tells what is new beside the attempt itself.
-    fn tell_of(&self, before: Option<&Current>) {
+    fn report_news(&self, before: Option<&Current>) {
         let Some(current) = &self.current else {
             return;
         };
@@ -376,7 +376,7 @@ impl ConfigActor {
             changes_omitted: verdict.changes.omitted,
             shadowed: verdict.shadowed,
             errors: verdict.errors,
-            trigger: triggers.next().expect("an group has a trigger"),
+            trigger: triggers.next().expect("a group has a trigger"),
             workers: verdict.workers,
             load_ms: 0.0,
             prepare_ms: 0.0,

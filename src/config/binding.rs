@@ -156,7 +156,7 @@ impl<'a> Binding<'a> {
         let (key, address) = (key_of(wanted.name), &wanted.address);
         let twice = self.taken.iter().find(|(other, _)| other == address);
         if let Some((_, first)) = twice.filter(|_| !address.is_any_port()) {
-            let message = format!("{address} is the address of {first} already");
+            let message = format!("{address} is already the address of {first}");
             self.errors
                 .push(self.effective.diagnostic(Fault::Settings, &key, &message));
             return None;
@@ -208,7 +208,7 @@ impl<'a> Binding<'a> {
         if let Some(other) = self.going.iter().find(is_there) {
             // A path whose mode is another's: that says who may connect.
             let name = other.name();
-            let why = format!("it is that of {name}, until a reload has closed it");
+            let why = format!("{name} still uses it, until a reload closes that listener");
             return Err(io::Error::other(why));
         }
         let bound = match address {

@@ -60,11 +60,11 @@ impl fmt::Display for ConfigEvent<'_> {
             Self::Warning(warning) => warning.fmt(f),
             Self::TriedAgain(number) => write!(
                 f,
-                "reload {number} is tried again in 1 s, then at growing pauses of up to 60 s, until it \
-                 is applied, the files change, or another generation is served"
+                "reload {number} is tried again in 1 s, then at intervals that grow to 60 s, until it is \
+                 applied, the files change, or another generation is published"
             ),
-            Self::NotWatched(why) => write!(f, "cannot watch all of the settings: {why}"),
-            Self::UpgradeAsked(by) => write!(f, "upgrade: a new process is started, asked by {by}"),
+            Self::NotWatched(why) => write!(f, "cannot watch all files of the settings: {why}"),
+            Self::UpgradeAsked(by) => write!(f, "upgrade: starting a new process, asked by {by}"),
             Self::Upgraded(upgraded) => write!(
                 f,
                 "upgraded: pid {} serves generation {}, ready after {:.2} ms",

@@ -175,7 +175,7 @@ impl ConfigActor {
         let asking = async move {
             let mut answers = Vec::new();
             for group in passed {
-                let trigger = group.triggers.first().expect("an group has a trigger");
+                let trigger = group.triggers.first().expect("a group has a trigger");
                 let attempt = successor.reload(trigger.clone(), patience).await;
                 answers.push((group, attempt));
             }

@@ -253,7 +253,7 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     let settings = made.content.settings.clone();
     let deadline = deadline.after(settings.tables.reload.timeout);
     let opened = async {
-        process_before_lets_go(&job, &deadline).await?;
+        wait_for_predecessor(&job, &deadline).await?;
         let log = open_log(&job.log, &job.builder, &job.sources, &settings, &deadline).await?;
         let watching = open_watch(&job, &made.content, made.rollback.as_ref(), &deadline).await?;
         let opened = deadline.bound(candidate(&job, made, log, watching)).await;
@@ -272,11 +272,11 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
 
 /// Waits for the process before, where this one serves already: what becomes of a socket that both may
 /// have is not for us to say.
-async fn process_before_lets_go(job: &Job, deadline: &Deadline) -> Result<(), Rejected> {
+async fn wait_for_predecessor(job: &Job, deadline: &Deadline) -> Result<(), Rejected> {
     let (Some(_), Some(inheritance)) = (&job.current, &job.inheritance) else {
         return Ok(());
     };
-    let settled = deadline.bound(inheritance.settles()).await;
+    let settled = deadline.bound(inheritance.wait_until_settled()).await;
     settled.map_err(|_| {
         let late = "the process before has not let go within `reload.timeout`";
         vec![Diagnostic::new(Fault::System, "", late)].into()

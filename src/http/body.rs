@@ -56,14 +56,14 @@ impl Limits {
     }
 
     /// Wakes this task when one is broken.
-    pub(crate) fn wakes(&self, waker: &Waker) {
+    pub(crate) fn set_waker(&self, waker: &Waker) {
         match &mut *self.waker.borrow_mut() {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
     }
 
-    pub(crate) fn breaks(&self, error: BodyError) {
+    pub(crate) fn fail(&self, error: BodyError) {
         self.broken.set(Some(error));
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -140,7 +140,7 @@ impl LimitedBody {
             if let Some(Ok(piece)) = &piece {
                 self.pace.goes_on(piece.len());
                 let Some(left) = self.left.checked_sub(piece.len() as u64) else {
-                    self.limits.breaks(BodyError::TooLarge);
+                    self.limits.fail(BodyError::TooLarge);
                     return Poll::Ready(Some(Err(PayloadError::Overflow)));
                 };
                 self.left = left;
@@ -160,7 +160,7 @@ impl LimitedBody {
             Wait::Silent(_) => BodyError::Late,
             Wait::Slow(_) => BodyError::Slow,
         };
-        self.limits.breaks(broken);
+        self.limits.fail(broken);
         Poll::Ready(Some(Err(PayloadError::Io(ErrorKind::TimedOut.into()))))
     }
 }

@@ -112,7 +112,7 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// The head of its response is about to be handed over.
-    pub(crate) fn begins(&mut self, status: StatusCode) {
+    pub(crate) fn begin(&mut self, status: StatusCode) {
         self.sent = Some(Sent { status, bytes: 0 });
     }
 

@@ -240,7 +240,7 @@ impl Hub {
         self.held.set(self.held.get() + bytes);
     }
 
-    pub(crate) fn holds_less(&self, bytes: usize) {
+    pub(crate) fn release_held(&self, bytes: usize) {
         self.held.set(self.held.get() - bytes);
     }
 
@@ -349,12 +349,12 @@ impl Hub {
     }
 
     /// Waits until a connection has ended.
-    pub(crate) async fn one_ended(&self) {
+    pub(crate) async fn wait_for_end(&self) {
         self.room.notified().await;
     }
 
     /// Waits until no connection is left.
-    pub(crate) async fn is_empty(&self) {
+    pub(crate) async fn wait_until_empty(&self) {
         while !self.connections.borrow().is_empty() {
             self.room.notified().await;
         }

@@ -23,7 +23,7 @@ pub(crate) enum Misconduct {
 impl fmt::Display for Misconduct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Flood => "it sends too many frames that bring nothing",
+            Self::Flood => "it sent too many frames that carry no request or data",
             Self::Head => "it completed no request head within `server.client_request_timeout`",
             Self::Slow => "it was slower than `server.min_rate`",
             Self::Stalled => "it took no byte of a response for `server.write_timeout`",
@@ -55,6 +55,10 @@ impl fmt::Display for ClientEnded<'_> {
         if let Some(peer) = self.peer {
             write!(f, ", {peer},")?;
         }
-        write!(f, " on listener {} was ended: {}", self.listener, self.why)
+        write!(
+            f,
+            " on listener {} was disconnected: {}",
+            self.listener, self.why
+        )
     }
 }

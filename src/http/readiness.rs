@@ -15,12 +15,12 @@ const ENDING: u8 = 2;
 
 impl Readiness {
     /// The first generation is served.
-    pub(crate) fn serves(&self) {
+    pub(crate) fn mark_serving(&self) {
         self.0.fetch_max(SERVING, Ordering::Release);
     }
 
     /// Somebody has asked for the end: from this moment on the answer is no, for good.
-    pub(crate) fn ends(&self) {
+    pub(crate) fn mark_ending(&self) {
         self.0.fetch_max(ENDING, Ordering::Release);
     }
 

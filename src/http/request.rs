@@ -133,7 +133,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Some(limits) = &this.limits {
-            limits.wakes(cx.waker());
+            limits.set_waker(cx.waker());
         }
         let polled = match this.by.project() {
             // A handler that panics costs its own request a 500 and nobody else anything.

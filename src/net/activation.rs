@@ -64,12 +64,12 @@ impl Activation {
     /// # Errors
     /// Where the descriptors are used up.
     pub(crate) fn clone_for_successor(&self) -> io::Result<Vec<(String, OwnedFd)>> {
-        self.sound()
+        self.valid_sockets()
             .map(|(name, socket)| Ok((name.to_owned(), socket.try_clone()?.into())))
             .collect()
     }
 
-    fn sound(&self) -> impl Iterator<Item = (&str, &Socket)> {
+    fn valid_sockets(&self) -> impl Iterator<Item = (&str, &Socket)> {
         self.0.iter().filter_map(|passed| {
             let socket = passed.socket.as_ref().ok()?;
             Some((passed.name.as_str(), socket))
@@ -107,7 +107,7 @@ impl Activation {
                 .to_owned()
         } else {
             format!(
-                "no socket of this name was passed, but {}",
+                "no socket of this name was passed; passed were {}",
                 names.join(", ")
             )
         })
@@ -119,7 +119,7 @@ impl Activation {
             let mut asked = listeners.iter().map(|listener| listener.asked());
             asked.any(|asked| matches!(asked, Address::Systemd(asked) if asked == name))
         };
-        let names = self.sound().map(|(name, _)| name);
+        let names = self.valid_sockets().map(|(name, _)| name);
         names.filter(|name| !is_asked(name)).collect()
     }
 }

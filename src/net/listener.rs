@@ -216,7 +216,7 @@ impl Listener {
             Address::Tcp(_) | Address::Systemd(_) => None,
         };
         let origin = Origin::new(name, inherited.address.tcp(), inherited.is_managed);
-        origin.passes(true);
+        origin.set_passed(true);
         Ok(Self {
             origin,
             asked: asked.clone(),

@@ -67,7 +67,7 @@ impl Origin {
 
     /// Whether another listener has the socket from now on, in this process or the next: its queue and
     /// its name are that one's.
-    pub(crate) fn passes(&self, has_passed: bool) {
+    pub(crate) fn set_passed(&self, has_passed: bool) {
         self.has_passed.store(has_passed, Ordering::Release);
     }
 
@@ -81,12 +81,12 @@ impl Origin {
     }
 
     /// From this generation on, another listener has the socket.
-    pub(crate) fn is_taken(&self, generation: u64, by: &Arc<Self>) {
+    pub(crate) fn mark_taken(&self, generation: u64, by: &Arc<Self>) {
         let then = Then::Taken(by.clone());
         // Once at the most: it is no listener of the snapshot any more.
         let _ = self.after.set(After { generation, then });
-        by.passes(false);
-        self.passes(true);
+        by.set_passed(false);
+        self.set_passed(true);
     }
 
     /// From this generation on, another listener has the address, on a socket of its own: this one is
@@ -95,19 +95,19 @@ impl Origin {
         let then = Then::Taken(by.clone());
         // Once at the most: it is no listener of the snapshot any more.
         let _ = self.after.set(After { generation, then });
-        self.closes();
+        self.mark_closing();
     }
 
     /// From this generation on, nothing names the listener: it is about to close.
-    pub(crate) fn goes(&self, generation: u64, speaks: Speaks) {
+    pub(crate) fn mark_removed(&self, generation: u64, speaks: Speaks) {
         let then = Then::Closes(speaks);
         // Once at the most: it is no listener of the snapshot any more.
         let _ = self.after.set(After { generation, then });
-        self.closes();
+        self.mark_closing();
     }
 
     /// The listener is about to close: its connections are to end as soon as nothing is lost by it.
-    pub(crate) fn closes(&self) {
+    pub(crate) fn mark_closing(&self) {
         self.closes_since.get_or_init(Instant::now);
     }
 
@@ -164,7 +164,7 @@ mod tests {
         assert!(old.is_closing() && !new.is_closing());
         assert!(!old.lives_on(), "its queue is emptied here");
         assert_eq!(old.closes_since(), None);
-        new.closes();
+        new.mark_closing();
         assert!(old.closes_since().is_some());
     }
 
@@ -172,14 +172,14 @@ mod tests {
     fn a_socket_is_that_of_whoever_has_it_in_a_generation() {
         let [first, second, third] =
             ["one", "two", "three"].map(|name| Origin::new(name, None, false));
-        first.is_taken(5, &second);
-        second.is_taken(7, &third);
+        first.mark_taken(5, &second);
+        second.mark_taken(7, &third);
         let at = |generation| first.at(generation).name().to_string();
         assert_eq!([4, 5, 6, 7].map(at), ["one", "two", "two", "three"]);
         assert_eq!(**first.newest().name(), *"three");
         assert!(first.has_passed() && second.has_passed() && !third.has_passed());
         assert_eq!(first.closes_since(), None);
-        third.closes();
+        third.mark_closing();
         assert!(
             first.closes_since().is_some(),
             "its connections are those of the third"

@@ -76,7 +76,7 @@ impl Acceptor {
     }
 
     /// Waits until there is no queue left to accept from.
-    pub(super) async fn has_let_go(&self) {
+    pub(super) async fn wait_until_let_go(&self) {
         while self.queues.get() > 0 || !self.shares.borrow().is_empty() {
             self.emptied.notified().await;
         }
@@ -154,7 +154,7 @@ impl Acceptor {
     /// Waits until something may have been given back.
     async fn pause(&self) {
         // Either way the next accept tells.
-        let _ = tokio::time::timeout(EXHAUSTED, self.hub.one_ended()).await;
+        let _ = tokio::time::timeout(EXHAUSTED, self.hub.wait_for_end()).await;
     }
 
     /// Where a connection is from that another has accepted.
@@ -165,7 +165,7 @@ impl Acceptor {
         // The listener is gone meanwhile: its last connections are served all the same.
         known.cloned().unwrap_or_else(|| {
             let gone = Origin::new(listener, None, false);
-            gone.closes();
+            gone.mark_closing();
             gone
         })
     }

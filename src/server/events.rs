@@ -116,13 +116,15 @@ impl fmt::Display for ServerEvent<'_> {
             Self::CannotStart => f.write_str("cannot start:"),
             Self::StopAsked { by, is_first, step } => {
                 let what = match (is_first, step) {
-                    (true, Some(Step::Delay)) => "stopping: still accepting for `shutdown.delay`",
+                    (true, Some(Step::Delay)) => {
+                        "stopping: still accepting connections for `shutdown.delay`"
+                    }
                     (true, Some(Step::Cut)) | (false, Some(_)) => {
-                        "stopping now: what is in flight is cut"
+                        "stopping now: cutting the requests in flight"
                     }
                     (true, Some(Step::Drain)) => "stopping: draining",
                     (true, _) => "stopping",
-                    (false, None) => "stopping already: nothing more to do",
+                    (false, None) => "already stopping: no change",
                 };
                 write!(f, "{what}, asked by {by}")
             }
@@ -132,8 +134,8 @@ impl fmt::Display for ServerEvent<'_> {
                         f.write_str("a handler stopped the actix System (`System::stop`)")?;
                     }
                     Failure::Arbiter => f.write_str(
-                        "a handler stopped the arbiter of its worker (`Arbiter::stop`), and what was \
-                         in flight there is aborted",
+                        "a handler stopped the arbiter of its worker (`Arbiter::stop`), which \
+                         aborted the requests in flight on it",
                     )?,
                     Failure::Panic(part) => {
                         write!(f, "{part} panicked, please report this as a bug")?;
@@ -141,11 +143,11 @@ impl fmt::Display for ServerEvent<'_> {
                     Failure::Unreported => {
                         return f.write_str(
                             "the ServerActor or the control thread panicked, please report this as a \
-                             bug: the service ends at once, and what was in flight is cut",
+                             bug: the service ends at once and cuts the requests in flight",
                         );
                     }
                 }
-                f.write_str(": the service stops, as failed")
+                f.write_str(": stopping as failed")
             }
             Self::Cut(victim) => {
                 let Victim {
@@ -185,13 +187,13 @@ impl fmt::Display for ServerEvent<'_> {
                 limit,
             } => write!(
                 f,
-                "each worker takes {given} connections at most, not {asked} (`server.max_connections`): \
-                 the process may open {limit} files; for more, raise that limit (`LimitNOFILE=`, \
-                 `ulimit -Hn`)"
+                "limited each worker to {given} connections instead of {asked} (`server.max_connections`): \
+                 the process may open {limit} files; raise that limit (`LimitNOFILE=`, `ulimit -Hn`) \
+                 to allow more"
             ),
             Self::SocketsUnused(names) => write!(
                 f,
-                "the service manager passed sockets that no listener asks for: {}",
+                "the service manager passed sockets that no listener uses: {}",
                 names.join(", ")
             ),
             Self::Listening(listener) => write!(
@@ -202,14 +204,14 @@ impl fmt::Display for ServerEvent<'_> {
             ),
             Self::FileGone(listener) => write!(
                 f,
-                "listener {}: the file of {} was removed or replaced by another program; it is made anew",
+                "listener {}: the file of {} was removed or replaced by another program; creating it again",
                 listener.name(),
                 listener.address()
             ),
             Self::Closing(listener) => {
                 write!(f, "closing: {} on {}", listener.name(), listener.address())
             }
-            Self::Workers { from, to } => write!(f, "workers: {to} instead of {from}"),
+            Self::Workers { from, to } => write!(f, "workers: changed from {from} to {to}"),
             Self::Suspended(time) => write!(
                 f,
                 "suspended for {:.3} s (SIGSTOP, a frozen container, a suspended machine, or no processor \
@@ -218,13 +220,11 @@ impl fmt::Display for ServerEvent<'_> {
             ),
             Self::Abandoned { worker, open } => write!(
                 f,
-                "worker {worker} was blocked to the end: connections of which something that had \
-                 arrived was not read: {open}"
+                "worker {worker} was still blocked at the end: connections with unread data: {open}"
             ),
             Self::NotAccepted { listener, open } => write!(
                 f,
-                "listener {listener}: connections that still waited to be accepted, and of which \
-                 something had arrived: {open}"
+                "listener {listener}: connections with data that were never accepted: {open}"
             ),
             Self::BooksDiffer(requests) => {
                 write!(

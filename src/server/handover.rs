@@ -254,7 +254,7 @@ impl Handler<HandOver> for ServerActor {
             };
             // No stop comes in between: nothing is awaited from the commit to here.
             for listener in taken.iter().filter_map(|&place| listeners.get(place)) {
-                listener.origin().passes(true);
+                listener.origin().set_passed(true);
             }
             let took = begun.elapsed();
             let_go(&workers).await;

@@ -81,7 +81,7 @@ impl Handler<Publish> for ServerActor {
         }
         // P2: from here on, whatever a worker pins is this generation.
         snapshot.published.send_replace(snapshot.generation.clone());
-        self.readiness.serves();
+        self.readiness.mark_serving();
         let before = self.snapshot.replace(snapshot);
         let total = self.workers().len();
         let waits = shares.iter().any(|shares| !shares.is_empty());
@@ -112,7 +112,7 @@ impl Handler<Publish> for ServerActor {
 fn foretell(before: &Snapshot, next: &Snapshot, moves: &[Move], replaced: &[Move]) {
     let generation = next.generation.number;
     for Move { from, to } in moves {
-        from.origin().is_taken(generation, to.origin());
+        from.origin().mark_taken(generation, to.origin());
     }
     for Move { from, to } in replaced {
         emit(&ServerEvent::FileGone(from));
@@ -120,7 +120,7 @@ fn foretell(before: &Snapshot, next: &Snapshot, moves: &[Move], replaced: &[Move
     }
     for gone in without(before, next).filter(|it| !it.origin().has_passed()) {
         let speaks = Speaks::on(&before.generation, gone.name());
-        gone.origin().goes(generation, speaks);
+        gone.origin().mark_removed(generation, speaks);
     }
 }
 

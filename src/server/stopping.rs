@@ -95,7 +95,7 @@ impl Handler<Stop> for ServerActor {
             });
         // The address of one that was handed over is served on.
         if self.transfer.is_none() {
-            self.readiness.ends();
+            self.readiness.mark_ending();
         }
         let is_first = self.drain.phase() == Phase::Serving;
         if is_first {
@@ -169,7 +169,7 @@ impl ServerActor {
         // Those of a socket that has passed are let go of, and their connections go on there.
         listeners.retain(|listener| !listener.origin().has_passed());
         for listener in &listeners {
-            listener.origin().closes();
+            listener.origin().mark_closing();
             listener.refuse_handshakes();
         }
         // At once, so that whoever is answered from now on is told to close; and what a full
@@ -299,7 +299,7 @@ impl ServerActor {
         let finishing = async move {
             if let Some(admin) = admin {
                 // Its last answers, this stop's own among them.
-                admin.listener.origin().closes();
+                admin.listener.origin().mark_closing();
                 let _ = timeout(ADMIN_DRAIN, close_admin(&admin.worker, now)).await;
                 admin.listener.close();
             }

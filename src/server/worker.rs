@@ -290,8 +290,8 @@ impl Handler<Retire> for WorkerActor {
         self.hub.retire(Linger { since, linger });
         let (acceptor, hub) = (self.acceptor.clone(), self.hub.clone());
         Box::pin(async move {
-            acceptor.has_let_go().await;
-            is_over(hub).await;
+            acceptor.wait_until_let_go().await;
+            wait_until_empty(hub).await;
         })
     }
 }
@@ -304,12 +304,12 @@ impl Handler<Drain> for WorkerActor {
             self.hub.open_transfer(transfer);
         }
         self.hub.drain(drain.since, drain.linger, drain.deadline);
-        Box::pin(is_over(self.hub.clone()))
+        Box::pin(wait_until_empty(self.hub.clone()))
     }
 }
 
-async fn is_over(hub: Rc<Hub>) {
-    hub.is_empty().await;
+async fn wait_until_empty(hub: Rc<Hub>) {
+    hub.wait_until_empty().await;
     hub.flush_access();
 }
 

@@ -30,7 +30,7 @@ impl Event for SignalEvent<'_> {
 impl fmt::Display for SignalEvent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unhandled(by) => write!(f, "{by}: unhandled, nothing is done"),
+            Self::Unhandled(by) => write!(f, "{by}: unhandled, no action taken"),
             Self::TerminalGone(by) => write!(f, "{by}: the controlling terminal has gone away"),
         }
     }

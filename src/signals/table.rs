@@ -112,26 +112,26 @@ pub(crate) const TABLE: &[Signal] = &[
     signal("SIGSYS", SIGSYS, Core, Action::NotOurs, CRASHES),
 ];
 
-const RELOADS: &str = "reloads the settings; where the controlling terminal has just gone away, \
-    stops gracefully, unless SIGHUP was ignored at start (nohup)";
-const STOPS: &str = "stops gracefully: finishes what is in flight; again: logged, nothing more";
-const INTERRUPTS: &str = "stops gracefully; at least 500 ms after any stop began: stops now, and \
-    cuts what is in flight";
-const LIMITED: &str = "stops gracefully (the limit of CPU time was reached), and exits 1, or 3 \
-    where anything was cut";
-const REOPENS: &str = "opens the log file anew, after it was renamed";
-const UPGRADES: &str = "upgrades: a new process of the program on disk takes over";
-const UNHANDLED: &str = "logged as unhandled, nothing more";
-const IGNORED: &str = "ignored: the write's error is handled where it happens";
+const RELOADS: &str = "reloads the settings; if the controlling terminal has just closed, stops \
+    gracefully, unless SIGHUP was ignored at start (nohup)";
+const STOPS: &str = "stops gracefully: finishes the requests in flight; sent again: only logged";
+const INTERRUPTS: &str = "stops gracefully; 500 ms or more after any stop began: stops now and cuts \
+    the requests in flight";
+const LIMITED: &str = "stops gracefully (the limit of CPU time was reached), and exits with 1, \
+    or with 3 if requests were cut";
+const REOPENS: &str = "opens the log file again, after another program renamed it";
+const UPGRADES: &str = "upgrades: starts the program on disk as a new process, which takes over";
+const UNHANDLED: &str = "only logged as unhandled";
+const IGNORED: &str = "ignored: the failed write reports its own error";
 const NOTHING: &str = "the default: nothing";
-const PAUSES: &str = "the default: stands still (job control)";
-const CONTINUES: &str = "the default: goes on (job control), and moves deadlines by the time that \
-    it stood still";
-const CRASHES: &str = "not ours: what Rust's runtime or the service's author has installed stays; a \
-    crash ends the process, and a core dump follows";
+const PAUSES: &str = "the default: suspends the process (job control)";
+const CONTINUES: &str = "the default: resumes (job control); deadlines move by the time of the \
+    suspension";
+const CRASHES: &str = "left alone: handlers of Rust's runtime or of the service stay; a crash ends the \
+    process with a core dump";
 const KILLS: &str =
-    "cannot be caught: ends the process; nothing left on disk hinders the next start";
-const STANDS: &str = "cannot be caught: stands still until SIGCONT";
+    "cannot be caught: ends the process; files left on disk do not block the next start";
+const STANDS: &str = "cannot be caught: suspends the process until SIGCONT";
 
 const fn signal(
     name: &'static str,

@@ -36,8 +36,8 @@ impl Redirect {
         let status = status.expect("`schema` reads none but those of redirects");
         let (path, query) = to.split_at(to.find(['?', '#']).unwrap_or(to.len()));
         let is_local = path.starts_with('/') && !path.starts_with("//") && !path.starts_with("/\\");
-        let is_sound = to.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_sound || !(is_local || is_absolute(path)) {
+        let is_valid = to.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_valid || !(is_local || is_absolute(path)) {
             // A name there would let the client choose where it is sent: an open redirect.
             let expected = "a path that begins with `/`, or an absolute address without names \
                             before its path, in ASCII without spaces";

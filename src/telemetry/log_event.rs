@@ -85,17 +85,17 @@ impl fmt::Display for LogEvent<'_> {
             }
             Self::LogSettingsIgnored(keys) => write!(
                 f,
-                "{}: no effect: the program has a logger of its own, which lines go to as records of \
-                 the `log` facade",
+                "{}: no effect: the program installed its own logger, and everup logs to it through the \
+                 `log` facade",
                 keys.join(", ")
             ),
-            Self::LogMoves { to } => write!(f, "the log goes on in {}", to.display()),
+            Self::LogMoves { to } => write!(f, "the log continues in {}", to.display()),
             Self::LogReopened { path, by } => {
                 write!(f, "reopened {}, asked by {by}", path.display())
             }
             Self::LogNotReopened { path, error, by } => write!(
                 f,
-                "cannot reopen {}: {error}; the log goes on in the file that is open; asked by {by}",
+                "cannot reopen {}: {error}; the log continues in the file that is open; asked by {by}",
                 path.display()
             ),
             Self::LogNotAFile { by } => {
@@ -103,12 +103,12 @@ impl fmt::Display for LogEvent<'_> {
             }
             Self::LogNotRolled { path, error } => write!(
                 f,
-                "cannot roll {}: {error}; it grows until it can be",
+                "cannot rotate {}: {error}; the file grows until that succeeds",
                 path.display()
             ),
             Self::LogNotWritten { path, error } => write!(
                 f,
-                "cannot write to {}: {error}; lines are lost until it can be",
+                "cannot write to {}: {error}; lines are lost until that succeeds",
                 path.display()
             ),
         }

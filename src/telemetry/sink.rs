@@ -328,7 +328,7 @@ impl Writer {
             });
         }
         match self.output.write(lines) {
-            Ok(()) => self.tell_of_losses(manner),
+            Ok(()) => self.report_losses(manner),
             Err(Unwritten { lines, error }) => {
                 let error = Arc::new(error);
                 if self.lose(lines, Some(error.clone())).error.is_none() {
@@ -345,7 +345,7 @@ impl Writer {
     /// Lines found the queue full: says so, unless nothing can be written anyway.
     fn tell_of_refused(&mut self, lines: u64, manner: Manner) {
         if self.lose(lines, None).error.is_none() {
-            self.tell_of_losses(manner);
+            self.report_losses(manner);
         }
     }
 
@@ -361,7 +361,7 @@ impl Writer {
     }
 
     /// There is room again: says what was lost meanwhile.
-    fn tell_of_losses(&mut self, manner: Manner) {
+    fn report_losses(&mut self, manner: Manner) {
         let losses = {
             let mut state = self.queue.state();
             // What was to be written is.

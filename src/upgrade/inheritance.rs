@@ -321,7 +321,7 @@ impl Inheritance {
     }
 
     /// Waits until it has.
-    pub(crate) async fn settles(&self) {
+    pub(crate) async fn wait_until_settled(&self) {
         // The sender is here.
         let _ = self.is_ours.subscribe().wait_for(|is_ours| *is_ours).await;
     }
@@ -360,7 +360,7 @@ impl Inheritance {
     fn settle(&self) {
         if !self.is_ours.send_replace(true) {
             for taken in &self.inherited().taken {
-                taken.origin.passes(false);
+                taken.origin.set_passed(false);
             }
         }
     }

@@ -82,7 +82,7 @@ pub(crate) async fn start_successor(
 ) -> Result<ReadySuccessor, String> {
     let named = |error: io::Error| format!("cannot start {}: {error}", program.describe());
     let (channel, theirs) = Channel::pair().map_err(named)?;
-    send_state(&channel, &state).map_err(|error| format!("cannot pass the sockets on: {error}"))?;
+    send_state(&channel, &state).map_err(|error| format!("cannot pass the sockets: {error}"))?;
     drop(state);
     let child = program.start(theirs).map_err(named)?;
     let id = child.id();
@@ -91,7 +91,7 @@ pub(crate) async fn start_successor(
     let started = tokio::select! {
         biased;
         started = started(&channel) => started,
-        how = process.ends() => {
+        how = process.wait() => {
             return Err(format!(
                 "pid {id} ({}) ended before it was ready: {how}",
                 program.describe()
@@ -118,10 +118,12 @@ pub(crate) async fn start_successor(
         }),
         Ok(Started::Failed(reasons)) => {
             // Either way it ends now.
-            let _ = timeout(LAST_WORDS, process.ends()).await;
+            let _ = timeout(LAST_WORDS, process.wait()).await;
             Err(format!("pid {id} could not start: {}", reasons.join("; ")))
         }
-        Err(error) => Err(format!("pid {id} was not understood: {error}")),
+        Err(error) => Err(format!(
+            "pid {id} sent a message that cannot be read: {error}"
+        )),
     }
 }
 
@@ -315,7 +317,7 @@ impl ChildProcess {
     }
 
     /// Waits for its end, and tells how it was.
-    async fn ends(&mut self) -> String {
+    async fn wait(&mut self) -> String {
         match (&mut self.exit).await {
             Ok(Ok(status)) => status.to_string(),
             Ok(Err(error)) => error.to_string(),

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 
-const SOUND: &str = "[app]\nmessage = \"here\"\n";
+const VALID: &str = "[app]\nmessage = \"here\"\n";
 
 #[test]
 fn serve_is_the_default_command() {
@@ -14,7 +14,7 @@ fn serve_is_the_default_command() {
         &["serve"],
         &[],
     ] {
-        let setup = Setup::new(SOUND).unnamed();
+        let setup = Setup::new(VALID).unnamed();
         let setup = args.iter().fold(setup, |setup, arg| setup.arg(arg));
         let mut program = setup.serve();
         assert_eq!(program.get("/").text(), "here", "{args:?}");
@@ -24,7 +24,7 @@ fn serve_is_the_default_command() {
 
 #[test]
 fn set_wins_over_files_and_is_split_at_the_first_equals_sign() {
-    let setup = Setup::new(SOUND).arg("--set").arg("app.message=a=b");
+    let setup = Setup::new(VALID).arg("--set").arg("app.message=a=b");
     let mut program = setup.arg("--set=server.workers=1").serve();
     assert_eq!(program.get("/").text(), "a=b");
     let workers = program.status()["workers"].as_array().map(Vec::len);
@@ -43,7 +43,7 @@ fn wrong_usage_is_2_and_names_what_was_meant() {
         (&["--profile", "a", "signals"], "not its own"),
         (&["--pid-file", "a", "check"], "not its own"),
     ] {
-        let ran = Setup::new(SOUND).ask(args);
+        let ran = Setup::new(VALID).ask(args);
         assert_eq!((ran.code, &*ran.out), (2, ""), "{args:?}: {}", ran.err);
         assert!(ran.err.contains(hint), "{args:?}: {}", ran.err);
     }
@@ -95,7 +95,7 @@ fn each_command_s_help_tells_its_own_exit_codes() {
 
 #[test]
 fn check_says_in_a_line_that_all_is_well_and_where_it_looked() {
-    let ran = Setup::new(SOUND).ask(&["check"]);
+    let ran = Setup::new(VALID).ask(&["check"]);
     assert_eq!((ran.code, &*ran.err), (0, ""));
     assert!(ran.out.contains("settings/default.toml"), "{}", ran.out);
     assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
@@ -103,20 +103,20 @@ fn check_says_in_a_line_that_all_is_well_and_where_it_looked() {
 
 #[test]
 fn flags_may_stand_before_the_command_and_those_behind_it_win() {
-    let ran = Setup::new(SOUND).ask(&["--settings", "nowhere", "check", "--settings", "settings"]);
+    let ran = Setup::new(VALID).ask(&["--settings", "nowhere", "check", "--settings", "settings"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let args = ["--set", "app.message=a", "show", "--set", "app.message=b"];
-    let ran = Setup::new(SOUND).ask(&args);
+    let ran = Setup::new(VALID).ask(&args);
     assert!(ran.out.contains("message = \"b\"\n"), "{}", ran.out);
-    let mut program = Setup::new(SOUND).arg("serve").serve();
+    let mut program = Setup::new(VALID).arg("serve").serve();
     program.stop();
 }
 
 #[test]
 fn check_binds_nothing() {
-    let mut program = Setup::new(SOUND).serve();
+    let mut program = Setup::new(VALID).serve();
     let address = program.public().to_string();
-    let text = format!("[server.listeners.public]\naddress = \"{address}\"\n{SOUND}");
+    let text = format!("[server.listeners.public]\naddress = \"{address}\"\n{VALID}");
     let ran = Setup::new(&text).ask(&["check"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     program.stop();
@@ -178,7 +178,7 @@ fn settings_that_cannot_be_read_are_named_by_their_absolute_path() {
 
 #[test]
 fn serve_says_which_settings_it_serves_and_where_it_looked() {
-    let mut program = Setup::new(SOUND).unnamed().serve();
+    let mut program = Setup::new(VALID).unnamed().serve();
     let line = program.wait_log("settings: settings/default.toml");
     assert!(line.contains("/etc/everup"), "{line}");
     program.stop();
@@ -200,7 +200,7 @@ fn a_standard_error_that_fails_is_survived() {
     for stderr in ["2> /dev/full", "2>&-", "2>&1 | true"] {
         // The exit code goes to a file: the log goes nowhere.
         let command = format!("{{ \"$0\" --pid-file pid; echo $? > code; }} {stderr}; exit");
-        let program = Setup::new(SOUND).unnamed().shell(&command).spawn();
+        let program = Setup::new(VALID).unnamed().shell(&command).spawn();
         let home = program.settings();
         let home = home.parent().expect("it is in a folder");
         let pid = eventually("the pid file", || {
@@ -225,7 +225,7 @@ fn a_standard_error_that_fails_is_survived() {
 
 #[test]
 fn the_pid_file_is_there_while_it_serves_and_a_stale_one_is_replaced() {
-    let setup = Setup::new(SOUND).arg("--pid-file").arg("everup.pid");
+    let setup = Setup::new(VALID).arg("--pid-file").arg("everup.pid");
     let path = setup.settings().with_file_name("everup.pid");
     fs::write(&path, "1\n").expect("a stale one");
     let mut program = setup.serve();
@@ -239,7 +239,7 @@ fn the_pid_file_is_there_while_it_serves_and_a_stale_one_is_replaced() {
 
 #[test]
 fn a_pid_file_that_is_another_s_by_then_is_left_alone() {
-    let setup = Setup::new(SOUND).arg("--pid-file=everup.pid");
+    let setup = Setup::new(VALID).arg("--pid-file=everup.pid");
     let path = setup.settings().with_file_name("everup.pid");
     let mut program = setup.serve();
     eventually("the pid file", || path.exists().then_some(()));
@@ -251,7 +251,7 @@ fn a_pid_file_that_is_another_s_by_then_is_left_alone() {
 #[test]
 fn a_pid_file_that_cannot_be_written_is_a_failed_start() {
     for path in ["nowhere/everup.pid", "settings"] {
-        let setup = Setup::new(SOUND);
+        let setup = Setup::new(VALID);
         let resolved = setup.home().join(path);
         let (code, log) = setup.arg("--pid-file").arg(path).run();
         assert_eq!(code, 1, "{path}: {log}");
@@ -265,7 +265,7 @@ fn a_pid_file_that_cannot_be_written_is_a_failed_start() {
 
 #[test]
 fn a_profile_comes_by_flag_or_by_the_service_s_own_variable() {
-    let setup = || Setup::new(SOUND).file("loud.toml", "[app]\nmessage = \"HERE\"\n");
+    let setup = || Setup::new(VALID).file("loud.toml", "[app]\nmessage = \"HERE\"\n");
     for setup in [
         setup().arg("--profile=loud"),
         setup().shell("export EVERUP_PROFILE=loud"),

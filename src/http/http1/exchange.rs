@@ -180,7 +180,7 @@ impl Exchange<'_> {
             closes,
         };
         let plan = decide::plan(&self.asked, &answered);
-        self.entry.begins(head.status);
+        self.entry.begin(head.status);
         self.wire.conn().begins_response();
         encode::head(self.wire.output(), head, &plan, self.asked.is_old, config);
         if plan.next == Next::Upgrade {
@@ -313,9 +313,9 @@ struct RequestEntry {
 }
 
 impl RequestEntry {
-    fn begins(&mut self, status: StatusCode) {
+    fn begin(&mut self, status: StatusCode) {
         if let Some(ticket) = &mut self.ticket {
-            ticket.begins(status);
+            ticket.begin(status);
         }
     }
 

@@ -58,7 +58,7 @@ impl Finder {
 }
 
 /// How many bytes of line breaks stand before a request: to be ignored (RFC 9112 §2.2). A CR alone is none.
-pub(super) fn breaks(bytes: &[u8]) -> usize {
+pub(super) fn line_breaks(bytes: &[u8]) -> usize {
     let mut rest = bytes;
     while let [b'\r', b'\n', behind @ ..] | [b'\n', behind @ ..] = rest {
         rest = behind;

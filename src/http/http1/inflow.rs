@@ -103,7 +103,7 @@ impl Inflow {
                 Ok(Piece::BodyEnd) => break true,
                 Ok(Piece::Nothing) => break false,
                 Err(BodyEnd::TooLarge) => {
-                    body.breaks(BodyError::TooLarge, BodyEnd::TooLarge);
+                    body.fail(BodyError::TooLarge, BodyEnd::TooLarge);
                     break false;
                 }
                 Err(_) => return Err(StatusCode::BAD_REQUEST),
@@ -224,7 +224,7 @@ impl Inflow {
                 None => return Poll::Ready(Ok(false)),
             }
             match taken {
-                Ok(Piece::Data(data)) => body.arrives(wire.conn(), data.len()),
+                Ok(Piece::Data(data)) => body.record_arrival(wire.conn(), data.len()),
                 Ok(Piece::BodyEnd) => return Poll::Ready(Ok(true)),
                 Err(_) => return Poll::Ready(Ok(false)),
                 Ok(Piece::Nothing) if wire.has_hung_up() => return Poll::Ready(Ok(false)),
@@ -263,7 +263,7 @@ fn feed_bytes(feed: &Feed, wire: &mut H1Wire, cx: &mut Context<'_>) -> io::Resul
 fn await_agreement(feed: &Feed, limits: &Limits, pace: &Pace, conn: &Conn) -> bool {
     let late = late(conn, pace);
     if let Some(error) = late {
-        limits.breaks(error);
+        limits.fail(error);
         feed.end(BodyEnd::Late);
     }
     late.is_some()
@@ -322,7 +322,7 @@ impl Opened {
     /// Its head says that it is: it is answered at once.
     fn too_large(length: u64) -> Self {
         let limits = Rc::<Limits>::default();
-        limits.breaks(BodyError::TooLarge);
+        limits.fail(BodyError::TooLarge);
         Self {
             inflow: Inflow::Body(H1RequestBody {
                 feed: Feed::new(),
@@ -362,7 +362,7 @@ impl H1RequestBody {
         loop {
             match self.take(&mut wire.input) {
                 Ok(Piece::Data(data)) => {
-                    self.arrives(wire.conn(), data.len());
+                    self.record_arrival(wire.conn(), data.len());
                     self.feed.give(data);
                     return Ok(Fed::Piece);
                 }
@@ -372,7 +372,7 @@ impl H1RequestBody {
                     return Ok(Fed::All);
                 }
                 Err(BodyEnd::TooLarge) => {
-                    self.breaks(BodyError::TooLarge, BodyEnd::TooLarge);
+                    self.fail(BodyError::TooLarge, BodyEnd::TooLarge);
                     return Ok(Fed::Piece);
                 }
                 Err(end) => return Ok(self.fails(end)),
@@ -391,14 +391,14 @@ impl H1RequestBody {
             }
         }
         if let Some(error) = late(wire.conn(), &self.pace) {
-            self.breaks(error, BodyEnd::Late);
+            self.fail(error, BodyEnd::Late);
             return Ok(Fed::Piece);
         }
         Ok(Fed::Nothing)
     }
 
     /// So much of it has arrived: whoever waited for it waits no more.
-    fn arrives(&mut self, conn: &Conn, bytes: usize) {
+    fn record_arrival(&mut self, conn: &Conn, bytes: usize) {
         if let Phase::Body { since, .. } = conn.phase() {
             self.pace
                 .waited(conn.now().saturating_duration_since(since));
@@ -445,8 +445,8 @@ impl H1RequestBody {
     }
 
     /// The request is to be answered with this.
-    fn breaks(&mut self, error: BodyError, end: BodyEnd) {
-        self.limits.breaks(error);
+    fn fail(&mut self, error: BodyError, end: BodyEnd) {
+        self.limits.fail(error);
         self.fails(end);
     }
 

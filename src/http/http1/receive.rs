@@ -106,7 +106,7 @@ impl Receiver {
     fn decode(&mut self, wire: &mut H1Wire) -> Option<Received> {
         let input = &mut wire.input;
         if !self.finder.has_begun() {
-            let breaks = head::breaks(input);
+            let breaks = head::line_breaks(input);
             let _ = input.split_to(breaks);
             self.seen += breaks;
         }

@@ -75,7 +75,7 @@ impl Driver {
         if self.is_dead(cx) || self.is_gone() {
             return Poll::Ready(Ok(()));
         }
-        self.keep_times();
+        self.apply_due_times();
         loop {
             while let Poll::Ready(accepted) = self.h2.poll_accept(cx) {
                 match accepted.transpose()? {
@@ -108,7 +108,7 @@ impl Driver {
             return false;
         }
         if !self.session.has_streams() {
-            self.session.is_done();
+            self.session.mark_done();
             return true;
         }
         let is_sent = !matches!(self.go_away, GoAway::NotSent);
@@ -184,7 +184,7 @@ impl Driver {
     }
 
     /// Does what is due by the clock, or by a stop.
-    fn keep_times(&mut self) {
+    fn apply_due_times(&mut self) {
         let conn = self.session.conn().clone();
         let (now, times) = (conn.now(), conn.hub().times());
         let head_since = self.session.head_since();

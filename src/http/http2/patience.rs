@@ -37,7 +37,7 @@ impl Patience {
     }
 
     /// A response has begun.
-    pub(super) fn begins(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.earn(1);
     }
 
@@ -129,7 +129,7 @@ mod tests {
         }
         patience.goes_on(1, true);
         assert!(!patience.received(ping, begun), "a byte at a time");
-        patience.begins();
+        patience.begin();
         assert!(patience.received(ping, begun) && !patience.received(ping, begun));
         let later = begun + Duration::from_millis(1_500);
         assert!((0..PER_SECOND).all(|_| patience.received(ping, later)));

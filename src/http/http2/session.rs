@@ -212,7 +212,7 @@ impl Session {
     }
 
     /// Nothing is left to be answered.
-    pub(super) fn is_done(&self) {
+    pub(super) fn mark_done(&self) {
         self.is_over.set(true);
     }
 
@@ -311,13 +311,13 @@ impl Session {
         };
         let gone = open.held.min(bytes);
         open.held -= gone;
-        self.holds_less(gone);
+        self.release_held(gone);
     }
 
-    fn holds_less(&self, bytes: usize) {
+    fn release_held(&self, bytes: usize) {
         if bytes > 0 {
             self.held.set(self.held.get() - bytes);
-            self.conn.hub().holds_less(bytes);
+            self.conn.hub().release_held(bytes);
             for waiting in self.waiting.take() {
                 waiting.wake();
             }
@@ -362,7 +362,7 @@ impl Session {
     fn leave(&self, stream: u32) -> Option<OpenStream> {
         let left = self.open.borrow_mut().remove(&stream)?;
         self.heads.set(self.heads.get() - left.head);
-        self.holds_less(left.held);
+        self.release_held(left.held);
         Some(left)
     }
 
@@ -380,10 +380,10 @@ impl Session {
             Some(ticket)
         });
         self.conn.close(tickets, RequestEnd::Answered);
-        self.rests();
+        self.mark_idle();
     }
 
-    fn rests(&self) {
+    fn mark_idle(&self) {
         if !self.has_streams() {
             self.idle_since.set(self.conn.now());
         }
@@ -403,9 +403,9 @@ impl StreamEntry {
     }
 
     /// The head of its response is about to be handed over.
-    pub(super) fn begins(&self, status: StatusCode) {
-        self.session.patience.borrow_mut().begins();
-        self.update(|open| open.ticket.begins(status));
+    pub(super) fn begin(&self, status: StatusCode) {
+        self.session.patience.borrow_mut().begin();
+        self.update(|open| open.ticket.begin(status));
     }
 
     /// So many bytes have been taken from the body of its response.
@@ -469,7 +469,7 @@ impl Drop for StreamEntry {
                 false => RequestEnd::Aborted,
             };
             self.session.conn.close([ticket], end);
-            self.session.rests();
+            self.session.mark_idle();
         }
     }
 }

@@ -217,7 +217,7 @@ impl Answering {
     ) -> Result<SendStream<Bytes>, Lost> {
         let (response, body) = response.into_parts();
         let size = body.size();
-        self.entry.begins(response.status());
+        self.entry.begin(response.status());
         let head = match head::response(response.head(), size, &self.date) {
             Ok(head) => head,
             Err(error) => {

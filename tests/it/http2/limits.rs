@@ -349,7 +349,7 @@ fn who_is_ended_for_a_flood_is_told_of_once_and_the_books_do_not_call_it_the_cli
         (1, 1),
         "{books:?}"
     );
-    program.wait_log("on listener public was ended: it sends too many frames");
+    program.wait_log("on listener public was disconnected: it sent too many frames");
     assert_eq!(program.count_log("was ended"), 1);
     // A client that goes on its own is another thing.
     let mut gone = RawH2::open(program.public());

@@ -231,7 +231,7 @@ fn a_relative_file_starts_at_the_logs_directory() {
     let mut program = setup
         .shell("mkdir logs; export LOGS_DIRECTORY=$PWD/logs")
         .spawn();
-    program.wait_log("the log goes on in");
+    program.wait_log("the log continues in");
     wait_in(&program, "logs/everup.log", "serving: ");
     program.signal(Signal::TERM);
     program.expect_exit(0);
