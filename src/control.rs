@@ -105,8 +105,8 @@ impl Control {
     }
 
     /// Serves the settings of the generation of this number, as a new generation, until the settings
-    /// change in content or a reload is forced. Its state is built anew, from files and certificates as they are now. `reload.history` says how
-    /// many generations are kept.
+    /// change in content or a reload is forced. Its state is built anew, from files and certificates as they
+    /// are now. `reload.history` says how many generations are kept.
     ///
     /// # Errors
     /// [`Stopped`] where the service is gone. Where the generation is not kept, or its state cannot be
@@ -143,7 +143,7 @@ impl Control {
         self.ask_upgrade(&Trigger::new(TriggerKind::Control)).await
     }
 
-    /// How the service fares.
+    /// The state of the service.
     ///
     /// # Errors
     /// [`Stopped`] where it is gone.
@@ -183,7 +183,7 @@ impl Control {
         status.map_or(true, |status| status.inspection.state == State::Draining)
     }
 
-    /// Asks for an attempt, whoever it is that asks.
+    /// Requests an attempt on behalf of any trigger.
     pub(crate) async fn ask(
         &self,
         request: ReloadRequest,
@@ -207,12 +207,12 @@ impl Control {
         answer
     }
 
-    /// Asks that the log file be opened anew; the log tells what came of it.
+    /// Requests that the log file be reopened; the log reports the result.
     pub(crate) fn reopen_logs(&self, trigger: Trigger) {
         self.config.do_send(ReopenLogs { trigger });
     }
 
-    /// Asks for an upgrade, whoever it is that asks.
+    /// Requests an upgrade on behalf of any trigger.
     pub(crate) async fn ask_upgrade(&self, trigger: &Trigger) -> Result<Upgraded, NotUpgraded> {
         let answer = self.request_upgrade(trigger).await;
         answer.unwrap_or_else(|_| Err(NotUpgraded::stopping()))
@@ -234,7 +234,7 @@ impl Control {
         self.server.do_send(Receive(passed));
     }
 
-    /// Asks for the end, whoever it is that asks.
+    /// Requests a stop on behalf of any trigger.
     pub(crate) fn end(&self, urgency: StopUrgency, trigger: Trigger, is_failure: bool) {
         self.readiness.mark_ending();
         let stop = Stop {

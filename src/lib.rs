@@ -1,14 +1,14 @@
 //! everup keeps an actix-web service up: it reloads its configuration, stops, and hands over to a new
 //! process, without losing a request.
 //!
-//! An author writes an actix-web App as ever, and a type for its settings; [`Service`] does the
+//! An author writes a usual actix-web App and a type for its settings; [`Service`] does the
 //! rest. The whole of a service is in `examples/greeter.rs`; `sse.rs` and `websocket.rs` beside it
 //! say goodbye to their clients.
 //!
-//! Reading order of the rooms: [`settings`](Settings) (sources to typed settings), `config` (load,
+//! Reading order of the modules: [`settings`](Settings) (sources to typed settings), `config` (load,
 //! prepare, publish), `server` (workers, connections, requests, the drain), `control` (the handle
 //! behind every trigger), `signals` and `admin` (triggers), `service` (wires them), `upgrade` (a new
-//! process takes over), `telemetry` (what the operator is told), `cli` (the process), `site` (the
+//! process takes over), `telemetry` (log and access log), `cli` (the process), `site` (the
 //! program's own service).
 
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! What systemd is told (sd_notify(3)): so far, which process is the service's main one.
+//! Reports to systemd (sd_notify(3)) which process is the service's main one.
 
 use std::{
     ffi::OsStr,

@@ -1,7 +1,6 @@
-//! The admin API: a trigger like the others, on a listener and an arbiter of its own.
+//! The admin API, on a listener and an arbiter of its own. It is one of the triggers.
 //!
-//! What each endpoint answers is in `answers`, under which `conditions` beside; who may ask at all
-//! is in `guard`.
+//! `answers` has the endpoints' answers, `conditions` their conditions, `guard` who may use them.
 
 mod answers;
 mod conditions;

@@ -1,4 +1,4 @@
-//! What the process tells with its end.
+//! The exit codes of the process.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,7 @@
-//! ConfigActor: owns the configuration: what is served, the attempt under way and the one waiting,
-//! and the history.
+//! ConfigActor: owns what is served, the attempt under way, the waiting requests and the history.
 //!
-//! Takes what `messages` says. Sends [`Publish`] and [`Stop`](crate::server::Stop) to the
-//! ServerActor, the one address that it knows.
+//! It receives what `messages` lists. It sends [`Publish`] and [`Stop`](crate::server::Stop) to the
+//! ServerActor and knows no other address.
 
 use std::{sync::Arc, time::Instant};
 
@@ -195,7 +194,7 @@ impl ConfigActor {
         })));
     }
 
-    /// What the attempt works with, or what is to be said of it at once.
+    /// The task of the attempt, or its verdict if nothing is to be done.
     fn task(&self, request: &ReloadRequest) -> Result<Task, Box<Verdict>> {
         let condition = request.condition.as_ref();
         if condition.is_some_and(|condition| !condition.holds(&self.digest())) {
@@ -338,7 +337,7 @@ impl ConfigActor {
         }
     }
 
-    /// The attempt under way has its verdict: everybody is told the same, and the next one begins.
+    /// Ends the attempt under way: all requesters get its verdict, and the next attempt begins.
     fn conclude(&mut self, verdict: Verdict, took: Took, ctx: &mut Context<Self>) {
         let (group, next) = self.attempts.finish();
         let (number, at) = (self.begun.number, self.begun.at);
@@ -357,7 +356,7 @@ impl ConfigActor {
         mut verdict: Verdict,
         took: Took,
     ) {
-        // Whatever the workers pin next is the generation told of.
+        // All workers already pin the reported generation.
         if matches!(verdict.outcome, Outcome::Unchanged | Outcome::WouldApply) {
             let total = self
                 .current
@@ -392,24 +391,24 @@ impl ConfigActor {
         let last = self.last.as_deref();
         attempt.is_repeated = last.is_some_and(|last| attempt.repeats(last));
         let attempt = Arc::new(attempt);
-        // Whoever starts the service is told why it cannot start, and says it.
+        // A failed start is reported by the code that starts the service.
         if !attempt.is_failed_start() {
             emit(&ConfigEvent::Attempt(&attempt));
         }
         if attempt.is_telling() {
             self.last = Some(attempt.clone());
         }
-        // Neither who is told to come again later nor what says nothing new may push out the rest.
+        // Refusals and repetitions must not push other attempts out of the history.
         if attempt.refused != Some(Refused::Busy) && !attempt.is_repeated {
             self.history.enter(attempt.clone());
         }
         for requester in group.requesters {
-            // Who has hung up meanwhile has the log.
+            // A requester may have hung up meanwhile.
             let _ = requester.send(attempt.clone());
         }
     }
 
-    /// Tells those whom no attempt will answer.
+    /// Answers requests for which no attempt is made.
     pub(super) fn refuse(&mut self, group: RequestGroup<Trigger, Requester>, refused: Refused) {
         let number = self.attempts.number_refused();
         let verdict = Verdict::refused(refused);

@@ -1,5 +1,5 @@
-//! The record of an attempt: what asked for it, what came of it. This is what every requester is
-//! answered, what the log says in one line, and what the admin API serves as JSON.
+//! The record of an attempt: its trigger and its outcome. Requesters receive it, the log prints it in
+//! one line, and the admin API serves it as JSON.
 
 use std::{fmt, sync::Arc, time::Duration};
 

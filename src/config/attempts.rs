@@ -1,10 +1,10 @@
-//! One attempt under way, the others waiting: who asks for what is answered by which attempt.
+//! Which attempt answers which request: one attempt runs, the others wait.
 //!
-//! Deciding only: no I/O, no clock, no actor. `T` is what asked, `A` the requester's way back.
+//! Pure decisions: no I/O, no clock, no actor. `T` is the trigger, `A` the requester's channel.
 
 use std::collections::VecDeque;
 
-/// What an attempt is to do. One that only reads the sources and serves them is plain.
+/// What an attempt is to do. The default reads the sources and serves them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ReloadRequest {
     pub basis: Basis,
@@ -37,20 +37,20 @@ pub enum Condition {
 
 /// The reloads of a service: at most one attempt under way, and a bounded number waiting.
 ///
-/// Plain reloads fold: a burst of them costs one under way and one waiting, however large it is.
-/// All else waits singly, [`SINGLES`] at most.
+/// Plain reloads are folded: a burst of any size costs one attempt under way and one waiting. All other
+/// requests wait one by one, [`SINGLES`] at most.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attempts<T, A> {
     /// The newest number given, to an attempt begun or a request refused.
     begun: u64,
     under_way: Option<RequestGroup<T, A>>,
     waiting: VecDeque<RequestGroup<T, A>>,
-    /// An upgrade is under way: what is asked for waits, whoever will carry it out.
+    /// An upgrade is under way: requests wait for this process or the next.
     held: bool,
     ended: bool,
 }
 
-/// Those that one attempt answers, the first to ask first. There is always one trigger at least.
+/// The requests that one attempt answers, in the order in which they came. It has at least one trigger.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestGroup<T, A> {
     pub request: ReloadRequest,
@@ -96,7 +96,7 @@ impl ReloadRequest {
         }
     }
 
-    /// Whether one attempt can do this for many.
+    /// Whether one attempt can answer several such requests.
     pub fn folds(&self) -> bool {
         self.basis == Basis::Sources && !self.is_dry_run && self.condition.is_none()
     }
@@ -160,8 +160,8 @@ impl<T, A> Attempts<T, A> {
         Decision::Waits
     }
 
-    /// The waiting order that a plain reload may join: what it asks for must not be undone by a
-    /// rollback that was asked for before it. So no more of them wait than rollbacks, and one.
+    /// The waiting group that a plain reload may join. A rollback that was requested earlier must not undo it,
+    /// so a reload joins only groups behind the last rollback.
     fn foldable(&mut self) -> Option<&mut RequestGroup<T, A>> {
         let after_rollbacks = self.waiting.iter_mut().rev();
         after_rollbacks
@@ -254,7 +254,7 @@ impl<T, A> RequestGroup<T, A> {
     }
 
     fn fold(&mut self, later: Self) {
-        // Who asked for no more than a plain reload gets one all the same.
+        // A forced attempt also answers requesters of a plain reload.
         self.request.is_forced |= later.request.is_forced;
         let room = TRIGGERS_KEPT.saturating_sub(self.triggers.len());
         self.triggers.extend(later.triggers.into_iter().take(room));

@@ -1,5 +1,5 @@
-//! Work that blocks, beside the control arbiter: bounded in time, its panics caught, and an error where
-//! there is no thread for it.
+//! Runs blocking work beside the control arbiter, with a deadline. A panic or a missing thread becomes an
+//! error.
 
 use std::{
     any::Any,

@@ -1,8 +1,8 @@
-//! The listeners of an attempt: each is kept as it is served, gets the socket of one that goes or of the
-//! process before, or is bound. None of it is known to anybody yet.
+//! Chooses a socket for each listener of an attempt: the one that is served, one of a removed listener or
+//! of the predecessor, or a new one. Clients reach none of the new sockets yet.
 //!
-//! What exists is given out first. Only then is anything bound, and only what is left over lends its port
-//! to an address that overlaps: an address that is served on does not, as at a start.
+//! Existing sockets are assigned first, then the rest is bound. Only sockets that nobody keeps lend their
+//! port to an overlapping address.
 
 use std::{io, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What differs between what is served and what is to be served next, as a reload tells it.
+//! Lists the differences between the served and the next settings.
 
 use serde_json::Value as Json;
 
@@ -27,7 +27,7 @@ pub(super) fn compare(current: Option<&Current>, next: &Content) -> Changes {
     changes.with_files(files)
 }
 
-/// Bytes that a value has at the most where a change is told: every status repeats it.
+/// The most bytes of a value in a reported change: every status repeats it.
 const VALUE: usize = 1024;
 
 /// A value that is too long becomes the beginning of its text, and says how long it was.

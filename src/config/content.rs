@@ -1,5 +1,5 @@
-//! What a generation is made of: read, built, and compared with what is served. All of it on threads
-//! beside the control arbiter, which signals and probes wait for. Sockets are `open`'s.
+//! Makes the content of a generation: reads, builds and compares it with what is served. All of it runs
+//! on threads beside the control arbiter, because signals and probes wait for that. `open` opens the sockets.
 
 use std::{io, path::Path, sync::Arc, time::Instant};
 

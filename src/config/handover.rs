@@ -1,5 +1,5 @@
-//! An upgrade, as the ConfigActor sees it: reloads wait meanwhile, and are carried out by the
-//! process that serves afterwards.
+//! ConfigActor's part of an upgrade: it holds reloads and passes them to the process that serves
+//! afterwards.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -1,5 +1,4 @@
-//! The history: attempts and what came of them, and the settings that a rollback may go back to.
-//! Keeps and finds; decides nothing, and does no I/O.
+//! The history: attempts with their outcomes, and the settings that a rollback can load. It does no I/O.
 
 use std::{
     collections::{HashSet, VecDeque},

@@ -1,5 +1,4 @@
-//! What the ConfigActor answers about itself: the newest attempt, the history, the settings that are
-//! served.
+//! Answers questions to ConfigActor: the newest attempt, the history and the served settings.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Reads the settings of an attempt, and says how they stand to what is served. Blocks: it runs on a thread
-//! beside the control arbiter.
+//! Reads the settings of an attempt and compares them with what is served. It blocks, so it runs on a
+//! thread beside the control arbiter.
 
 use std::time::Instant;
 

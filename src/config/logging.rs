@@ -1,4 +1,4 @@
-//! Opens, under the attempt's deadline, where `[logging]` wants the log to go.
+//! Opens the log destination of `[logging]` under the attempt's deadline.
 
 use std::path::Path;
 

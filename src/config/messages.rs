@@ -1,4 +1,4 @@
-//! What the ConfigActor is told and asked. All messages come from a [`Control`](crate::Control).
+//! The messages that ConfigActor receives. A [`Control`](crate::Control) sends all of them.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::{
     settings::Diagnostic,
 };
 
-/// Make another generation the one that is served. From every trigger alike; says how, never with
-/// what: sources are read when the attempt begins.
+/// Load, prepare and publish another generation. Every trigger sends it. It carries no content: sources are
+/// read when the attempt begins.
 ///
-/// The answer goes to `requester`, so that who loses interest takes nothing back: dropping the future
-/// of an actix `send` cancels a message that has not been handled.
+/// The answer goes to `requester`. An actix `send` would not do: dropping its future cancels a message that
+/// is not handled yet.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Reload {
@@ -24,10 +24,9 @@ pub(crate) struct Reload {
     pub(crate) requester: oneshot::Sender<Arc<Attempt>>,
 }
 
-/// Begin no reload any more, reject what has not been published, then let the ServerActor stop.
+/// Reject all reloads that are not published, then send `Stop` to the ServerActor.
 ///
-/// The stop arrives there in any case: also where the ConfigActor is gone, or goes before it comes
-/// to this message.
+/// The stop always arrives there, even if the ConfigActor is gone or ends before it handles this message.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct EndService {
@@ -44,7 +43,7 @@ impl EndService {
         }
     }
 
-    /// Who takes it sees to it that it arrives.
+    /// The caller must send it.
     pub(super) fn take(&mut self) -> Option<Stop> {
         self.stop.take()
     }
@@ -58,14 +57,14 @@ impl Drop for EndService {
     }
 }
 
-/// Open the log file anew: somebody has renamed it. The log tells what came of it.
+/// Reopen the log file after it was renamed. The log reports the result.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ReopenLogs {
     pub(crate) trigger: Trigger,
 }
 
-/// Tell of the newest attempt.
+/// Asks for the newest attempt.
 #[derive(Message)]
 #[rtype(result = "Recalled")]
 pub(crate) struct Recall;
@@ -79,12 +78,12 @@ pub(crate) struct Recalled {
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
-/// Tell of the attempts of before, newest first.
+/// Asks for the history, newest first.
 #[derive(Message)]
 #[rtype(result = "Vec<Arc<Attempt>>")]
 pub(crate) struct Review;
 
-/// Hand out the settings that are served; `None` where none are yet.
+/// Asks for the served settings; `None` before the first generation.
 #[derive(Message)]
 #[rtype(result = "Option<Consulted>")]
 pub(crate) struct Consult;

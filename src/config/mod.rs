@@ -1,8 +1,8 @@
-//! Owns the configuration: load, prepare, publish.
+//! Owns the configuration: loads, prepares and publishes each generation.
 //!
-//! Taken: what `messages` says. Reading order: `attempts` (who is answered by which attempt), `actor`,
-//! `load`, `content`, `prepare` and `start`, `generation` (what a request sees), `attempt` (the record),
-//! `trigger` (who asked), `history`, `handover`, `watch`.
+//! It is asked what `messages` lists. Every requester of a reload gets an [`Attempt`]. Reading order:
+//! `attempts` (which attempt answers whom), `actor`, `load`, `content`, `prepare`, `open`, `attempt`,
+//! `trigger`, `history`, `handover`, `watch`.
 
 mod actor;
 mod attempt;

@@ -1,9 +1,8 @@
-//! Opens a snapshot: what is served already is kept, the rest is opened beside it.
+//! Opens a snapshot: keeps what is served already and opens the rest beside it.
 //!
-//! All is bound before anything listens, and clients are let in when everything that can fail has
-//! succeeded: what fails before has been seen by none. Dropping what was opened undoes it. One thing
-//! is seen: where one of several new unix sockets cannot take its path in the end, those that could
-//! have been there for a moment.
+//! Everything is bound before anything listens, and clients are let in after all that can fail has
+//! succeeded. Dropping what was opened undoes it. One step is visible: if one of several new unix sockets
+//! cannot take its path, the ones before it were reachable for a moment.
 
 use std::{io, num::NonZero, sync::Arc, thread, time::Duration};
 

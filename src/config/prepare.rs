@@ -1,7 +1,7 @@
-//! From settings to a [`Snapshot`]: everything that can fail happens here, beside what is served.
+//! Makes a [`Snapshot`] from settings beside what is served. Everything that can fail happens here.
 //!
-//! What has not changed is taken over, the rest is opened; dropping the candidate undoes it. What
-//! is slow runs on blocking threads, under `reload.timeout`.
+//! Unchanged parts are reused, the rest is opened; dropping the candidate undoes it. Slow work runs on
+//! blocking threads, under `reload.timeout`.
 
 use std::{
     any::Any,
@@ -270,8 +270,8 @@ pub(crate) async fn prepare(job: Job, took: &mut Took) -> Prepared {
     }
 }
 
-/// Waits for the process before, where this one serves already: what becomes of a socket that both may
-/// have is not for us to say.
+/// A new process that serves already waits for the commit of its predecessor before it changes listeners:
+/// until then both may hold the sockets.
 async fn wait_for_predecessor(job: &Job, deadline: &Deadline) -> Result<(), Rejected> {
     let (Some(_), Some(inheritance)) = (&job.current, &job.inheritance) else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! A rollback that is in force: it stays until the settings change in content, or a reload is forced.
+//! A rollback in force: it ends when the settings change in content or a reload is forced.
 
 use std::{collections::BTreeSet, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! What asked for an attempt, a stop or an upgrade, and who sent it.
+//! What triggered an attempt, a stop or an upgrade, and who sent it.
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, path::PathBuf};
 

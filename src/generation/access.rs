@@ -1,5 +1,4 @@
-//! Who may ask the admin API, as the settings of a generation say. How a request is judged by it is
-//! the business of `admin`.
+//! Who may use the admin API, by the settings of a generation. `admin` applies it to requests.
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;

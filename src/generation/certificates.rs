@@ -1,5 +1,5 @@
-//! The certificates and keys that the settings name for listeners: read, checked, and made into what a
-//! handshake needs. The handshake itself is `server`'s.
+//! Reads and checks the certificates and keys of listeners, and makes TLS configurations of them. `net`
+//! does the handshakes.
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
@@ -80,7 +80,7 @@ impl Certificates {
 
     /// What handshakes on the listener of this name use, where it speaks TLS.
     pub(crate) fn of(&self, listener: &str) -> Option<Arc<ServerConfig>> {
-        // Mostly there are none: then this is all that an accept pays.
+        // Usually there are none, and an accept costs only this check.
         let certified = self.0.get(listener)?;
         Some(certified.config.clone())
     }

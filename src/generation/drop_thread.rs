@@ -1,4 +1,4 @@
-//! Frees what generations held, off the requests' way.
+//! Frees what generations held on a thread of its own, away from requests.
 
 use std::{
     any::Any,

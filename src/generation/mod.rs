@@ -1,8 +1,6 @@
-//! What a request sees, and how a worker gets hold of it: [`Generation`], [`Slot`],
-//! [`Pin`], [`DropThread`].
+//! What a request sees, and how a worker gets it: [`Generation`], [`Slot`], [`Pin`], [`DropThread`].
 //!
-//! A generation is immutable and holds no socket, so a request of yesterday keeps no port open. It
-//! does not know where it came from, nor who serves it.
+//! A generation is immutable and holds no socket, so an old request keeps no port open.
 
 mod access;
 mod certificates;
@@ -81,7 +79,7 @@ impl Generation {
 
     /// What a path asks of a listener beneath its prefix for probes, where it has one.
     pub(crate) fn probe<'a>(&self, listener: &str, path: &'a str) -> Option<&'a str> {
-        // Mostly there are none: then this is all that a request pays.
+        // Usually there are none, and a request costs only this check.
         let mut prefixes = self.probes.iter();
         let (_, prefix) = prefixes.find(|(name, _)| name == listener)?;
         path.strip_prefix(prefix.as_str())

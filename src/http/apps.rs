@@ -1,6 +1,5 @@
-//! A worker's Apps, made of an author's one: an App tells all of its requests the same address and
-//! scheme (`app_config()`), so there is one for each that connections were accepted at. All but the first
-//! are made when the first such connection comes.
+//! A worker's Apps. An App reports one address and scheme to all of its requests (`app_config()`), so the
+//! worker makes one for each address and scheme that it accepts at, when the first connection comes.
 
 use std::{
     cell::RefCell,

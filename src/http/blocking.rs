@@ -1,4 +1,4 @@
-//! Work that blocks, beside the worker that needs it.
+//! Runs blocking work beside the worker that needs it.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! A request's body, held to `server.body_timeout` between two pieces, and to `server.max_body`.
+//! Limits a request's body: `server.body_timeout` between two pieces, `server.max_body` in all.
 
 use std::{
     cell::{Cell, RefCell},
@@ -118,7 +118,7 @@ impl Stream for LimitedBody {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        // An error is told once: who skips errors would never come to an end.
+        // An error is returned once: a reader that skips errors would never finish.
         if self.has_failed {
             return Poll::Ready(None);
         }

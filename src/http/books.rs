@@ -1,8 +1,8 @@
-//! The books of one worker: what it received, and what became of each request.
+//! The books of one worker: the requests that it received and how each ended.
 //!
-//! They lie behind the worker's own mutex, which nobody contends for while requests are served: the
-//! ServerActor takes it to read, and at a stop's deadline to name and cut what is in flight, also
-//! when the worker itself is blocked in a handler.
+//! They lie behind the worker's own mutex, which is uncontended while requests are served. ServerActor
+//! takes it to read, and at a stop's deadline to name and cut the requests in flight. That works even if
+//! the worker is blocked in a handler.
 
 use std::{
     net::SocketAddr,

@@ -1,4 +1,4 @@
-//! Who has sent a request: an address, and the process behind it, as far as the kernel tells.
+//! Who sent a request: an address, and the process behind it as far as the kernel reports it.
 
 use std::{fs, net::SocketAddr};
 

@@ -1,4 +1,4 @@
-//! A connection's one timer, and the time that a client has for one thing.
+//! A connection's one timer, and the time that a client has for one step.
 
 use std::{
     future::Future,

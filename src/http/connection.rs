@@ -1,8 +1,8 @@
-//! One connection: its socket, and where it stands; `drive` is the task that serves it, `phase` when
-//! that task is to look at it, `traffic` what passes through its stream.
+//! One connection: its socket and its state. `drive` is the task that serves it, `phase` computes its next
+//! deadline, `traffic` measures its stream.
 //!
-//! All times of `[server]` that concern a connection are kept here. Whoever serves the connection says
-//! in which [`Phase`] it is; [`drive`] polls when that phase's time is over.
+//! All connection times of `[server]` are kept here. The protocol code reports the current [`Phase`];
+//! [`drive`] polls when the time of that phase is over.
 
 mod drive;
 mod phase;

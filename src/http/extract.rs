@@ -1,5 +1,5 @@
-//! What a handler asks for: [`Live`] settings and state of its request's generation, and the
-//! service's [`Lifecycle`].
+//! The extractors for handlers: [`Live`] settings and state of the request's generation, and the service's
+//! [`Lifecycle`].
 
 use std::{
     future::{Ready, ready},

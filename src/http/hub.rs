@@ -83,7 +83,7 @@ const IDLE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Standing {
     Serving,
-    /// A stop was asked for: all is accepted and served; connections of before are told to close.
+    /// A stop was requested: all is accepted and served, and connections that were open are to close.
     Delaying,
     /// Other workers go on without this one: idle connections pass on to them or linger, what is in
     /// flight takes the time that it takes.
@@ -92,11 +92,11 @@ pub(crate) enum Standing {
     Draining(Linger),
 }
 
-/// How connections are seen off.
+/// Since when and for how long idle connections may linger.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linger {
     pub(crate) since: Instant,
-    /// How long an idle one lives on.
+    /// How long an idle connection stays open.
     pub(crate) linger: Duration,
 }
 

@@ -1,12 +1,12 @@
-//! Whether the process was suspended: stopped by SIGSTOP, or frozen with its container.
+//! Detects time in which the process did not run: SIGSTOP, or a frozen container.
 //!
-//! Whoever stands still does not know it: it finds that nobody has looked for too long. Deadlines
-//! are moments of a clock that went on meanwhile, so they move by as much: no client is cut for
-//! time that was not its own. The ServerActor looks at every [`TICK`]; others only where a clock of
-//! theirs has run out, so that nothing is looked at on a request's way.
+//! A suspended process does not notice it. It finds out because nobody has looked at the clock for too
+//! long. Deadlines are moments of a clock that went on, so they move by the time of the suspension. The
+//! ServerActor looks every [`TICK`]. Others look only when a clock of theirs has run out, so requests pay
+//! nothing.
 //!
-//! A machine that was suspended stood still with its monotonic clock, deadlines with it:
-//! [`MachineSuspension`] only tells.
+//! While the machine sleeps, the monotonic clock and all deadlines stop with it: [`MachineSuspension`] only
+//! reports that time.
 
 use std::{
     pin::pin,
@@ -19,7 +19,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// How often somebody looks at least, while the process runs.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// To stand still for so long is to be slow, and no more.
+/// A shorter pause is not a suspension: the process was only slow.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// One service's pulse; clones are the same.
@@ -40,7 +40,7 @@ impl SuspensionClock {
         })))
     }
 
-    /// Looks, and tells how long the process was suspended in all.
+    /// Looks at the clock, and returns how long the process was suspended in all.
     pub(crate) fn look(&self, now: Instant) -> Duration {
         let mut beat = self.beat();
         let since = now.saturating_duration_since(beat.last);
@@ -67,7 +67,7 @@ impl SuspensionClock {
     }
 }
 
-/// A moment that moves on while the process stands still.
+/// A moment that moves by the time of suspensions.
 #[derive(Clone)]
 pub(crate) struct Deadline {
     suspension: Option<SuspensionClock>,
@@ -81,7 +81,7 @@ pub(crate) struct Deadline {
 pub(crate) struct Elapsed;
 
 impl Deadline {
-    /// The end of a time that begins now, where nobody looks whether the process stands still.
+    /// The end of a time that begins now, without regard to suspensions.
     pub(crate) fn fixed(timeout: Duration) -> Self {
         Self {
             suspension: None,
@@ -104,7 +104,7 @@ impl Deadline {
         self.begun + self.timeout + self.suspension.as_ref().map_or(Duration::ZERO, look)
     }
 
-    /// Waits for some work, and no longer than this.
+    /// Waits for `work` until this deadline.
     pub(crate) async fn bound<F: Future>(&self, work: F) -> Result<F::Output, Elapsed> {
         let mut work = pin!(work);
         loop {
@@ -132,7 +132,7 @@ impl MachineSuspension {
         Self(whole.saturating_sub(running))
     }
 
-    /// How long since this was looked at last, where it is worth telling.
+    /// The suspension since the last call; zero if it was short.
     pub(crate) fn since(&mut self, now: Self) -> Duration {
         let since = now.0.saturating_sub(self.0);
         if since < LIMIT {

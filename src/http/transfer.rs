@@ -1,15 +1,15 @@
-//! The way of idle connections to whoever serves afterwards, the new process of an upgrade or, where
-//! workers become fewer, another of them: their clients notice nothing.
+//! Transfers idle connections to another worker, or to the new process of an upgrade. Clients notice
+//! nothing.
 //!
-//! A connection that is idle has nothing of its own but its socket: what its client sends next waits in the
-//! kernel for whoever reads next. Owns the way from a worker to where the sockets are sent; which
-//! connection is idle is for [`Conn`](super::connection::Conn) to say.
+//! An idle connection owns nothing but its socket: the client's next bytes wait in the kernel for the next
+//! reader. This file carries sockets from a worker to their receiver;
+//! [`Conn`](super::connection::Conn) decides which connection is idle.
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-/// A worker's way out; cloned for each.
+/// A worker's sender of idle connections; each connection clones it.
 #[derive(Clone)]
 pub(crate) struct Transfer {
     /// The listeners whose connections may go.
@@ -39,7 +39,7 @@ pub(crate) struct TransferredConnection {
 }
 
 impl Transfer {
-    /// The way of these listeners' connections to whoever receives `outgoing`.
+    /// Sends connections of these listeners to `outgoing`.
     pub(crate) fn by(
         listeners: Arc<[Arc<str>]>,
         outgoing: mpsc::UnboundedSender<OutgoingConnection>,
@@ -56,8 +56,8 @@ impl Transfer {
         self.listeners.iter().any(|name| **name == *listener)
     }
 
-    /// Passes a connection on by what `clone` makes of its socket. Whether it has arrived; where it has
-    /// not, it is to be served as before.
+    /// Transfers a connection by a clone of its socket. Returns whether the receiver has taken it; if not, the
+    /// caller goes on serving it.
     pub(crate) async fn pass(
         &self,
         listener: Arc<str>,

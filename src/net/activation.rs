@@ -1,7 +1,7 @@
-//! Listening sockets that the service manager holds and passes on (sd_listen_fds(3)), by their names.
+//! Listening sockets that the service manager holds and passes by name (sd_listen_fds(3)).
 //!
-//! They outlive the process: another may serve them at any time, and the manager keeps them open in
-//! between. What is taken here is a clone, so that each can be taken again.
+//! They outlive the process: another one may serve them later, and the manager keeps them open in between.
+//! Each use takes a clone, so a socket can be taken again.
 
 use std::{env, io, iter, os::fd::OwnedFd, sync::Arc};
 

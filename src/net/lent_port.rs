@@ -1,4 +1,4 @@
-//! Ports that sockets share for a moment (`SO_REUSEPORT`), while the address of one moves to another that
+//! Lets two sockets share a port for a moment (`SO_REUSEPORT`), while an address moves to another that
 //! overlaps with it.
 
 use std::{
@@ -46,7 +46,7 @@ pub(crate) fn take_back(socket: &Socket, port: u16) {
 
 /// Linux remembers of a port that its last socket would share it, and lets programs of the same user that
 /// would too have that one's address, until a socket is bound there that would not: one at an address
-/// that nobody listens at, for a moment. Where `[::]` is listened at there is none.
+/// that nobody listens at, for a moment. If a socket listens at `[::]`, there is no such address.
 fn forget_sharing(port: u16) {
     let elsewhere: [IpAddr; 2] = [
         Ipv6Addr::LOCALHOST.into(),

@@ -1,7 +1,8 @@
-//! Listening sockets: bound, listening, shared by the workers, open to clients, emptied and closed.
+//! Listening sockets: binds them, shares them with the workers, opens them to clients, empties and closes
+//! them.
 //!
-//! One socket an address, cloned for each worker: `SO_REUSEPORT` would hide a port in use, and a
-//! queue of each worker's own would be lost with it.
+//! There is one socket an address, cloned for each worker. `SO_REUSEPORT` would hide a port in use, and
+//! closing a worker's own socket would lose its queue.
 
 use std::{
     io::{self, ErrorKind},

@@ -1,7 +1,6 @@
-//! Sockets: listeners and what they accept, socket files, what the service manager passes, TLS.
+//! Sockets: listeners and accepted connections, socket files, sockets of the service manager, TLS.
 //!
-//! Asked to open what an address names, and for the connections that wait there. Knows nothing of
-//! requests.
+//! It is asked to open the sockets of an address and to accept from them. It knows nothing of requests.
 
 mod activation;
 pub(crate) mod handshakes;

@@ -1,5 +1,5 @@
-//! Where connections come from: a listener as all know it who never touch its socket, and what becomes
-//! of it. Written when listeners change, never on a request's way.
+//! A listener as its connections know it: its name, its address, and what happens to it. It is written when
+//! listeners change, never while a request is served.
 
 use std::{
     net::SocketAddr,
@@ -25,17 +25,17 @@ pub(crate) struct Origin {
     after: OnceLock<After>,
 }
 
-/// What a reload makes of a listener, in the generation that it publishes and all later ones: a worker
-/// that has not seen that yet goes by the name.
+/// What happens to this listener from a generation on. Workers still on an older generation use the
+/// settings of its name.
 struct After {
     generation: u64,
     then: Then,
 }
 
 enum Then {
-    /// Another listener has its connections, and mostly its socket too.
+    /// Another listener takes its connections, and usually its socket.
     Taken(Arc<Origin>),
-    /// What is accepted until it is closed speaks what it did.
+    /// It closes. Connections that it still accepts use its old protocols.
     Closes(Speaks),
 }
 
@@ -83,7 +83,7 @@ impl Origin {
     /// From this generation on, another listener has the socket.
     pub(crate) fn mark_taken(&self, generation: u64, by: &Arc<Self>) {
         let then = Then::Taken(by.clone());
-        // Once at the most: it is no listener of the snapshot any more.
+        // Set once: the snapshot no longer has this listener.
         let _ = self.after.set(After { generation, then });
         by.set_passed(false);
         self.set_passed(true);
@@ -93,7 +93,7 @@ impl Origin {
     /// about to close, and its connections are that one's.
     pub(crate) fn mark_replaced(&self, generation: u64, by: &Arc<Self>) {
         let then = Then::Taken(by.clone());
-        // Once at the most: it is no listener of the snapshot any more.
+        // Set once: the snapshot no longer has this listener.
         let _ = self.after.set(After { generation, then });
         self.mark_closing();
     }
@@ -101,7 +101,7 @@ impl Origin {
     /// From this generation on, nothing names the listener: it is about to close.
     pub(crate) fn mark_removed(&self, generation: u64, speaks: Speaks) {
         let then = Then::Closes(speaks);
-        // Once at the most: it is no listener of the snapshot any more.
+        // Set once: the snapshot no longer has this listener.
         let _ = self.after.set(After { generation, then });
         self.mark_closing();
     }

@@ -1,5 +1,4 @@
-//! A worker's handle on a listening socket: connections accepted from it, one by one or all that its
-//! queue holds.
+//! A worker's handle on a listening socket: accepts one connection, or all that are queued.
 
 use std::{
     io::{self, ErrorKind},

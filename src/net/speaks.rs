@@ -1,4 +1,4 @@
-//! What the connections of a listener may speak, and how it is known what one of them does.
+//! Which protocols the connections of a listener may use, and how one is recognized.
 
 use std::sync::Arc;
 

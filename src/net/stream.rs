@@ -1,4 +1,4 @@
-//! The byte stream of one connection: a socket, as it is or beneath TLS.
+//! The byte stream of one connection: a socket, with or without TLS.
 
 use std::{
     io,

@@ -1,6 +1,6 @@
-//! TLS between a socket and what is spoken on it: the handshake, and what rustls keeps of the bytes.
+//! TLS on a socket: the handshake, and the bytes that rustls holds.
 //!
-//! Certificates are `config`'s; when a handshake is out of time, the connection's clock decides.
+//! `generation` has the certificates; the connection's clock limits the handshake.
 
 use crate::generation::HTTP2;
 use std::{

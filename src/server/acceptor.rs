@@ -1,5 +1,5 @@
-//! A worker's accept loop: connections from all of its listeners in turn, and what the queues of those
-//! that close still hold. Which sockets those are, its [`WorkerActor`](super::worker::WorkerActor) says.
+//! A worker's accept loop over all of its listeners in turn. It also empties the queues of listeners that
+//! close. Its [`WorkerActor`](super::worker::WorkerActor) says which sockets those are.
 
 use std::{
     cell::{Cell, RefCell},

@@ -1,10 +1,9 @@
-//! ServerActor: owns the workers, what they serve, and the service's way to its end.
+//! ServerActor: owns the workers, the snapshot that is served, and the stop.
 //!
-//! Takes [`Publish`](super::Publish), [`HandOver`](super::HandOver) and [`Stop`](super::Stop) from the ConfigActor,
-//! [`Inspect`](super::Inspect) and [`Receive`](super::Receive) from whoever holds a
-//! [`Control`](crate::Control). Knows the workers' addresses and none upstream. What it does to publish,
-//! to hand over, to stop and to tell of itself is in `publish`, `handover`, `stopping` and
-//! `inspection`.
+//! ConfigActor sends it [`Publish`](super::Publish), [`HandOver`](super::HandOver) and
+//! [`Stop`](super::Stop); a [`Control`](crate::Control) sends [`Inspect`](super::Inspect) and
+//! [`Receive`](super::Receive). It knows the workers' addresses and none upstream. The handlers are in
+//! `publish`, `handover`, `stopping` and `inspection`.
 
 use std::{
     cell::Cell,
@@ -148,7 +147,7 @@ impl ServerActor {
         books.chain([self.past.clone()]).collect()
     }
 
-    /// Where the process was suspended, says so, and moves every deadline by as much.
+    /// If the process was suspended, logs that and moves every deadline by that time.
     pub(super) fn note_suspension(&mut self, ctx: &mut Context<Self>) {
         let suspended_for = self.suspension.look(Instant::now());
         let by = suspended_for - self.suspended_for;

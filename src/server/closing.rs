@@ -1,5 +1,5 @@
-//! Closing listeners without a loss, P5: first no handshake begins, then those under way end, then the
-//! queues are emptied, then the sockets close.
+//! Closes listeners without a loss (P5): new handshakes are dropped, those under way end, the queues are
+//! emptied, then the sockets close.
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,8 +60,8 @@ pub(super) fn empty(listeners: Vec<Arc<Listener>>, workers: &[Worker]) -> Emptyi
             (emptying, is_empty)
         })
         .unzip();
-    // A worker that is blocked in a handler holds its share open: the first that has emptied the queue
-    // speaks for all, for it is one.
+    // All workers share one accept queue, so it is enough that one finds it empty. A worker that is blocked
+    // in a handler is not waited for.
     let closed = actix_rt::spawn(async move {
         if !firsts.is_empty() {
             // Else there was nothing to empty.

@@ -1,4 +1,4 @@
-//! How many connections, and files held open for them, the descriptors of the process allow.
+//! How many connections and open files the process's descriptor limit allows.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! The steps of a stop: which phase follows when. Deciding only: no I/O, the clock is an argument.
+//! The phases of a stop and their order. Pure decisions: no I/O, the clock is an argument.
 
 use std::{
     collections::BTreeSet,
@@ -63,7 +63,7 @@ pub enum Phase {
 /// What the owner of the drain has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Readiness off; connections of before are told to close with their next response.
+    /// Readiness off. The next response of each connection that is open now closes it.
     Delay,
     /// Empty the accept queue, close the listeners, finish what is in flight.
     Drain,

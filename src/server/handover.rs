@@ -1,7 +1,7 @@
-//! An upgrade, as the ServerActor sees it: its sockets pass to a new process while it serves.
+//! ServerActor's part of an upgrade: its sockets pass to a new process while it serves.
 //!
-//! Nothing changes before the new process is ready and has taken them; then the ConfigActor stops
-//! this one. How the processes talk is in [`upgrade`](crate::upgrade).
+//! Nothing changes before the new process is ready and has taken them. Then ConfigActor stops this one.
+//! [`upgrade`](crate::upgrade) is the conversation of the two processes.
 
 use std::{
     io,
@@ -40,7 +40,7 @@ use crate::{
 pub(crate) struct HandOver {
     /// The newest attempt's number.
     pub(crate) attempts: u64,
-    /// What is told of attempts, newest first.
+    /// The history of attempts, newest first.
     pub(crate) history: Vec<Arc<Attempt>>,
     /// How long the new process may take.
     pub(crate) patience: Duration,

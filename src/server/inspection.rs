@@ -1,4 +1,4 @@
-//! How the service fares: what the ServerActor tells of itself, its listeners and its workers.
+//! The state of the service: what ServerActor reports of itself, its listeners and its workers.
 
 use std::sync::{Arc, atomic::Ordering};
 

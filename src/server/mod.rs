@@ -1,11 +1,9 @@
-//! Serves: one actor that owns the workers, one worker a core, and all that happens to a
-//! connection and a request on the way.
+//! Serves the published snapshot: ServerActor owns the workers, one a core, and their sockets.
 //!
-//! Taken from upstream: [`Publish`], [`Stop`], [`HandOver`], [`Receive`], [`Inspect`]. Reading order:
-//! `actor`, `worker`, `threads`, `hub`, `serve`, `connection`, `io`, `socket`, `tls`, `request`; `http1`, `http2`;
-//! `stopping` does what `drain` decides, `books` counts, `listener` binds, `activation` knows
-//! what systemd passed; `handover` and `transfer`
-//! are an upgrade's.
+//! It is asked to [`Publish`], [`Stop`], [`HandOver`], [`Receive`] and [`Inspect`]. It answers with
+//! confirmations, a drain report, the new process or an inspection. Reading order: `actor`, `publish`,
+//! `worker`, `acceptor`, `threads`; `stopping` carries out what `drain` decides; `closing` empties and
+//! closes listeners; `handover` is the old process's part of an upgrade.
 
 mod acceptor;
 mod actor;

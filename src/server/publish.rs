@@ -1,9 +1,9 @@
-//! A publish, as the ServerActor carries it out: what is new is taken up, what is no longer wanted is
-//! let go of, and nothing is lost by it.
+//! Carries out a publish: takes up what is new and releases what is no longer used, without losing a
+//! request.
 //!
-//! Listeners that go are emptied and closed as on a stop, and their connections told to close; those of
-//! workers that go pass on to the others. Nothing of that can fail, and what takes long is not waited
-//! for: a WebSocket keeps its worker as long as it lasts.
+//! Removed listeners are emptied and closed as on a stop. Connections of removed workers are transferred to
+//! the others. None of this can fail, and a publish does not wait for long connections: a WebSocket keeps
+//! its worker for as long as it lasts.
 
 use std::{iter, sync::Arc, time::Duration};
 
@@ -98,7 +98,7 @@ impl Handler<Publish> for ServerActor {
         Box::pin(async move {
             let closing = async {
                 if let Some(closed) = closed {
-                    // One that takes longer keeps whoever is late, too.
+                    // The deadline bounds this wait as well.
                     let _ = patience.bound(closed).await;
                 }
             };
@@ -108,7 +108,7 @@ impl Handler<Publish> for ServerActor {
     }
 }
 
-/// Tells all that know listeners of before what becomes of them, before a worker can see `next`.
+/// Records what happens to each listener of `before`, before a worker can see `next`.
 fn foretell(before: &Snapshot, next: &Snapshot, moves: &[Move], replaced: &[Move]) {
     let generation = next.generation.number;
     for Move { from, to } in moves {

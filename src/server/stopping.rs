@@ -1,5 +1,5 @@
-//! A stop, as the ServerActor carries it out: what each [`Step`] of the drain comes to at the
-//! listeners and the workers, and the report in the end. Which step follows when, `drain` decides.
+//! Carries out a stop: applies each [`Step`] of the drain to listeners and workers, and makes the report.
+//! `drain` decides the order of the steps.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,5 @@
-//! The threads that workers run on. The thread of a worker that has gone is parked, with its runtime
-//! running, until another worker takes it (P5): connections of an author's pools and tasks that handlers
-//! have spawned live there. Threads end with the service.
+//! The threads of the workers. When a worker retires, its thread is parked with its runtime running and
+//! reused (P5): an author's pooled connections and spawned tasks live on it. Threads end with the service.
 
 use std::{
     future, io,

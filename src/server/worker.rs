@@ -1,8 +1,7 @@
-//! WorkerActor: one core's [`Acceptor`] and connections, on a thread that it has for itself.
+//! WorkerActor: one core's [`Acceptor`] and connections, on a thread of its own.
 //!
-//! Takes [`Adopt`], [`Receive`], [`Delay`], [`LetGo`], [`CloseListeners`], [`Retire`], [`Drain`],
-//! [`ProcessWasSuspended`] and [`Cut`], all from the ServerActor.
-//! Knows no other actor. What it served is told by its books, which others may read at any time.
+//! The ServerActor sends it [`Adopt`], [`Receive`], [`Delay`], [`LetGo`], [`CloseListeners`], [`Retire`],
+//! [`Drain`], [`ProcessWasSuspended`] and [`Cut`]. It knows no other actor. Its books can be read at any time.
 
 use std::{
     cell::RefCell,
@@ -42,7 +41,7 @@ pub(crate) struct Adopt {
     pub(crate) max_files: usize,
 }
 
-/// A stop was asked for, with a delay: tell the connections of before to close. Cannot fail.
+/// A stop with a delay begins: the next response of each open connection closes it. Cannot fail.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Delay;

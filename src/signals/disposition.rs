@@ -1,4 +1,4 @@
-//! What the process inherited at start: signals that its parent made it ignore or block.
+//! The signals that the parent process made this one ignore or block.
 
 use std::{fs, io};
 

@@ -1,8 +1,8 @@
-//! The access log: a line per request, formatted by the worker that served it into a buffer of its
-//! own, and handed over to the log's thread in chunks.
+//! The access log: a line per request. The worker formats it into a buffer of its own and hands the buffer
+//! to the log's thread in chunks.
 //!
-//! Off, it costs a look at a flag. In a process that is another's, whose log facade is not ours to
-//! open files for, each line is a record of the target [`TARGET`], as any other.
+//! Switched off, it costs one check of a flag. If the log facade belongs to another logger, each line is a
+//! record of the target [`TARGET`].
 
 use std::{
     cell::{Cell, RefCell},

@@ -1,4 +1,4 @@
-//! What the log says of the service: each event is one line, and is defined where it happens.
+//! An event of the log: one line, defined in the module where it happens.
 
 use std::fmt::Display;
 

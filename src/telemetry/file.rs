@@ -1,8 +1,7 @@
-//! What a sink writes to: standard error, or a file that rolls by size and can be opened anew.
+//! The destination of a sink: standard error, or a file that rotates by size and can be reopened.
 //!
-//! A path is opened without blocking: a FIFO that nobody reads is an error, not a hang. The rolling
-//! is not log4rs': that one writes to standard output where it fails, and takes braces in a path
-//! for its own.
+//! A path is opened without blocking, so a FIFO without a reader is an error. log4rs' own rotation is not
+//! used: it prints to standard output when it fails, and interprets braces in a path.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,5 +1,5 @@
-//! How a line of the log looks: text by log4rs' pattern encoder, or an object a line. One event is
-//! one line, whatever is in its message. Owns no destination.
+//! Formats log lines: text by log4rs' pattern encoder, or one JSON object a line. One event is one line,
+//! whatever its message contains.
 
 use std::{
     borrow::Cow,

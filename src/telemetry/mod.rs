@@ -1,8 +1,7 @@
-//! What the operator is told: one typed event, one log line.
+//! What the operator reads: one typed event is one log line.
 //!
-//! [`emit`] is the way in for everything that the service says of itself, [`AccessLog`] for its
-//! requests. `log` is where the lines of the whole process go: `line` says how they look, `sink`
-//! queues and writes them, `file` is what is written to.
+//! [`emit`] logs events of the service, [`AccessLog`] its requests. `log` is the log of the process, `line`
+//! formats a line, `sink` queues and writes lines, `file` is the destination.
 
 mod access;
 mod event;

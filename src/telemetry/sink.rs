@@ -1,8 +1,8 @@
-//! One place that lines go to: a bounded queue, and the thread that writes it out.
+//! A log destination: a bounded queue, and the thread that writes it.
 //!
-//! Whoever logs only hands over: a pipe that nobody reads, or a full or stalled disk, slows nobody
-//! else. What finds the queue full, or cannot be written, is counted, and the loss is said as soon
-//! as there is room. Each sink has a thread of its own, so that one that is stuck hinders no other.
+//! Logging only puts lines into the queue, so a pipe that nobody reads or a full or stalled disk slows
+//! nobody. Lines that find the queue full or cannot be written are counted, and the count is logged when
+//! there is room. Each sink has its own thread, so a stuck one delays no other.
 
 use std::{
     collections::VecDeque,
@@ -111,7 +111,7 @@ struct Turn {
 }
 
 impl Sink {
-    /// Starts the thread of an output. What goes wrong with it is told to `complaints` too.
+    /// Starts the thread of an output. Its errors also go to `complaints`.
     ///
     /// # Errors
     /// Where the system has no thread to give.

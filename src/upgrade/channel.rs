@@ -1,7 +1,7 @@
-//! One end of the socket pair between two processes: messages as JSON, descriptors beside them.
+//! One end of the socket pair between two processes: JSON messages with descriptors.
 //!
-//! Each message is one packet, so one that is not understood can be skipped whole. A descriptor that
-//! finds no room in the receiving process is dropped by the kernel: [`Received`] says so.
+//! Each message is one packet, so an unknown one is skipped whole. The kernel drops descriptors for which
+//! the receiving process has no room: [`Received`] reports that.
 
 use std::{
     io::{self, ErrorKind, IoSlice, IoSliceMut},

@@ -1,4 +1,5 @@
-//! The new process's side: finds what it was left, takes from it, says when it serves.
+//! The new process's side of an upgrade: receives the inherited sockets, takes those that it needs, and
+//! reports when it serves.
 
 use std::{
     io,
@@ -26,7 +27,7 @@ pub(crate) struct Inheritance {
     /// The generation that the old process serves, and its newest attempt's number.
     pub(crate) generation: u64,
     pub(crate) attempts: u64,
-    /// What is told of them, newest first.
+    /// The history, newest first.
     pub(crate) history: Vec<Attempt>,
     /// What the service manager has passed to the first of all processes.
     pub(crate) activation: Arc<Activation>,

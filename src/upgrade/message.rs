@@ -1,6 +1,6 @@
-//! What the two processes of an upgrade say to each other. They may be of different versions: each
-//! ignores kinds of messages and fields that it does not know, and closes the descriptors that came
-//! with them. A change that the other version would misread needs another [`PROTOCOL`].
+//! The messages between the two processes of an upgrade. The processes may be of different versions: each
+//! ignores messages and fields that it does not know and closes the descriptors that came with them. A
+//! change that another version would misread needs a new [`PROTOCOL`].
 
 use std::sync::Arc;
 

@@ -1,20 +1,19 @@
 //! Upgrade: the service passes to a new process of the program that is on disk now.
 //!
-//! The life of one. *Spawn*: the old process starts the program ([`Program`]) with one end of a
-//! socket pair in the place of standard input, where it has left the [`InheritedState`]: its numbers, its
-//! history's records, its listening sockets, and the standard input that was. *Claim*: the new one, first of all, finds it
-//! there ([`Inheritance`]) and puts standard input back; nothing is in its environment, so nothing
-//! of it reaches its own children. It starts as ever, but takes sockets instead of binding them.
-//! *Ready*: it serves, and says so. *Commit*: the old one writes that all is theirs. Until that has
-//! been received the sockets belong to both: whichever ends first closes its own handles and no
-//! more. Then the old one drains, and leaves open what the new one has. *Carry*: it passes idle
-//! connections on; each stays its own until the new one has answered that it has taken it.
+//! 1. *Spawn*: the old process starts the program ([`Program`]). Its standard input is one end of a socket
+//!    pair that holds the [`InheritedState`]: numbers, history, listening sockets, and the original standard
+//!    input.
+//! 2. *Claim*: the new process finds the pair first of all ([`Inheritance`]) and restores standard input.
+//!    Nothing is in its environment, so its own children inherit nothing. It starts as usual, but takes
+//!    sockets instead of binding them.
+//! 3. *Ready*: it serves and reports that.
+//! 4. *Commit*: the old process gives up the sockets. Until the commit is received, the sockets belong to
+//!    both: whichever ends first closes only its own handles.
+//! 5. *Transfer*: the old process drains and passes on idle connections. Each stays its own until the new
+//!    process has confirmed it.
 //!
-//! Whoever dies, dies with its end of the pair: the other one serves on. Nothing is waited for
-//! longer than `reload.timeout`.
-//!
-//! Owns the processes and the talk between them; when there is an upgrade, and what is done to
-//! listeners and reloads, is decided by the actors.
+//! If one process dies, the other sees the end of the pair and serves on. Every wait ends at
+//! `reload.timeout`. The actors decide when an upgrade happens and what is done to listeners and reloads.
 
 mod channel;
 mod inheritance;

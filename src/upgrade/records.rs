@@ -1,5 +1,5 @@
-//! The history's records on their way to the new process: in memory of which both have a
-//! descriptor, so that nobody waits for whoever reads them.
+//! Passes the history to the new process in shared memory, so neither process waits for the other to read
+//! it.
 
 use std::{
     fs::File,

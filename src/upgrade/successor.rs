@@ -1,4 +1,5 @@
-//! The old process's side: starts the new one, waits until it is ready, lets go.
+//! The old process's side of an upgrade: starts the new process, waits until it is ready, and gives up the
+//! sockets.
 
 use std::{
     io,
@@ -31,7 +32,7 @@ use crate::{
 pub(crate) struct InheritedState {
     pub(crate) generation: u64,
     pub(crate) attempts: u64,
-    /// What is told of them, newest first.
+    /// The history, newest first.
     pub(crate) history: Vec<Arc<Attempt>>,
     pub(crate) sockets: Vec<(InheritedSocket, OwnedFd)>,
     /// What the service manager has passed, by name.
@@ -154,7 +155,7 @@ async fn started(channel: &Channel) -> io::Result<Started> {
     }
 }
 
-/// Leaves everything where the new process will find it.
+/// Sends everything that the new process inherits.
 fn send_state(channel: &Channel, state: &InheritedState) -> io::Result<()> {
     let offer = Offer {
         everup_upgrade: PROTOCOL,
@@ -188,8 +189,7 @@ fn send_all<T: Clone>(
 }
 
 impl ReadySuccessor {
-    /// Lets go: from now on the sockets that it has taken are its own. Must be called within an
-    /// arbiter.
+    /// Gives up the sockets that the new process has taken. Must be called within an arbiter.
     ///
     /// # Errors
     /// Where it has ended meanwhile: nothing has changed then.
@@ -243,7 +243,7 @@ impl Successor {
         timeout_at(deadline.into(), reloaded.recv()).await.ok()?
     }
 
-    /// Passes idle connections on, as they come. P5: those that the new process has no room for stay
+    /// Transfers idle connections as they come. P5: connections for which the new process has no room stay
     /// here, and so do all once it is gone.
     pub(crate) async fn transfer(&self, mut to_send: mpsc::UnboundedReceiver<OutgoingConnection>) {
         let mut taken = self.taken.lock().await;

@@ -1,8 +1,8 @@
-//! WatchActor: asks for a reload when what is watched has changed, on the control arbiter. What is
-//! watched, the newest generation says.
+//! WatchActor: requests a reload when a watched file has changed. It runs on the control arbiter, and each
+//! generation says what to watch.
 //!
-//! A change that is rejected for a reason that may pass, such as a port in use, is tried again until it
-//! is not, the files change, or another generation is served.
+//! A change that is rejected for a reason that may pass, such as a port in use, is tried again until it is
+//! accepted, the files change, or another generation is served.
 
 use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 

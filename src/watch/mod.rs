@@ -1,5 +1,5 @@
-//! Changed files ask for a reload, as SIGHUP does: `quiet` decides when, `actor` is WatchActor, which
-//! asks. Compares nothing: the attempt itself finds what differs. What is watched is `config`'s.
+//! Requests a reload after files change, as SIGHUP does. `quiet` decides when, `actor` asks. It compares
+//! nothing: the attempt finds the differences. `config` decides what is watched.
 
 mod actor;
 mod quiet;

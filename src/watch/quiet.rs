@@ -1,5 +1,5 @@
-//! When to reload: a quiet time after the last change, at most so long after the first; and when to try
-//! again what was rejected for a reason that may pass. Does no I/O and reads no clock.
+//! Decides when to reload: after a quiet time, at the latest some time after the first change; and when to
+//! try a rejected change again. It does no I/O and reads no clock.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,5 @@
-//! What is watched for a generation: [`Watching`], opened while an attempt prepares, where it can still
-//! fail. `watcher` hears of changes, `places` says which names count. What comes of a change is
-//! WatchActor's.
+//! What is watched for a generation: [`Watching`], opened while an attempt prepares and can still fail.
+//! `watcher` receives the events, `places` says which names count. WatchActor acts on changes.
 
 mod places;
 mod watcher;

@@ -1,4 +1,4 @@
-//! Which names lead to a source: its own, and each link and folder on the way.
+//! Which names lead to a source: its own, and each link and folder on its path.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},

@@ -1,5 +1,5 @@
-//! One inotify instance: which folders it watches, and what of their events counts. It is read on the
-//! control arbiter; only what looks for the folders blocks.
+//! One inotify instance: which folders it watches and which events count. Events are read on the control
+//! arbiter; looking up folders blocks and runs elsewhere.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

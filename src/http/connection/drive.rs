@@ -1,5 +1,4 @@
-//! The task of a connection, from accept to end: what serves it, its clock beside that, and its
-//! passing on.
+//! The task of a connection, from accept to end: serves it, watches its clock, and transfers it.
 
 use std::{
     cell::RefCell,

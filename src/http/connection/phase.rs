@@ -1,5 +1,4 @@
-//! Where a connection stands, and when its time there is over. Deciding only: no I/O, the clock is an
-//! argument.
+//! The phase of a connection and its deadline. Pure decisions: no I/O, the clock is an argument.
 
 use std::time::{Duration, Instant};
 
@@ -180,7 +179,7 @@ impl Conn {
         [write, phase].into_iter().flatten().min_by_key(|due| due.0)
     }
 
-    /// How it is seen off, where it is.
+    /// The linger of this connection, if it is to close.
     pub(crate) fn linger(&self) -> Option<Linger> {
         match self.hub.standing() {
             Standing::Draining(linger) | Standing::Retiring(linger) => Some(linger),

@@ -1,5 +1,5 @@
-//! What passes through a connection's stream, and the times that are kept of it: the handshake, what
-//! is sent, the end. What is read is for whoever serves the connection.
+//! Measures a connection's stream: the handshake, the bytes sent, the end. The protocol code measures what
+//! is read.
 
 use std::{
     io,

@@ -1,5 +1,5 @@
-//! A request's body on its way from the connection to whoever reads it: one piece at a time, and only
-//! when it is asked for. The reader may be another task than the connection's.
+//! Carries a request's body from the connection to its reader, one piece at a time and only on demand. The
+//! reader may run in another task than the connection.
 
 use std::{
     cell::{Cell, RefCell},
@@ -123,7 +123,7 @@ impl Stream for Reader {
         if let Some(piece) = shared.piece.take() {
             return Poll::Ready(Some(Ok(piece)));
         }
-        // An error is told once: who skips errors would never come to an end.
+        // An error is returned once: a reader that skips errors would never finish.
         if let Some(end) = shared.end.get() {
             shared.end.set(Some(BodyEnd::Whole));
             return Poll::Ready(end.error().map(Err));

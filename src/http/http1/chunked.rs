@@ -1,5 +1,5 @@
-//! Chunked bodies (RFC 9112 §7.1), read strictly and in a bounded way: lines end with CR LF, and what
-//! is beside the body's own bytes may not outweigh them. Deciding only: no I/O.
+//! Parses chunked bodies (RFC 9112 §7.1) strictly: lines end with CR LF, and framing may not outweigh the
+//! body's own bytes. Pure decisions: no I/O.
 
 use bytes::{Bytes, BytesMut};
 

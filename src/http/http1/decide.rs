@@ -1,5 +1,5 @@
-//! How a request's body is framed, how its response's, and whether the connection goes on behind them
-//! (RFC 9112 §6, §9). Deciding only: no I/O.
+//! Decides how a request's body and its response's are framed, and whether the connection goes on (RFC 9112
+//! §6, §9). Pure decisions: no I/O.
 
 use actix_http::{
     ConnectionType, HttpMessage as _, Method, Request, StatusCode, Version, body::BodySize,

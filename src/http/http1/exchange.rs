@@ -1,4 +1,4 @@
-//! Answers one request: its handler and its response are driven while its body is fed.
+//! Answers one request: drives its handler and its response while its body is fed.
 
 use std::{
     future::{Future, poll_fn},

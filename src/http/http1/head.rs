@@ -1,5 +1,5 @@
-//! What a request's head must be beside what actix-http's parser asks of it, and where it ends.
-//! Deciding only: no I/O.
+//! Checks a request's head beyond what actix-http's parser checks, and finds its end. Pure decisions: no
+//! I/O.
 
 use actix_http::{Method, Request, Version, header};
 use memchr::memchr;

@@ -1,6 +1,5 @@
-//! What comes in while a request is answered: its body, piece by piece as it is asked for; another
-//! protocol's bytes once that is agreed on; else what is pipelined behind it, to see a client that hangs
-//! up.
+//! Reads what arrives while a request is answered: its body on demand, another protocol's bytes after an
+//! upgrade, or pipelined requests, to notice a client that hangs up.
 
 use std::{
     io, mem,

@@ -1,4 +1,4 @@
-//! Waits for a request's head, and takes or refuses it.
+//! Waits for a request's head, and accepts or refuses it.
 
 use std::{
     io,
@@ -124,8 +124,8 @@ impl Receiver {
                 false => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             }));
         }
-        // What is no request is told from its first bytes. Then it is not parsed before it is whole,
-        // lest each byte that arrives costs as much as all before it.
+        // The first bytes show what is no request. The rest is parsed only once it is complete, so that
+        // each byte is not parsed again for every later one.
         if found.is_none() && !is_first {
             return None;
         }

@@ -1,8 +1,8 @@
-//! The bytes of one connection: what was read and not decoded, what is to be written, and whose
-//! responses that are.
+//! The bytes of one connection: read and not decoded, and waiting to be written with the requests that they
+//! answer.
 //!
-//! An idle connection holds no buffer: reads go through one buffer of the worker's, and what is
-//! written lies in one of a few that its connections share.
+//! An idle connection holds no buffer: all connections of a worker share one buffer to read and a few to
+//! write.
 
 use std::{
     cell::RefCell,

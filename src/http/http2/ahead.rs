@@ -1,4 +1,5 @@
-//! What a handler reads of its response before the client has room for it: whether it may, and that it counts.
+//! Decides whether a handler may produce more of its response before the client has room for it, and counts
+//! it.
 
 use std::rc::{Rc, Weak};
 

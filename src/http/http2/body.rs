@@ -1,4 +1,4 @@
-//! A request's body, as `h2` receives it and actix-web reads it; what nobody reads of it is read away.
+//! A request's body, received by `h2` and read by actix-web. What the handler does not read is discarded.
 
 use std::{
     cell::{Cell, RefCell},

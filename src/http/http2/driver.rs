@@ -1,4 +1,4 @@
-//! Drives one connection: accepts streams, keeps its times, says goodbye.
+//! Drives one connection: accepts streams, keeps deadlines, sends GOAWAY.
 
 use std::{
     future::Future,

@@ -1,5 +1,5 @@
-//! Where frames begin and end in a stream of bytes (RFC 9113 §4.1). Deciding only: no I/O, and no
-//! judgement of what a frame says; `h2` judges.
+//! Finds the borders of frames in a stream of bytes (RFC 9113 §4.1). Pure decisions: no I/O. `h2` judges
+//! the contents.
 
 use bytes::BytesMut;
 

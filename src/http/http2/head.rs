@@ -1,4 +1,4 @@
-//! Heads, from HTTP/2 to actix-web and back.
+//! Translates heads between HTTP/2 and actix-web.
 
 use std::{
     cell::{Cell, RefCell},

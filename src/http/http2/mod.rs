@@ -1,9 +1,10 @@
-//! HTTP/2 by our own driver of `h2`: actix-http's says no GOAWAY, and bounds little.
+//! HTTP/2 by our own driver of `h2`: actix-http's driver sends no GOAWAY and limits little.
 //!
-//! [`H2Server::serve`] takes a connection whose first bytes were the preface. `driver` keeps its times
-//! and says goodbye, `stream` answers one request, `head` translates heads, `body` is a request's
-//! body, `ahead` lets handlers read ahead of their client, `wire` is the byte stream, `frames` follows frames in it, `patience` bounds those that bring nothing, `session` is
-//! what they share. What frames mean, windows and header compression are `h2`'s.
+//! [`H2Server::serve`] takes a connection whose first bytes were the preface. `driver` keeps deadlines and
+//! sends GOAWAY, `stream` answers one request, `head` translates heads, `body` is a request's body, `ahead`
+//! lets handlers run ahead of their client. `wire` is the byte stream, `frames` finds frames in it,
+//! `patience` limits useless frames, `session` holds what these share. `h2` itself handles the meaning of
+//! frames, windows and header compression.
 
 mod ahead;
 mod body;

@@ -1,9 +1,8 @@
-//! How many frames that bring nothing a connection may send. Deciding only: no I/O, the clock is an
-//! argument.
+//! Limits frames that carry no request or data. Pure decisions: no I/O, the clock is an argument.
 //!
-//! `h2` bounds what a client can make it keep, small and empty DATA frames among that, but it answers
-//! PING and SETTINGS, and begins and drops requests (RST_STREAM, CVE-2023-44487) as fast as they come.
-//! Here such frames are counted against what time and our own responses have earned.
+//! `h2` limits what a client can make it store. But it answers PING and SETTINGS, and begins and drops
+//! requests (RST_STREAM, CVE-2023-44487), as fast as they come. Such frames are counted here against an
+//! allowance that time and our own responses refill.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! What the driver, the wire and the streams of one connection share: the streams' entries in the
-//! books, what is kept for them, and what was heard when.
+//! What the driver, the wire and the streams of one connection share: the streams' entries in the books,
+//! the bytes held for them, and when the client was last heard.
 
 use std::{
     cell::{Cell, RefCell},

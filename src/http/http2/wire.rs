@@ -1,5 +1,5 @@
-//! The byte stream of one connection, as `h2` reads and writes it. The [`Session`] is told of all
-//! that passes.
+//! The byte stream of one connection, as `h2` reads and writes it. It reports all bytes to the
+//! [`Session`].
 
 use std::{
     io,
