@@ -77,7 +77,7 @@ fn a_new_process_gets_all_that_was_passed() {
     let (web, other) = (tcp(), tcp());
     let setup = Setup::new(WEB).passed([clone(&web), clone(&other)]);
     let mut program = setup.env("LISTEN_FDNAMES", "web:other").serve();
-    program.wait_log("no listener asks for: other");
+    program.wait_log("no listener uses: other");
     let mut kept = program.connect();
     assert_eq!(kept.get("/").status, 200);
 
@@ -121,11 +121,11 @@ fn a_socket_that_was_not_passed_is_a_fault_of_the_settings_at_its_place() {
     let one = || vec![tcp().into()];
     refused(
         named("a", one()),
-        "no socket of this name was passed, but `a`",
+        "no socket of this name was passed; passed were `a`",
     );
     refused(
         named("", one()),
-        "no socket of this name was passed, but `unknown`",
+        "no socket of this name was passed; passed were `unknown`",
     );
     let two = vec![tcp().into(), tcp().into()];
     refused(named("web:web", two), "more than one socket of this name");

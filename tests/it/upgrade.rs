@@ -467,7 +467,7 @@ fn killed_at_any_moment_one_of_them_serves_or_the_addresses_are_free() {
         let mut program = Program::serve(BOTH);
         let (home, port, mark) = (program.home(), program.public().port(), program.mark());
         program.signal(Signal::USR2);
-        program.wait_log("upgrade: a new process is started");
+        program.wait_log("upgrade: starting a new process");
         thread::sleep(moment);
         program.signal(Signal::KILL);
         let code = program.wait_first_exit();

@@ -350,7 +350,7 @@ fn who_is_ended_for_a_flood_is_told_of_once_and_the_books_do_not_call_it_the_cli
         "{books:?}"
     );
     program.wait_log("on listener public was disconnected: it sent too many frames");
-    assert_eq!(program.count_log("was ended"), 1);
+    assert_eq!(program.count_log("was disconnected"), 1);
     // A client that goes on its own is another thing.
     let mut gone = RawH2::open(program.public());
     gone.get(1, "/slow");
@@ -363,7 +363,7 @@ fn who_is_ended_for_a_flood_is_told_of_once_and_the_books_do_not_call_it_the_cli
         (2, 1),
         "{books:?}"
     );
-    assert_eq!(program.count_log("was ended"), 1);
+    assert_eq!(program.count_log("was disconnected"), 1);
 }
 
 #[test]

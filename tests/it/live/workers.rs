@@ -83,7 +83,7 @@ fn a_worker_that_goes_stays_as_long_as_its_last_connection() {
     }
     program.wait_in_flight(32);
     apply(&program, &settings(1, rest));
-    program.wait_log("workers: 1 instead of 4");
+    program.wait_log("workers: changed from 4 to 1");
     assert_eq!(workers(&program)[0]["id"], 0);
     for conn in &mut conns {
         let answer = conn.answer();
