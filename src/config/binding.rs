@@ -156,7 +156,7 @@ impl<'a> Binding<'a> {
         let (key, address) = (key_of(wanted.name), &wanted.address);
         let twice = self.taken.iter().find(|(other, _)| other == address);
         if let Some((_, first)) = twice.filter(|_| !address.is_any_port()) {
-            let message = format!("{address} is already the address of {first}");
+            let message = format!("{address} is the address of {first} already");
             self.errors
                 .push(self.effective.diagnostic(Fault::Settings, &key, &message));
             return None;

@@ -157,7 +157,7 @@ fn idle_connections_at_the_limit_of_descriptors_give_their_places_to_others() {
                     [server.listeners.public]\naddress = \"127.0.0.1:0\"\nh2c = true\n\
                     [app]\nmessage = \"here\"\n";
     let mut program = Setup::new(settings).shell("ulimit -n 64").serve();
-    let capped = program.wait_log("each worker takes ");
+    let capped = program.wait_log("limited each worker to ");
     assert!(
         capped.contains(" INFO ") && capped.contains("the process may open 64 files"),
         "{capped}"

@@ -222,12 +222,12 @@ fn one_address_for_two_listeners_is_a_fault_of_the_settings() {
         (
             settings("127.0.0.1:1", "127.0.0.1:1", any),
             "default.toml:4:11: server.listeners.b.address: ",
-            "127.0.0.1:1 is already the address of server.listeners.a.address",
+            "127.0.0.1:1 is the address of server.listeners.a.address already",
         ),
         (
             settings(any, "127.0.0.1:1", "127.0.0.1:1"),
             "default.toml:6:11: admin.address: ",
-            "127.0.0.1:1 is already the address of server.listeners.b.address",
+            "127.0.0.1:1 is the address of server.listeners.b.address already",
         ),
         (
             settings("127.0.0.1:1", "0.0.0.0:1", any),

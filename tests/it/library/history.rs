@@ -78,10 +78,7 @@ fn a_rollback_too_waits_until_a_build_that_hangs_has_returned() {
     let control = stand.running.control();
     let back = wait(control.rollback(1)).expect("it runs");
     assert_eq!(back.outcome, Outcome::Rejected, "{back}");
-    assert!(
-        back.to_string().contains("attempt 3, begun at"),
-        "{back}"
-    );
+    assert!(back.to_string().contains("attempt 3, begun at"), "{back}");
     assert_eq!(wait(control.rollback(9)).expect("it runs").errors.len(), 1);
     release(&fifo);
     eventually("a rollback that is carried out", || {
