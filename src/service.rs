@@ -117,7 +117,8 @@ impl<S: Settings> Service<S> {
     /// returns the exit code. What it does is told by `--help`.
     ///
     /// It may be called from a plain `main` or within a runtime (`#[actix_web::main]`, `#[tokio::main]`),
-    /// whose thread it keeps until the end. A logger that is installed already stays: lines go to it
+    /// whose thread it keeps until the end: tasks that wait for that thread, as those spawned before in
+    /// `#[actix_web::main]` do, never run. A logger that is installed already stays: lines go to it
     /// through the `log` facade, and of `[logging]` only `access` counts. A panic hook that is set
     /// already is called too.
     ///

@@ -14,7 +14,7 @@ use std::io;
 ///
 /// Doc comments of the type become the descriptions of its schema. Put `#[serde(default)]` on it,
 /// so that every setting may be left out: a key without a default is required, whether or not its
-/// table is there. A key that the type does not know is an error by itself.
+/// table is there, and whatever [`Default`] says. A key that the type does not know is an error by itself.
 ///
 /// Where a later layer sets another variant of an enum, that one replaces the first. The same holds for
 /// keys of a struct that exclude each other, if its schema says so by `oneOf`:
@@ -44,6 +44,9 @@ pub trait Settings:
     /// Makes the state of a generation; may do I/O, and need not be `Send`. Where it awaits, it is given
     /// up at `reload.timeout`; where it blocks its thread longer than that, further reloads are rejected
     /// until it returns.
+    ///
+    /// What it starts with `tokio::spawn` goes on after it, on the thread that serves signals and the
+    /// admin API: it must not block. What it starts with `actix_web::rt::spawn` stops when it ends.
     ///
     /// # Errors
     /// Any error rejects the reload; [`Findings`] are told each at its place.
