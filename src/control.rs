@@ -229,7 +229,7 @@ impl Control {
         answer
     }
 
-    /// Takes connections that the process before passes on, and serves them.
+    /// Takes connections that the predecessor passes on, and serves them.
     pub(crate) fn receive(&self, passed: PassedConnections) {
         self.server.do_send(Receive(passed));
     }

@@ -271,7 +271,7 @@ fn unreported() -> DrainReport {
 pub(crate) struct Ours {
     pub(crate) log: LogHandle,
     pub(crate) upgrades: Upgrades,
-    /// What the process before has left, where this is an upgrade.
+    /// The inheritance from the predecessor, if this is an upgrade.
     pub(crate) inheritance: Option<Inheritance>,
     /// What the service manager has passed.
     pub(crate) activation: Arc<Activation>,
@@ -452,7 +452,7 @@ async fn end_after_failure(
     }
 }
 
-/// Says that this process serves, and does what the process before passes on until it is gone.
+/// Says that this process serves, and does what the predecessor passes on until it is gone.
 async fn take_over(inheritance: Arc<Inheritance>, control: Control, generation: u64) {
     // Where nobody is told, nobody is left to let go: that shows next.
     let _ = inheritance.announce(generation);

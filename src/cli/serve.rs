@@ -25,7 +25,7 @@ use crate::{
 pub(super) struct Left {
     /// The service manager.
     activation: Activation,
-    /// The process before, where this is an upgrade.
+    /// The predecessor, if this is an upgrade.
     inheritance: Option<io::Result<Inheritance>>,
 }
 

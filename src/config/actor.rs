@@ -50,7 +50,7 @@ pub(crate) struct NewConfig {
     pub(crate) log: LogHandle,
     /// Tells WatchActor what to heed.
     pub(crate) watched: watch::Sender<Watched>,
-    /// What the process before has left for the start.
+    /// The inheritance from the predecessor for the start.
     pub(crate) inheritance: Option<Arc<Inheritance>>,
     /// What the service manager has passed.
     pub(crate) activation: Arc<Activation>,

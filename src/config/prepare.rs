@@ -114,7 +114,7 @@ pub(crate) struct Job {
     pub(crate) task: Task,
     pub(crate) is_dry_run: bool,
     pub(crate) log: LogHandle,
-    /// What the process before has left, for the first attempt.
+    /// The inheritance from the predecessor, for the first attempt.
     pub(crate) inheritance: Option<Arc<Inheritance>>,
     /// What the service manager has passed.
     pub(crate) activation: Arc<Activation>,

@@ -50,7 +50,7 @@ impl Activation {
         Self(sockets.collect())
     }
 
-    /// What the process before was passed, and passes on.
+    /// What the predecessor was passed, and passes on.
     pub(crate) fn inherited(sockets: impl IntoIterator<Item = (String, OwnedFd)>) -> Self {
         let sockets = sockets.into_iter().map(|(name, socket)| PassedSocket {
             name,

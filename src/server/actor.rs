@@ -42,7 +42,7 @@ pub(crate) struct NewServer {
     pub(crate) access: AccessLog,
     /// Where the process is ours.
     pub(crate) upgrades: Option<Upgrades>,
-    /// What the process before has left.
+    /// The inheritance from the predecessor.
     pub(crate) inheritance: Option<Arc<Inheritance>>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct ServerActor {
     pub(super) drain: Drain,
     /// Where the process is ours.
     pub(super) upgrades: Option<Upgrades>,
-    /// What the process before has left.
+    /// The inheritance from the predecessor.
     pub(super) inheritance: Option<Arc<Inheritance>>,
     /// Ends the upgrade under way, when it is dropped.
     pub(super) upgrading: Option<oneshot::Sender<()>>,

@@ -54,8 +54,8 @@ pub(crate) struct HandedOver {
     pub(crate) successor: Arc<Successor>,
 }
 
-/// Take these connections, which the process before has accepted, and serve them. From the
-/// [`Control`](crate::Control). Cannot fail: in a stop they are left to the process before.
+/// Take these connections, which the predecessor has accepted, and serve them. From the
+/// [`Control`](crate::Control). Cannot fail: in a stop they are left to the predecessor.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Receive(pub(crate) PassedConnections);
