@@ -11,14 +11,16 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Component;
 
-/// Adds all that is wrong, and what the author's check warns of.
+/// Adds all that is wrong, and what the author's check warns of. `is_replaced` says whether a default stands
+/// in for a table that holds this path, because the sources' own could not be typed.
 pub(super) fn check<A: Settings>(
     tables: &Tables<A>,
     effective: &Effective,
+    is_replaced: &dyn Fn(&[String]) -> bool,
     diagnostics: &mut Vec<Diagnostic>,
     warnings: &mut Vec<Diagnostic>,
 ) {
-    warnings.extend(check_app(tables, effective, diagnostics));
+    warnings.extend(check_app(tables, effective, is_replaced, diagnostics));
     check_admin(&tables.admin, effective, diagnostics);
     check_tls(&tables.server, effective, diagnostics);
     check_socket_paths(&tables.server, &tables.admin, effective, diagnostics);
@@ -32,6 +34,7 @@ pub(super) fn check<A: Settings>(
 fn check_app<A: Settings>(
     tables: &Tables<A>,
     effective: &Effective,
+    is_replaced: &dyn Fn(&[String]) -> bool,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Diagnostic> {
     let mut findings = Findings {
@@ -41,6 +44,10 @@ fn check_app<A: Settings>(
     tables.app.check(&mut findings);
     let sound = diagnostics.is_empty();
     for finding in findings.findings {
+        // It is about the default, and not about what the sources have.
+        if is_replaced(&path_of(finding.key.clone())) {
+            continue;
+        }
         let diagnostic = told(finding, effective);
         // Where a value was left out because it is wrong, its default is none of the author's
         // concern.

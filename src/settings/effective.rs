@@ -14,7 +14,7 @@ use super::value::{At, Value, ValueKind};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -253,6 +253,15 @@ impl Effective {
         let is_default =
             is_removal(value) && canonical::at(&self.json, path).is_some_and(|it| it != "null");
         (!is_default).then_some(value)
+    }
+
+    /// Whether a table that holds this path is among these values of the tree.
+    pub(super) fn is_within(&self, path: &[String], values: &HashSet<*const Value>) -> bool {
+        let mut holders = (1..path.len()).map(|length| &path[..length]);
+        holders.any(|holder| {
+            let table = self.tree.get(holder);
+            table.is_some_and(|table| values.contains(&std::ptr::from_ref(table)))
+        })
     }
 
     /// Where a value of the tree stands, as a text.

@@ -176,6 +176,7 @@ pub(crate) fn load<S: Settings>(
     let Typed {
         value,
         problems,
+        failed,
         secrets,
         reads_ahead,
     } = de::typed::<Tables<S>>(&tree, &vault);
@@ -215,7 +216,14 @@ pub(crate) fn load<S: Settings>(
     }
     // How settings stand to each other is not known where a file could not be read whole.
     if is_whole {
-        check::check(&tables, &effective, &mut diagnostics, &mut warnings);
+        let is_replaced = |path: &[String]| effective.is_within(path, &failed);
+        check::check(
+            &tables,
+            &effective,
+            &is_replaced,
+            &mut diagnostics,
+            &mut warnings,
+        );
     }
     if diagnostics.is_empty() {
         Ok(Loaded {

@@ -28,6 +28,8 @@ pub(super) struct Typed<T> {
     /// Without the values that failed; `None` where nothing could be made of the rest.
     pub(super) value: Option<T>,
     pub(super) problems: Vec<Problem>,
+    /// The values that failed, by address in the tree: defaults stand in for them.
+    pub(super) failed: HashSet<*const Value>,
     /// Where secrets are.
     pub(super) secrets: BTreeMap<Vec<String>, Kept>,
     /// Whether serde has read values before it knew what was wanted, as it does for
@@ -80,6 +82,7 @@ pub(super) fn typed<T: DeserializeOwned>(tree: &Tree, vault: &Vault<'_>) -> Type
     Typed {
         value,
         problems,
+        failed: pass.failed,
         secrets: pass.secret.into_inner().kept,
         reads_ahead: pass.reads_ahead.get(),
     }

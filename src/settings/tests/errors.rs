@@ -314,3 +314,42 @@ fn what_keeps_changing_while_it_is_read_is_not_applied() {
     writer.join().expect("the writer ends");
     folder.loaded();
 }
+
+/// A type whose keys are required: where one of them fails, a default stands in for the whole.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+struct Strict {
+    name: String,
+    size: u8,
+}
+
+impl Settings for Strict {
+    const NAME: &'static str = "strict";
+    type State = ();
+
+    fn check(&self, found: &mut Findings) {
+        if self.name.is_empty() {
+            found.at("name", "a name");
+        }
+        if self.size == 0 {
+            found.at("size", "a number above zero");
+        }
+    }
+
+    async fn build(&self, _: &Build) -> Result<(), Box<dyn std::error::Error>> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_author_s_check_does_not_blame_a_value_for_a_default_that_stands_in_for_it() {
+    let folder = Folder::new("[app]\nname = \"right\"\nsize = \"many\"\n");
+    let errors = |folder: &Folder| {
+        let wrong = load::<Strict>(&folder.sources(), Baseline::Start, soon());
+        let errors = wrong.expect_err("wrong settings").errors;
+        let keys = errors.into_iter().map(|error| error.key);
+        keys.collect::<Vec<_>>()
+    };
+    assert_eq!(errors(&folder), ["app.size"]);
+    folder.write("default.toml", "[app]\nname = \"right\"\nsize = 0\n");
+    assert_eq!(errors(&folder), ["app.size"]);
+}
