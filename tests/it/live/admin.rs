@@ -91,7 +91,7 @@ fn the_admin_api_and_a_listener_exchange_their_ports_but_not_their_paths() {
     assert_eq!(status, 422, "{attempt:#}");
     let message = attempt["errors"][0]["message"].as_str().expect("a text");
     assert!(
-        message.contains("until a reload has closed it"),
+        message.contains("until a reload closes that listener"),
         "{message}"
     );
     assert_eq!(program.get("/").text(), "Before hot reload");
