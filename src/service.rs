@@ -264,7 +264,10 @@ fn report(finished: oneshot::Receiver<DrainReport>) -> DrainReport {
 /// Nothing is left that could stop the service gracefully: it ends at once.
 fn unreported() -> DrainReport {
     emit(&ServerEvent::Failed(Failure::Unreported));
-    DrainReport::of_failure()
+    DrainReport {
+        is_failure: true,
+        ..DrainReport::default()
+    }
 }
 
 /// What a process of our own brings; read once, by `main`.

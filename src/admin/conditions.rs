@@ -20,7 +20,7 @@ pub(super) struct Tag {
 }
 
 impl Tags {
-    /// The tags of all headers of that name; `None` where there is none.
+    /// The tags of all headers of that name; `None` if there is no such header.
     ///
     /// # Errors
     /// What such a list looks like, where it does not.

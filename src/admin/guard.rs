@@ -1,6 +1,6 @@
-//! Who may ask the admin API: whoever bears the token, where there is one, and no page of a browser
-//! that was lured to its address. Without a token, changes over TCP are for processes of the service's
-//! own user and root.
+//! Decides who may use the admin API. If a token is set, every request but probes must carry it. Without one,
+//! only processes of the service's own user and of root may change something over TCP. Pages of other
+//! sites in a browser are refused.
 //!
 //! A name that was rebound to our address shows in Host, another site's script in Origin or
 //! Sec-Fetch-Site (Fetch Standard; W3C Fetch Metadata).

@@ -39,7 +39,7 @@ pub(crate) fn new_serve(control: Control) -> NewServe {
     })
 }
 
-/// Answer whoever asks: load balancers and kubelets send neither token nor a known Host.
+/// Open to everybody: load balancers and kubelets send neither a token nor a known Host.
 const LIVEZ: &str = "/livez";
 const READYZ: &str = "/readyz";
 

@@ -48,7 +48,7 @@ pub(crate) struct NewConfig {
     pub(crate) server: Addr<ServerActor>,
     pub(crate) readiness: Readiness,
     pub(crate) log: LogHandle,
-    /// Tells WatchActor what to heed.
+    /// Tells WatchActor which files to watch.
     pub(crate) watched: watch::Sender<Watched>,
     /// The inheritance from the predecessor for the start.
     pub(crate) inheritance: Option<Arc<Inheritance>>,

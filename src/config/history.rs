@@ -8,7 +8,7 @@ use std::{
 use super::attempt::Attempt;
 use crate::settings::Recipe;
 
-/// Attempts that are told of, at the most.
+/// How many attempts are kept, at the most.
 const ATTEMPTS: usize = 100;
 
 /// Changes that all of them tell of together, at the most: more than any one does.

@@ -30,7 +30,7 @@ pub(crate) struct Stop {
 }
 
 /// What a stop came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
     /// Requests answered from the stop on.
@@ -50,21 +50,6 @@ pub struct DrainReport {
     /// runs on (`System::stop`, `Arbiter::stop`), or because a part of everup panicked: not at
     /// somebody's wish.
     pub is_failure: bool,
-}
-
-impl DrainReport {
-    /// Of a service that has ended without a report.
-    pub(crate) fn of_failure() -> Self {
-        Self {
-            answered: 0,
-            aborted: 0,
-            cut: 0,
-            abandoned: 0,
-            took: Duration::ZERO,
-            totals: Requests::default(),
-            is_failure: true,
-        }
-    }
 }
 
 /// How long the admin listener's last answers may take.

@@ -5,22 +5,23 @@ use super::author::{Finding, Findings, Probe, Settings, Warning, Wrong};
 use super::diagnostic::{Diagnostic, Fault, found_text, report};
 use super::effective::Effective;
 use super::schema::{Admin, LIVEZ, READYZ, Server, Tables};
-use super::value::At;
+use super::value::{At, Value};
 use super::{Address, key};
+use std::collections::HashSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Component;
 
-/// Adds all that is wrong, and what the author's check warns of. `is_replaced` says whether a default stands
-/// in for a table that holds this path, because the sources' own could not be typed.
+/// Adds all that is wrong, and what the author's check warns of. Defaults stand in for the values that
+/// have `failed` to be typed.
 pub(super) fn check<A: Settings>(
     tables: &Tables<A>,
     effective: &Effective,
-    is_replaced: &dyn Fn(&[String]) -> bool,
+    failed: &HashSet<*const Value>,
     diagnostics: &mut Vec<Diagnostic>,
     warnings: &mut Vec<Diagnostic>,
 ) {
-    warnings.extend(check_app(tables, effective, is_replaced, diagnostics));
+    warnings.extend(check_app(tables, effective, failed, diagnostics));
     check_admin(&tables.admin, effective, diagnostics);
     check_tls(&tables.server, effective, diagnostics);
     check_socket_paths(&tables.server, &tables.admin, effective, diagnostics);
@@ -34,7 +35,7 @@ pub(super) fn check<A: Settings>(
 fn check_app<A: Settings>(
     tables: &Tables<A>,
     effective: &Effective,
-    is_replaced: &dyn Fn(&[String]) -> bool,
+    failed: &HashSet<*const Value>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Diagnostic> {
     let mut findings = Findings {
@@ -45,7 +46,7 @@ fn check_app<A: Settings>(
     let sound = diagnostics.is_empty();
     for finding in findings.findings {
         // It is about the default, and not about what the sources have.
-        if is_replaced(&path_of(finding.key.clone())) {
+        if effective.is_within(&path_of(finding.key.clone()), failed) {
             continue;
         }
         let diagnostic = told(finding, effective);

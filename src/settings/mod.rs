@@ -216,11 +216,10 @@ pub(crate) fn load<S: Settings>(
     }
     // How settings stand to each other is not known where a file could not be read whole.
     if is_whole {
-        let is_replaced = |path: &[String]| effective.is_within(path, &failed);
         check::check(
             &tables,
             &effective,
-            &is_replaced,
+            &failed,
             &mut diagnostics,
             &mut warnings,
         );

@@ -202,25 +202,7 @@ fn is_ip_literal(text: &[u8]) -> bool {
 
 /// Of a registered name: unreserved, percent-encoded, or a delimiter within (RFC 3986 §3.2.2).
 fn is_of_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'%'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-        )
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
 }
 
 /// Of a token (RFC 9110 §5.6.2).
